@@ -1,0 +1,31 @@
+"""Optimal superposition of two sets of points (Kabsch, Acta Cryst. A32, 922, 1976)."""
+
+import torch
+from torch import Tensor
+
+
+def superpose(mobile: Tensor, target: Tensor) -> Tensor:
+    """Move points by the rotation and translation that bring them closest to ``target``.
+
+    Reflections are not allowed: mirror images stay apart.
+
+    Parameters
+    ----------
+    mobile, target : Tensor, shape (..., L, 3)
+
+    Returns
+    -------
+    Tensor, shape (..., L, 3)
+        ``mobile``, superposed.
+    """
+    mobile = mobile - mobile.mean(-2, keepdim=True)
+    centre = target.mean(-2, keepdim=True)
+    left, _, right = torch.linalg.svd(mobile.transpose(-1, -2) @ (target - centre))
+    handedness = torch.linalg.det(left @ right)
+    signs = torch.stack([torch.ones_like(handedness)] * 2 + [handedness.sign()], dim=-1)
+    return mobile @ (left * signs.unsqueeze(-2)) @ right + centre
+
+
+def rmsd(mobile: Tensor, target: Tensor) -> Tensor:
+    """Root-mean-square deviation after superposition, shape (...), in the unit of the input."""
+    return ((superpose(mobile, target) - target) ** 2).sum(-1).mean(-1).sqrt()

@@ -1,0 +1,93 @@
+"""Counter-based Gaussian noise: Philox 4x32-10 (Salmon et al., SC 2011; nemo.md 5.7).
+
+Every number is a function of seed, step, chain, bead and stream alone, so that a simulation draws the same numbers in
+PyTorch and in OpenMM, on any platform, alone or in a batch, from the start or after a restart.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+CARTESIAN_STREAM = 0
+INTERNAL_STREAM = 1
+
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_WORD = 0xFFFFFFFF
+
+
+def _multiply(a: Tensor, b: int) -> tuple[Tensor, Tensor]:
+    """High and low word of the 64-bit product of 32-bit words, without leaving the range of int64."""
+    low = a * (b & 0xFFFF)
+    high = a * (b >> 16)
+    return (high + (low >> 16)) >> 16, ((high << 16) + low) & _WORD
+
+
+def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[Tensor, Tensor]) -> Tensor:
+    """Ten rounds of Philox 4x32.
+
+    Parameters
+    ----------
+    counter : four Tensors, int64, broadcastable
+        Words of the counter, each in [0, 2^32).
+    key : two Tensors, int64, broadcastable
+        Words of the key, each in [0, 2^32).
+
+    Returns
+    -------
+    Tensor, shape (..., 4), int64
+        Four independent random words in [0, 2^32).
+    """
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        high0, low0 = _multiply(c0, _MULTIPLIERS[0])
+        high1, low1 = _multiply(c2, _MULTIPLIERS[1])
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0, k1 = (k0 + _WEYL[0]) & _WORD, (k1 + _WEYL[1]) & _WORD
+    return torch.stack(torch.broadcast_tensors(c0, c1, c2, c3), dim=-1)
+
+
+def langevin_noise(
+    seed: Tensor, chain: Tensor, first_step: int, n_steps: int, n_beads: int
+) -> Tensor:
+    """Standard normal numbers for consecutive steps.
+
+    Parameters
+    ----------
+    seed : Tensor, shape (B,), int64
+        Seed of every chain, not negative.
+    chain : Tensor, shape (B,), int64
+        Number of every chain within its system.
+    first_step, n_steps : int
+        Steps first_step ... first_step + n_steps - 1.
+    n_beads : int
+        L.
+
+    Returns
+    -------
+    Tensor, shape (n_steps, B, L, 2, 3), float64
+        For the Cartesian step (index 0) and for the internal step (index 1: b~, a~, d).
+    """
+    device = seed.device
+    step = torch.arange(first_step, first_step + n_steps, device=device).view(-1, 1, 1, 1)
+    bead = torch.arange(n_beads, device=device).view(1, 1, -1, 1)
+    stream = torch.tensor([CARTESIAN_STREAM, INTERNAL_STREAM], device=device)
+    member = seed.view(1, -1, 1, 1)
+    words = philox(
+        (step & _WORD, chain.view(1, -1, 1, 1), bead, stream), (member & _WORD, member >> 32)
+    )
+    # Box-Muller on the centres of 2^32 equal cells of (0, 1): never log(0). The sine of the second pair is not used.
+    uniform = (words.to(torch.float64) + 0.5) * 2.0**-32
+    radius = torch.sqrt(-2 * torch.log(uniform[..., 0::2]))
+    angle = 2 * math.pi * uniform[..., 1::2]
+    first, second = radius.unbind(-1)
+    return torch.stack(
+        [
+            first * torch.cos(angle[..., 0]),
+            first * torch.sin(angle[..., 0]),
+            second * torch.cos(angle[..., 1]),
+        ],
+        dim=-1,
+    )
