@@ -27,6 +27,9 @@ MAX_CA_DISTANCE = 4.2
 MIN_CA_DISTANCE = 2.0
 """Angstrom. Neighbours in a chain are 3.8 apart (trans) or 2.9 (cis)."""
 
+SAME_PLACE = 0.1
+"""Angstrom. A backbone atom given twice farther apart than this is an atom of two molecules."""
+
 MAX_PEPTIDE_BOND = 2.0
 """Angstrom from C to the next N; the ideal length is 1.33."""
 
@@ -42,7 +45,8 @@ STANDARD = {name: letter for letter, name in THREE_LETTER.items()}
 
 # Protonation states as the Amber and CHARMM force fields name them; gemmi does not know these.
 FORCE_FIELD_NAMES = dict(
-    HID="H", HIE="H", HIP="H", HSD="H", HSE="H", HSP="H", CYX="C", CYM="C", ASH="D", GLH="E", LYN="K",
+    HID="H", HIE="H", HIP="H", HSD="H", HSE="H", HSP="H",
+    CYX="C", CYM="C", ASH="D", GLH="E", LYN="K",
 )  # fmt: skip
 
 
@@ -89,7 +93,9 @@ class _Residue:
     number: str
     letter: str
     atoms: dict[str, gemmi.Atom]
-    has_conformers: bool
+    conformer_count: int
+    other_names: tuple[str, ...]  # microheterogeneity: what else the file has in this place
+    has_doubles: bool  # an atom is there twice with no altloc to tell them apart
 
     def __str__(self) -> str:
         return f"{self.name} {self.number}"
@@ -122,14 +128,11 @@ def read_structure(
         chain is not one unbroken L-protein of at least four known residues with a CA atom each.
     """
     path = Path(path)
-    content = _read_bytes(path)
-    parsed = _parse(content, path)
-    model, notes = _choose_model(parsed, model_index, path)
-    chain_name, polymer, note = _choose_chain(model, chain, path)
-    notes += note
-    residues, more_notes = _known_residues(polymer, f"chain {chain_name!r} of {path}")
-    notes += more_notes
-    place = f"chain {chain_name!r} of {path}"
+    parsed = _parse(_read_bytes(path), path)
+    model, model_notes = _choose_model(parsed, model_index, path)
+    chain_name, polymer, chain_notes = _choose_chain(model, chain, path)
+    place = f"chain {_shown(chain_name)} of {path}"
+    residues, cap_notes = _known_residues(polymer, place)
     backbone = _backbone(residues)
     _check_trace(residues, backbone[:, 1], place)
     return Structure(
@@ -140,7 +143,7 @@ def read_structure(
         ca=backbone[:, 1].copy(),
         backbone=backbone,
         residue_ids=tuple(residue.number for residue in residues),
-        notes=tuple(notes + _notes_on_residues(residues, backbone)),
+        notes=(*model_notes, *chain_notes, *cap_notes, *_notes_on_residues(residues, backbone)),
     )
 
 
@@ -168,7 +171,7 @@ def _read_bytes(path: Path) -> bytes:
         raise InputError(f"{path} cannot be read ({error}): check the file.") from None
     if len(content) > MAX_BYTES:
         raise InputError(
-            f"{path} holds more than {MAX_BYTES // 2**20} MiB of text: cut it to the chain you need."
+            f"{path} holds more than {MAX_BYTES // 2**20} MiB of text: cut it to one chain."
         )
     if not content.strip():
         raise InputError(f"{path} is empty: fetch it again.")
@@ -199,9 +202,10 @@ def _parse(content: bytes, path: Path) -> gemmi.Structure:
 def _parse_mmcif(content: bytes, path: Path) -> gemmi.Structure:
     document = gemmi.cif.read_string(content)
     blocks = [block for block in document if block.find_values("_atom_site.Cartn_x")]
-    if not blocks:
+    if len(blocks) != 1:
         raise InputError(
-            f"{path} has no _atom_site coordinates: give the mmCIF file of a structure."
+            f"{path} has {len(blocks)} data blocks with _atom_site coordinates: "
+            "give the mmCIF file of one structure."
         )
     # The archive's files set '#' between tables and after the last one: a missing last one tells of
     # a cut between two atoms, which the grammar allows. PyMOL's files end without it; they lack the
@@ -218,13 +222,21 @@ def _parse_mmcif(content: bytes, path: Path) -> gemmi.Structure:
 
 
 def _parse_pdb(content: bytes, path: Path) -> gemmi.Structure:
-    lines = content.decode("latin-1").splitlines()
+    lines = re.split(r"\r?\n", content.decode("latin-1"))
     while not lines[-1].strip():
         lines.pop()
     atom_lines = []
+    ended = False
     for number, line in enumerate(lines, start=1):
+        ended = ended or line.rstrip() == "END"
         if not line.startswith(("ATOM  ", "HETATM")):
             continue
+        if ended:
+            # gemmi stops at END and would leave these atoms out without a word.
+            raise InputError(
+                f"{path} goes on with atoms at line {number} after its END: give one file for "
+                "each structure, or part the models by MODEL and ENDMDL."
+            )
         # gemmi reads a field such as '********' as zero.
         try:
             position = [float(line[start : start + 8]) for start in (30, 38, 46)]
@@ -240,12 +252,12 @@ def _parse_pdb(content: bytes, path: Path) -> gemmi.Structure:
 
     records = Counter(line[:6].strip() for line in lines)
     last = lines[-1]
-    unterminated = not content.endswith((b"\n", b"\r"))
+    unterminated = not content.endswith(b"\n")
     ends_in_atoms = last.startswith(("ATOM", "HETATM", "ANISOU"))
-    from_archive = any(re.match(r"HEADER.{56}\w{4}", line) for line in lines[:5])
-    if not records["END"] and (
+    from_archive = any(re.match(r"HEADER.{56}\w{4}", line) for line in lines)
+    if not ended and (
         records["MODEL"] > records["ENDMDL"]
-        or (unterminated and "HETATM".startswith(last) or "ATOM".startswith(last))
+        or (unterminated and ("HETATM".startswith(last) or "ATOM  ".startswith(last)))
         or (
             ends_in_atoms
             and (
@@ -268,7 +280,7 @@ def _ends_within_residue(parsed: gemmi.Structure) -> bool:
     missing = []
     for residue in last_two:
         letter = _parent(residue.name)
-        names = {atom.name for atom in residue if _element(residue.name, atom).weight > 3}
+        names = {atom.name for atom in residue if not _element(residue.name, atom).is_hydrogen}
         complete = 4 + SIDE_CHAIN_ATOMS.get(letter, -4)
         missing.append(len(names - TERMINAL_OXYGENS) < complete)
     return missing == [False, True]
@@ -304,13 +316,13 @@ def _choose_chain(
     }
     if not proteins:
         raise InputError(f"{path} has no protein chain: give a file that holds a protein.")
-    listed = ", ".join(name or "''" for name in proteins)
+    listed = ", ".join(map(_shown, proteins))
     if wanted is not None:
         wanted = wanted.strip()
         if wanted not in proteins:
             what = "is not a protein" if wanted in parts else "is not there"
             raise InputError(
-                f"Chain {wanted!r} of {path} {what}: choose --chain from {listed}."
+                f"Chain {_shown(wanted)} of {path} {what}: choose --chain from {listed}."
             )
         return wanted, proteins[wanted], []
     chosen = next(
@@ -319,8 +331,12 @@ def _choose_chain(
     )
     notes = []
     if len(proteins) > 1:
-        notes.append(f"Took chain {chosen or repr('')} of {listed}; choose with --chain.")
+        notes.append(f"Took chain {_shown(chosen)} of {listed}; choose with --chain.")
     return chosen, proteins[chosen], notes
+
+
+def _shown(chain_name: str) -> str:
+    return chain_name or "''"
 
 
 def _known_count(residues: list[gemmi.Residue]) -> int:
@@ -343,7 +359,9 @@ def _polymer(residues: list[gemmi.Residue]) -> list[gemmi.Residue]:
     for order, step in ((range(1, last + 1), -1), (range(last - 1, -1, -1), 1)):
         for i in order:
             if belongs[i + step] and residues[i].entity_type == gemmi.EntityType.Unknown:
-                pair = (residues[i - 1], residues[i]) if step < 0 else (residues[i], residues[i + 1])
+                pair = (
+                    (residues[i - 1], residues[i]) if step < 0 else (residues[i], residues[i + 1])
+                )
                 belongs[i] = belongs[i] or _is_bonded(*pair)
     return [residue for residue, inside in zip(residues, belongs, strict=True) if inside]
 
@@ -368,9 +386,7 @@ def _parent(name: str) -> str:
     return letter if letter in AMINO_ACIDS and _is_amino_acid(name) else ""
 
 
-def _known_residues(
-    polymer: list[gemmi.Residue], place: str
-) -> tuple[list[_Residue], list[str]]:
+def _known_residues(polymer: list[gemmi.Residue], place: str) -> tuple[list[_Residue], list[str]]:
     """Choose a conformer a residue and check that NEMO knows every residue."""
     polymer, caps = _split_caps(polymer)
     notes = []
@@ -382,7 +398,8 @@ def _known_residues(
         if gemmi.find_tabulated_residue(residue.name).kind == gemmi.ResidueKind.AAD:
             raise InputError(
                 f"Residue {residue.number} of {place} is the D-amino acid {residue.name}: NEMO's "
-                "mirror-image-sensitive energy is for L-proteins; choose another chain with --chain."
+                "mirror-image-sensitive energy is for L-proteins; choose another chain "
+                "with --chain."
             )
     if residues and all(residue.name == "UNK" for residue in residues):
         raise InputError(
@@ -438,7 +455,7 @@ def _element(residue_name: str, atom: gemmi.Atom) -> gemmi.Element:
 
     Files without element columns and with shifted names make gemmi read CA as calcium.
     """
-    if residue_name in STANDARD:
+    if residue_name in STANDARD or residue_name in FORCE_FIELD_NAMES:
         return gemmi.Element(atom.name.lstrip("0123456789")[:1])
     return atom.element
 
@@ -456,6 +473,7 @@ def _one_conformer(group: list[gemmi.Residue], place: str) -> _Residue:
     number = str(residue.seqid)
 
     atoms: dict[str, gemmi.Atom] = {}
+    has_doubles = False
     # An atom that the best conformer lacks comes from the next best.
     for letter in ["\0", *ranked]:
         names = set(atoms)
@@ -463,17 +481,27 @@ def _one_conformer(group: list[gemmi.Residue], place: str) -> _Residue:
             if atom.altloc != letter or _element(residue.name, atom).is_hydrogen:
                 continue
             if atom.name in atoms and atom.name not in names:
-                raise InputError(
-                    f"Residue {residue.name} {number} of {place} has atom {atom.name} twice: "
-                    "give each molecule of the file its own chain name."
-                )
+                has_doubles = True
+                if atom.name in BACKBONE and atom.pos.dist(atoms[atom.name].pos) > SAME_PLACE:
+                    raise InputError(
+                        f"Residue {residue.name} {number} of {place} has atom {atom.name} in two "
+                        "places: give each molecule of the file its own chain name."
+                    )
             if not all(map(math.isfinite, atom.pos.tolist())):
                 raise InputError(
                     f"Atom {atom.name} of residue {residue.name} {number} of {place} has "
                     "coordinates that are not finite: mend the file."
                 )
             atoms.setdefault(atom.name, atom)
-    return _Residue(residue.name, number, _parent(residue.name), atoms, len(ranked) > 1)
+    return _Residue(
+        name=residue.name,
+        number=number,
+        letter=_parent(residue.name),
+        atoms=atoms,
+        conformer_count=len(ranked),
+        other_names=tuple(other.name for other in group if other is not residue),
+        has_doubles=has_doubles,
+    )
 
 
 def _mean(values: list[float]) -> float:
@@ -488,7 +516,8 @@ def _backbone(residues: list[_Residue]) -> np.ndarray:
         for j, name in enumerate(BACKBONE):
             if name in residue.atoms:
                 backbone[i, j] = residue.atoms[name].pos.tolist()
-        others = TERMINAL_OXYGENS if residue.name in STANDARD else {"OXT"}
+        modified = residue.name not in STANDARD and residue.name not in FORCE_FIELD_NAMES
+        others = {"OXT"} if modified else TERMINAL_OXYGENS
         side_chain = [
             atom for name, atom in residue.atoms.items() if name not in others.union(BACKBONE)
         ]
@@ -521,11 +550,16 @@ def _check_trace(residues: list[_Residue], ca: np.ndarray, place: str) -> None:
 
 def _notes_on_residues(residues: list[_Residue], backbone: np.ndarray) -> list[str]:
     notes = []
-    with_conformers = [residue for residue in residues if residue.has_conformers]
-    if with_conformers:
-        notes.append(
-            f"Took the conformer of highest occupancy in {_count(with_conformers)}."
-        )
+    several = [residue for residue in residues if residue.conformer_count > 1]
+    if several:
+        notes.append(f"Took the conformer of highest occupancy in {_count(several)}.")
+    mixed = [residue for residue in residues if residue.other_names]
+    if mixed:
+        listed = ", ".join(f"{residue} (not {', '.join(residue.other_names)})" for residue in mixed)
+        notes.append(f"Took the residue of highest occupancy: {listed}.")
+    doubled = [residue for residue in residues if residue.has_doubles]
+    if doubled:
+        notes.append(f"Took the first of atoms given twice without altlocs in {_count(doubled)}.")
     mapped = Counter(
         f"{residue.name}->{THREE_LETTER[residue.letter]}"
         for residue in residues

@@ -1,0 +1,38 @@
+"""Everything that touches OpenMM: forces, systems, the integrator, reporters and trajectories."""
+
+from openmm_nemo.engine.export import export_energy, export_imputation
+from openmm_nemo.engine.forces import choose_backend, create_force, torchforce_problem
+from openmm_nemo.engine.integrator import NemoLangevinIntegrator
+from openmm_nemo.engine.reporters import (
+    NemoAtomReporter,
+    NemoStateReporter,
+    NemoTrajectoryReporter,
+)
+from openmm_nemo.engine.system import (
+    NemoTopology,
+    add_to_system,
+    create_integrator,
+    create_system,
+    initial_positions,
+)
+from openmm_nemo.engine.trajectory import TrajectoryWriter, atom_topology, coarse_topology
+
+__all__ = [
+    "NemoAtomReporter",
+    "NemoLangevinIntegrator",
+    "NemoStateReporter",
+    "NemoTopology",
+    "NemoTrajectoryReporter",
+    "TrajectoryWriter",
+    "add_to_system",
+    "atom_topology",
+    "choose_backend",
+    "coarse_topology",
+    "create_force",
+    "create_integrator",
+    "create_system",
+    "export_energy",
+    "export_imputation",
+    "initial_positions",
+    "torchforce_problem",
+]

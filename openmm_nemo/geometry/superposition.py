@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-def superpose(mobile: Tensor, target: Tensor) -> Tensor:
+def superpose(mobile: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Move points by the rotation and translation that bring them closest to ``target``.
 
     Reflections are not allowed: mirror images stay apart.
@@ -12,15 +12,20 @@ def superpose(mobile: Tensor, target: Tensor) -> Tensor:
     Parameters
     ----------
     mobile, target : Tensor, shape (..., L, 3)
+    weight : Tensor, shape (..., L), optional
+        Weight of each point, not negative. Default: all the same.
 
     Returns
     -------
     Tensor, shape (..., L, 3)
         ``mobile``, superposed.
     """
-    mobile = mobile - mobile.mean(-2, keepdim=True)
-    centre = target.mean(-2, keepdim=True)
-    left, _, right = torch.linalg.svd(mobile.transpose(-1, -2) @ (target - centre))
+    if weight is None:
+        weight = torch.ones_like(mobile[..., 0])
+    share = (weight / weight.sum(-1, keepdim=True)).unsqueeze(-1)
+    mobile = mobile - (share * mobile).sum(-2, keepdim=True)
+    centre = (share * target).sum(-2, keepdim=True)
+    left, _, right = torch.linalg.svd((share * mobile).transpose(-1, -2) @ (target - centre))
     handedness = torch.linalg.det(left @ right)
     signs = torch.stack([torch.ones_like(handedness)] * 2 + [handedness.sign()], dim=-1)
     return mobile @ (left * signs.unsqueeze(-2)) @ right + centre

@@ -103,7 +103,9 @@ def cartesian_displacement(gradient: Tensor, noise: Tensor, parameters: StepPara
     noise : Tensor, shape (B, L, 3)
     parameters : StepParameters
     """
-    variance = parameters.cartesian_step.view(-1, 1, 1) * parameters.cartesian_preconditioner[..., None]
+    variance = (
+        parameters.cartesian_step.view(-1, 1, 1) * parameters.cartesian_preconditioner[..., None]
+    )
     return _langevin(gradient, noise, variance.expand_as(gradient))
 
 

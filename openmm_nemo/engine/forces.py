@@ -1,0 +1,167 @@
+"""NEMO as an OpenMM force: TorchForce where it can be loaded, PythonForce everywhere."""
+
+import functools
+import io
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import openmm as mm
+import torch
+
+from openmm_nemo.engine.export import export_energy
+from openmm_nemo.networks import ConditionedModel
+
+BACKENDS = ("auto", "torchforce", "python")
+
+SCALE_PARAMETER = "nemo_scale"
+"""Global parameter of the context that multiplies the energy; 1 by default."""
+
+
+class NemoPythonEnergy:
+    """What a PythonForce computes: energy and forces of one protein. It can be pickled, as OpenMM's XML requires.
+
+    Parameters
+    ----------
+    module : torch.jit.ScriptModule
+        From `export_energy`.
+    """
+
+    def __init__(self, module: torch.jit.ScriptModule):
+        self._module = module
+
+    def __getstate__(self) -> bytes:
+        buffer = io.BytesIO()
+        torch.jit.save(self._module, buffer)
+        return buffer.getvalue()
+
+    def __setstate__(self, state: bytes) -> None:
+        self._module = torch.jit.load(io.BytesIO(state))
+
+    def __call__(self, state: mm.State) -> tuple[float, np.ndarray]:
+        """Energy in kJ/mol and forces (N, 3) in kJ/mol/nm."""
+        scale = torch.tensor(state.getParameters()[SCALE_PARAMETER], dtype=torch.float64)
+        # OpenMM may call from a thread of its own, which does not inherit the caller's grad mode.
+        with torch.enable_grad():
+            positions = torch.from_numpy(state.getPositions(asNumpy=True)._value).requires_grad_()
+            energy = self._module(positions, scale)
+            (gradient,) = torch.autograd.grad(energy, positions)
+        return float(energy), -gradient.numpy()
+
+
+@functools.cache
+def torchforce_problem() -> str | None:
+    """Why TorchForce does not work here, in one sentence; None if it does.
+
+    TorchForce's kernels need torch to be loaded first. Where OpenMM came first, they are loaded again here. Then a small
+    force is evaluated, since a wheel built for another release of torch fails only when it is used.
+    """
+    try:
+        import openmmtorch
+    except ImportError as error:
+        return f"openmmtorch cannot be imported ({error}): pip install 'openmm-nemo[torchforce]'"
+    folder = os.path.join(mm.version.openmm_library_path, "plugins")
+    for failure in mm.Platform.getPluginLoadFailures():
+        library = next((w.rstrip(":") for w in failure.split() if "OpenMMTorch" in w), None)
+        if library is None or mm.Platform.getNumPlatforms() == 0:
+            continue
+        platform = os.path.basename(library).removeprefix("libOpenMMTorch").split(".")[0]
+        known = [mm.Platform.getPlatform(i).getName() for i in range(mm.Platform.getNumPlatforms())]
+        if platform in known:
+            mm.Platform.loadPluginLibrary(os.path.join(folder, os.path.basename(library)))
+    try:
+        system = mm.System()
+        system.addParticle(1.0)
+        system.addForce(openmmtorch.TorchForce(torch.jit.script(_Parabola())))
+        platform = mm.Platform.getPlatformByName("Reference")
+        context = mm.Context(system, mm.VerletIntegrator(0.001), platform)
+        context.setPositions([mm.Vec3(1, 0, 0)])
+        context.getState(energy=True, forces=True)
+    except Exception as error:
+        return f"TorchForce does not work with torch {torch.__version__} ({error})"
+    return None
+
+
+class _Parabola(torch.nn.Module):
+    def forward(self, positions: torch.Tensor) -> torch.Tensor:
+        return (positions * positions).sum()
+
+
+def choose_backend(backend: str = "auto") -> str:
+    """Name of the backend to use: "torchforce" or "python".
+
+    Parameters
+    ----------
+    backend : {"auto", "torchforce", "python"}
+        "auto": TorchForce if it works here.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or TorchForce is asked for and does not work here.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(
+            f"The backend {backend!r} is unknown: choose one of {', '.join(BACKENDS)}."
+        )
+    if backend == "python":
+        return backend
+    problem = torchforce_problem()
+    if problem is None:
+        return "torchforce"
+    if backend == "torchforce":
+        raise ValueError(f"The backend 'torchforce' is not available: {problem}.")
+    return "python"
+
+
+def create_force(
+    protein: ConditionedModel,
+    backend: str = "auto",
+    particles: Sequence[int] | None = None,
+    force_group: int = 0,
+) -> mm.Force:
+    """NEMO's energy of a protein as an OpenMM force, with the global parameter ``nemo_scale``.
+
+    Parameters
+    ----------
+    protein : ConditionedModel
+    backend : {"auto", "torchforce", "python"}
+        "auto": TorchForce if it works here, PythonForce otherwise. Energies and forces are the same to rounding.
+    particles : sequence of int, optional
+        Particles of the system that are the residues, in order. Default: all particles of the system.
+    force_group : int
+        0 to 31.
+
+    Returns
+    -------
+    openmm.Force
+        Not periodic.
+
+    Raises
+    ------
+    ValueError
+        If the backend is unknown or not available, or ``particles`` are not one index per residue.
+    """
+    if particles is not None:
+        particles = [int(particle) for particle in particles]
+        n = len(protein.sequence)
+        if len(particles) != n or len(set(particles)) != n or min(particles) < 0:
+            raise ValueError(
+                f"particles has {len(set(particles))} different indices: give one for each of the {n} residues."
+            )
+    force: Any
+    if choose_backend(backend) == "torchforce":
+        import openmmtorch
+
+        force = openmmtorch.TorchForce(export_energy(protein, particles))
+        force.addGlobalParameter(SCALE_PARAMETER, 1.0)
+    else:
+        energy = NemoPythonEnergy(export_energy(protein))
+        force = mm.PythonForce(energy, {SCALE_PARAMETER: 1.0})
+        if particles is not None:
+            force.setParticles(particles)
+    force.setUsesPeriodicBoundaryConditions(False)
+    force.setForceGroup(force_group)
+    force.setName("NemoForce")
+    return force

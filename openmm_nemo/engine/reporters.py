@@ -1,0 +1,226 @@
+"""OpenMM reporters that mean something for coarse-grained, overdamped dynamics."""
+
+import csv
+import os
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mdtraj as md
+import numpy as np
+import openmm as mm
+import torch
+from openmm import app
+
+from openmm_nemo.engine.export import export_imputation
+from openmm_nemo.engine.integrator import NemoLangevinIntegrator
+from openmm_nemo.engine.system import NemoTopology
+from openmm_nemo.engine.trajectory import TrajectoryWriter, atom_topology, coarse_topology
+from openmm_nemo.engine.units import ANGSTROM_PER_NM, KT_MODEL
+from openmm_nemo.evaluation import tm_score
+from openmm_nemo.geometry import rmsd
+from openmm_nemo.networks import ConditionedModel
+
+
+class _Reporter:
+    """What all reporters share: the interval, the protein and which particles it is.
+
+    Parameters
+    ----------
+    reportInterval : int
+        Steps between reports.
+    protein : ConditionedModel, optional
+        Default: that of the simulation's topology, if it came from ``protein.topology``.
+    particles : sequence of int, optional
+        Particles that are its residues, in order. Default: all.
+    """
+
+    def __init__(
+        self,
+        reportInterval: int,
+        protein: ConditionedModel | None = None,
+        particles: Sequence[int] | None = None,
+    ):
+        if reportInterval < 1:
+            raise ValueError(f"The report interval is {reportInterval}: it must be 1 or more.")
+        self._interval = reportInterval
+        self._protein = protein
+        self._particles = None if particles is None else list(particles)
+
+    def describeNextReport(self, simulation: app.Simulation) -> dict[str, Any]:
+        """When the next report is due and what it needs."""
+        steps = self._interval - simulation.currentStep % self._interval
+        return {"steps": steps, "periodic": False, "include": ["positions", "energy"]}
+
+    def protein_of(self, simulation: app.Simulation) -> ConditionedModel:
+        """The protein that is simulated."""
+        if self._protein is None:
+            if not isinstance(simulation.topology, NemoTopology):
+                raise ValueError(
+                    "The simulation's topology is not that of a NEMO protein: give the reporter the protein."
+                )
+            self._protein = simulation.topology.protein
+        return self._protein
+
+    def positions_of(self, state: mm.State) -> np.ndarray:
+        """Positions of the residues (L, 3), nm."""
+        positions = state.getPositions(asNumpy=True)._value
+        return positions if self._particles is None else positions[self._particles]
+
+
+class NemoTrajectoryReporter(_Reporter):
+    """Writes the C-alpha trace of a protein to a trajectory file.
+
+    Parameters
+    ----------
+    file : path
+        Its extension chooses the format: .dcd, .xtc, .h5 or .pdb. Every frame is on disk when it is reported.
+    reportInterval : int
+        Steps between frames.
+    protein : ConditionedModel, optional
+        Default: that of the simulation's topology, if it came from ``protein.topology``.
+    particles : sequence of int, optional
+        Particles that are its residues, in order. Default: all.
+    """
+
+    def __init__(
+        self,
+        file: str | os.PathLike[str],
+        reportInterval: int,
+        protein: ConditionedModel | None = None,
+        particles: Sequence[int] | None = None,
+    ):
+        super().__init__(reportInterval, protein, particles)
+        self._path = Path(file)
+        self._writer: TrajectoryWriter | None = None
+
+    def open(self, protein: ConditionedModel) -> TrajectoryWriter:
+        """Create the file, if that has not been done; the first report does it, too."""
+        if self._writer is None:
+            self._writer = TrajectoryWriter(self._path, self.topology(protein))
+            # Also when the reporter is dropped, and at exit: a trajectory is never left without its end.
+            weakref.finalize(self, self._writer.close)
+        return self._writer
+
+    def report(self, simulation: app.Simulation, state: mm.State) -> None:
+        """Write a frame."""
+        protein = self.protein_of(simulation)
+        writer = self.open(protein)
+        writer.write(self.frame(protein, self.positions_of(state)), simulation.currentStep)
+        writer.flush()
+
+    def close(self) -> None:
+        """Complete the file."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def topology(self, protein: ConditionedModel) -> md.Topology:
+        """Topology of the frames."""
+        return coarse_topology(protein.sequence)
+
+    def frame(self, protein: ConditionedModel, positions_nm: np.ndarray) -> np.ndarray:
+        """What is written for the residues at ``positions_nm (L, 3)``."""
+        return positions_nm
+
+
+class NemoAtomReporter(NemoTrajectoryReporter):
+    """Writes the imputed atoms N, CA, C, O and the side chain's centre (SC) of every residue to a trajectory file.
+
+    Parameters are those of `NemoTrajectoryReporter`.
+    """
+
+    _module: torch.jit.ScriptModule | None = None
+
+    def topology(self, protein: ConditionedModel) -> md.Topology:
+        """Topology of the frames."""
+        return atom_topology(protein.sequence)
+
+    def frame(self, protein: ConditionedModel, positions_nm: np.ndarray) -> np.ndarray:
+        """Imputed atoms (5 L, 3), nm."""
+        if self._module is None:
+            self._module = export_imputation(protein)
+        with torch.no_grad():
+            return self._module(torch.from_numpy(positions_nm)).flatten(0, 1).numpy()
+
+
+class NemoStateReporter(_Reporter):
+    """Writes what is meaningful for overdamped dynamics of a chain as CSV: no fake temperature, no ns/day.
+
+    Columns: step, u_kt (potential energy in kT at 300 K), energy_kj_mol, radius_of_gyration_angstrom,
+    largest_displacement_angstrom (of the last step) and clipped_fraction (of all steps so far, with a
+    `NemoLangevinIntegrator`), and, with a reference, rmsd_angstrom and tm_score.
+
+    Parameters
+    ----------
+    file : path
+        Every line is on disk when it is reported. An existing file is replaced.
+    reportInterval : int
+        Steps between lines.
+    protein, particles
+        As for `NemoTrajectoryReporter`.
+    reference : ndarray, shape (L, 3), optional
+        C-alpha positions to compare with, nm.
+    """
+
+    COLUMNS = (
+        "step",
+        "u_kt",
+        "energy_kj_mol",
+        "radius_of_gyration_angstrom",
+        "largest_displacement_angstrom",
+        "clipped_fraction",
+    )
+    REFERENCE_COLUMNS = ("rmsd_angstrom", "tm_score")
+
+    def __init__(
+        self,
+        file: str | os.PathLike[str],
+        reportInterval: int,
+        protein: ConditionedModel | None = None,
+        particles: Sequence[int] | None = None,
+        reference: np.ndarray | None = None,
+    ):
+        super().__init__(reportInterval, protein, particles)
+        self._reference = None
+        columns = self.COLUMNS
+        if reference is not None:
+            self._reference = torch.from_numpy(np.asarray(reference, dtype=float))
+            columns += self.REFERENCE_COLUMNS
+        self._out = open(file, "w", newline="")  # noqa: SIM115 (closed by close)
+        self._csv = csv.writer(self._out, lineterminator="\n")
+        self._csv.writerow(columns)
+
+    def row(self, simulation: app.Simulation, state: mm.State) -> list[float]:
+        """Values of the columns for a state."""
+        energy = state.getPotentialEnergy()._value
+        positions = self.positions_of(state)
+        spread = positions - positions.mean(0)
+        moved = clipped = float("nan")
+        integrator = simulation.integrator
+        if isinstance(integrator, NemoLangevinIntegrator):
+            moved = integrator.getLargestDisplacement()._value
+            clipped = integrator.getNumClippedSteps() / max(integrator.getNumSteps(), 1)
+        row = [
+            simulation.currentStep,
+            energy / KT_MODEL,
+            energy,
+            float(np.sqrt((spread**2).sum(1).mean())) * ANGSTROM_PER_NM,
+            moved * ANGSTROM_PER_NM,
+            clipped,
+        ]
+        if self._reference is not None:
+            x = torch.from_numpy(positions) * ANGSTROM_PER_NM
+            native = self._reference * ANGSTROM_PER_NM
+            row += [float(rmsd(x, native)), tm_score(x, native)]
+        return row
+
+    def report(self, simulation: app.Simulation, state: mm.State) -> None:
+        """Write a line."""
+        row = self.row(simulation, state)
+        self._csv.writerow([row[0], *(f"{value:.6g}" for value in row[1:])])
+        self._out.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._out.close()

@@ -1,0 +1,154 @@
+"""OpenMM systems and topologies of coarse-grained proteins."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import openmm as mm
+from openmm import app, unit
+
+from openmm_nemo.engine.forces import create_force
+from openmm_nemo.engine.integrator import NemoLangevinIntegrator
+from openmm_nemo.engine.units import ANGSTROM_PER_NM
+from openmm_nemo.networks import ConditionedModel
+from openmm_nemo.residues import RESIDUE_MASS_DALTON, THREE_LETTER
+
+
+class NemoTopology(app.Topology):
+    """Topology of one C-alpha bead per residue, bonded in chain order.
+
+    Attributes
+    ----------
+    protein : ConditionedModel
+        The protein, for reporters that rebuild its atoms.
+    """
+
+    def __init__(self, protein: ConditionedModel):
+        super().__init__()
+        self.protein = protein
+        chain = self.addChain("A")
+        previous = None
+        for number, letter in enumerate(protein.sequence, start=1):
+            residue = self.addResidue(THREE_LETTER[letter], chain, str(number))
+            atom = self.addAtom("CA", app.element.carbon, residue)
+            if previous is not None:
+                self.addBond(previous, atom)
+            previous = atom
+
+
+def create_system(protein: ConditionedModel, backend: str = "auto") -> mm.System:
+    """System of one particle per residue, with the residue's mass, and NEMO's force.
+
+    Parameters
+    ----------
+    protein : ConditionedModel
+    backend : {"auto", "torchforce", "python"}
+        See `create_force`.
+
+    Returns
+    -------
+    openmm.System
+    """
+    system = mm.System()
+    for letter in protein.sequence:
+        system.addParticle(RESIDUE_MASS_DALTON[letter])
+    system.addForce(create_force(protein, backend))
+    return system
+
+
+def add_to_system(
+    protein: ConditionedModel,
+    system: mm.System,
+    particles: Sequence[int],
+    backend: str = "auto",
+    force_group: int = 0,
+) -> int:
+    """Add NEMO's force on some particles to an existing system.
+
+    Parameters
+    ----------
+    protein : ConditionedModel
+    system : openmm.System
+        Changed in place.
+    particles : sequence of int
+        Particles that are the residues, in order.
+    backend, force_group
+        See `create_force`.
+
+    Returns
+    -------
+    int
+        Index of the force.
+
+    Raises
+    ------
+    ValueError
+        If ``particles`` are not one particle of the system per residue.
+    """
+    n = system.getNumParticles()
+    outside = [particle for particle in particles if not 0 <= particle < n]
+    if outside:
+        raise ValueError(f"particles has {outside[0]}, but the system has {n} particles.")
+    return system.addForce(create_force(protein, backend, particles, force_group))
+
+
+def create_integrator(
+    protein: ConditionedModel,
+    temperature: Any = 300.0,
+    seed: int | None = None,
+    system: mm.System | None = None,
+    particles: Sequence[int] | None = None,
+    **options: Any,
+) -> NemoLangevinIntegrator:
+    """Integrator with the step sizes and preconditioners that the sequence network chose.
+
+    Parameters
+    ----------
+    protein : ConditionedModel
+    temperature : Quantity or float
+        Kelvin.
+    seed : int, optional
+        Default: one chosen at random.
+    system : openmm.System, optional
+    particles : sequence of int, optional
+        For a protein in a larger system: the system, and which of its particles are the residues, in order. They are the
+        one chain; all other particles take Cartesian steps with C = 1.
+    **options
+        Other arguments of `NemoLangevinIntegrator`.
+
+    Returns
+    -------
+    NemoLangevinIntegrator
+
+    Raises
+    ------
+    ValueError
+        If only one of ``system`` and ``particles`` is given, or an option is out of range.
+    """
+    if (system is None) != (particles is None):
+        raise ValueError(
+            "Give both system and particles for a protein in a larger system, or neither."
+        )
+    cartesian = protein.cartesian_preconditioner.double().cpu().numpy()
+    internal = protein.internal_preconditioner.double().cpu().numpy()
+    chains = None
+    if system is not None and particles is not None:
+        chains = [list(particles)]
+        rows, n = np.asarray(chains[0]), system.getNumParticles()
+        on_all = np.ones(n), np.ones((n, 3))
+        on_all[0][rows], on_all[1][rows] = cartesian, internal
+        cartesian, internal = on_all
+    arguments: dict[str, Any] = {
+        "cartesian_step": float(protein.cartesian_step) / ANGSTROM_PER_NM**2,
+        "internal_step": float(protein.internal_step),
+        "cartesian_preconditioner": cartesian,
+        "internal_preconditioner": internal,
+        "chains": chains,
+    }
+    return NemoLangevinIntegrator(temperature, seed=seed, **(arguments | options))
+
+
+def initial_positions(protein: ConditionedModel) -> unit.Quantity:
+    """Positions of z(0), shape (L, 3), nm, centred."""
+    x = protein.initial_state().double().cpu().numpy()
+    return np.asarray(x / ANGSTROM_PER_NM) * unit.nanometer
