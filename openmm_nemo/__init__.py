@@ -1,7 +1,7 @@
-"""NEMO for OpenMM: neural coarse-grained protein energies, mixed-coordinate Langevin dynamics, backbone reconstruction."""
+"""NEMO for OpenMM: neural coarse-grained protein energies, their Langevin dynamics, and backbone reconstruction."""
 
 # torch first: TorchForce's kernels can only be loaded into a process that has torch already.
-import torch  # noqa: F401, I001
+import torch  # noqa: F401
 
 from openmm_nemo.engine import (
     NemoAtomReporter,

@@ -8,7 +8,28 @@ AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 THREE_LETTER = dict(
     zip(
         AMINO_ACIDS,
-        "ALA CYS ASP GLU PHE GLY HIS ILE LYS LEU MET ASN PRO GLN ARG SER THR VAL TRP TYR".split(),
+        [
+            "ALA",
+            "CYS",
+            "ASP",
+            "GLU",
+            "PHE",
+            "GLY",
+            "HIS",
+            "ILE",
+            "LYS",
+            "LEU",
+            "MET",
+            "ASN",
+            "PRO",
+            "GLN",
+            "ARG",
+            "SER",
+            "THR",
+            "VAL",
+            "TRP",
+            "TYR",
+        ],
         strict=True,
     )
 )

@@ -33,10 +33,10 @@ SAME_PLACE = 0.1
 MAX_PEPTIDE_BOND = 2.0
 """Angstrom from C to the next N; the ideal length is 1.33."""
 
-SIDE_CHAIN_ATOMS = dict(
-    A=1, C=2, D=4, E=5, F=7, G=0, H=6, I=4, K=5, L=4,
-    M=4, N=4, P=3, Q=5, R=7, S=2, T=3, V=3, W=10, Y=8,
-)  # fmt: skip
+SIDE_CHAIN_ATOMS = {
+    "A": 1, "C": 2, "D": 4, "E": 5, "F": 7, "G": 0, "H": 6, "I": 4, "K": 5, "L": 4,
+    "M": 4, "N": 4, "P": 3, "Q": 5, "R": 7, "S": 2, "T": 3, "V": 3, "W": 10, "Y": 8,
+}  # fmt: skip
 """Heavy atoms beyond N, CA, C and O."""
 
 BACKBONE = ("N", "CA", "C", "O")
@@ -44,10 +44,10 @@ TERMINAL_OXYGENS = {"OXT", "OT1", "OT2", "O1", "O2"}
 STANDARD = {name: letter for letter, name in THREE_LETTER.items()}
 
 # Protonation states as the Amber and CHARMM force fields name them; gemmi does not know these.
-FORCE_FIELD_NAMES = dict(
-    HID="H", HIE="H", HIP="H", HSD="H", HSE="H", HSP="H",
-    CYX="C", CYM="C", ASH="D", GLH="E", LYN="K",
-)  # fmt: skip
+FORCE_FIELD_NAMES = {
+    "HID": "H", "HIE": "H", "HIP": "H", "HSD": "H", "HSE": "H", "HSP": "H",
+    "CYX": "C", "CYM": "C", "ASH": "D", "GLH": "E", "LYN": "K",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +222,7 @@ def _parse_mmcif(content: bytes, path: Path) -> gemmi.Structure:
 
 
 def _parse_pdb(content: bytes, path: Path) -> gemmi.Structure:
-    lines = re.split(r"\r?\n", content.decode("latin-1"))
+    lines = content.decode("latin-1").split("\n")
     while not lines[-1].strip():
         lines.pop()
     atom_lines = []
@@ -282,7 +282,7 @@ def _ends_within_residue(parsed: gemmi.Structure) -> bool:
         letter = _parent(residue.name)
         names = {atom.name for atom in residue if not _element(residue.name, atom).is_hydrogen}
         complete = 4 + SIDE_CHAIN_ATOMS.get(letter, -4)
-        missing.append(len(names - TERMINAL_OXYGENS) < complete)
+        missing.append(len(names) < complete)
     return missing == [False, True]
 
 
@@ -307,7 +307,7 @@ def _choose_chain(
     # An mmCIF chain comes in parts: the polymer, its ligands, its waters.
     parts: dict[str, list[gemmi.Residue]] = {}
     for part in model:
-        parts.setdefault(part.name.strip(), []).extend(part)
+        parts.setdefault(part.name, []).extend(part)
     polymers = {name: _polymer(residues) for name, residues in parts.items()}
     proteins = {
         name: residues
@@ -351,10 +351,10 @@ def _polymer(residues: list[gemmi.Residue]) -> list[gemmi.Residue]:
     are bonded to a neighbour that does.
     """
     belongs = [
-        residue.entity_type == gemmi.EntityType.Polymer and not residue.is_water()
-        or residue.het_flag != "H" and _is_amino_acid(residue.name)
+        residue.entity_type == gemmi.EntityType.Polymer
+        or (residue.het_flag != "H" and _is_amino_acid(residue.name))
         for residue in residues
-    ]  # fmt: skip
+    ]
     last = len(residues) - 1
     for order, step in ((range(1, last + 1), -1), (range(last - 1, -1, -1), 1)):
         for i in order:
@@ -467,7 +467,8 @@ def _one_conformer(group: list[gemmi.Residue], place: str) -> _Residue:
         for atom in residue:
             if atom.has_altloc() and not _element(residue.name, atom).is_hydrogen:
                 occupancies.setdefault(atom.altloc, []).append(atom.occ)
-    ranked = sorted(occupancies, key=lambda letter: (-_mean(occupancies[letter]), letter))
+    means = {letter: sum(values) / len(values) for letter, values in occupancies.items()}
+    ranked = sorted(means, key=lambda letter: (-means[letter], letter))
     best = ranked[0] if ranked else "\0"
     residue = next((r for r in group if any(atom.altloc == best for atom in r)), group[0])
     number = str(residue.seqid)
@@ -502,11 +503,6 @@ def _one_conformer(group: list[gemmi.Residue], place: str) -> _Residue:
         other_names=tuple(other.name for other in group if other is not residue),
         has_doubles=has_doubles,
     )
-
-
-def _mean(values: list[float]) -> float:
-    # Rounded, because equal occupancies in single precision may differ in the mean.
-    return round(sum(values) / len(values), 4)
 
 
 def _backbone(residues: list[_Residue]) -> np.ndarray:

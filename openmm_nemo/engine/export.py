@@ -19,13 +19,19 @@ class EnergyModule(nn.Module):
         Which particles of the system are its residues, in order. Default: all.
     """
 
+    particles: Tensor
+    l1: Tensor
+    l2: Tensor
+    mask: Tensor
+
     def __init__(self, protein: ConditionedModel, particles: Sequence[int] | None = None):
         super().__init__()
         self.network = protein.energy_network
         self.kt: float = KT_MODEL
         self.angstrom_per_nm: float = ANGSTROM_PER_NM
         self.subset: bool = particles is not None
-        self.register_buffer("particles", torch.tensor(particles or [], dtype=torch.int64))
+        index = [] if particles is None else list(particles)
+        self.register_buffer("particles", torch.tensor(index, dtype=torch.int64))
         self.register_buffer("l1", protein.l1.unsqueeze(0))
         self.register_buffer("l2", protein.l2.unsqueeze(0))
         self.register_buffer("mask", torch.ones_like(protein.l1[:, 0]).unsqueeze(0))
@@ -36,7 +42,7 @@ class EnergyModule(nn.Module):
             positions = positions[self.particles]
         x = positions.to(self.l1.dtype).unsqueeze(0) * self.angstrom_per_nm
         u = self.network(x, self.l1, self.l2, self.mask)[0]
-        return u.to(positions.dtype) * (self.kt * nemo_scale)
+        return u.to(positions.dtype) * self.kt * nemo_scale.to(positions.dtype)
 
 
 class ImputationModule(nn.Module):
@@ -46,6 +52,9 @@ class ImputationModule(nn.Module):
     ----------
     protein : ConditionedModel
     """
+
+    s: Tensor
+    mask: Tensor
 
     def __init__(self, protein: ConditionedModel):
         super().__init__()

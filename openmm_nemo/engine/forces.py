@@ -47,15 +47,15 @@ class NemoPythonEnergy:
             positions = torch.from_numpy(state.getPositions(asNumpy=True)._value).requires_grad_()
             energy = self._module(positions, scale)
             (gradient,) = torch.autograd.grad(energy, positions)
-        return float(energy), -gradient.numpy()
+        return energy.item(), -gradient.numpy()
 
 
 @functools.cache
 def torchforce_problem() -> str | None:
     """Why TorchForce does not work here, in one sentence; None if it does.
 
-    TorchForce's kernels need torch to be loaded first. Where OpenMM came first, they are loaded again here. Then a small
-    force is evaluated, since a wheel built for another release of torch fails only when it is used.
+    TorchForce's kernels need torch to be loaded first. Where OpenMM came first, they are loaded again here. Then a
+    small force is evaluated, since a wheel built for another release of torch fails only when it is used.
     """
     try:
         import openmmtorch

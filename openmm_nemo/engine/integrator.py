@@ -23,7 +23,7 @@ class _Layout(NamedTuple):
     """Where the particles of a context go in padded batches of chains."""
 
     context: Any  # weakref.ref[mm.Context]
-    index: Tensor  # (chains, longest) particle of every bead, 0 in padding
+    particles: Tensor  # (chains, longest) particle of every bead, 0 in padding
     mask: Tensor  # (chains, longest) float64
     cartesian_preconditioner: Tensor  # (chains, longest)
     internal_preconditioner: Tensor  # (chains, longest, 3)
@@ -40,8 +40,8 @@ class NemoLangevinIntegrator(mm.CustomIntegrator):
 
         dx = (eps_x / 2) C_x F / kT + sqrt(eps_x C_x) p,    dz = (eps_z / 2) C_z J^T F / kT + sqrt(eps_z C_z) p'
 
-    F are the forces of all force groups that the integrator integrates, so restraints and other forces take part in both.
-    Particles in no chain take the Cartesian step only, and stay where they are if their mass is 0.
+    F are the forces of all force groups that the integrator integrates, so restraints and other forces take part in
+    both. Particles in no chain take the Cartesian step only, and stay where they are if their mass is 0.
 
     There are no velocities and no physical time: a step counts as 1 ps in reports. The noise depends on seed, step,
     chain and bead alone: the same seed gives the same trajectory, also after a restart from a checkpoint.
@@ -106,8 +106,8 @@ class NemoLangevinIntegrator(mm.CustomIntegrator):
             "largest_displacement",
         ):
             self.addGlobalVariable(name, 0.0)
-        # Only `step` below moves particles. Run from C++ (a CompoundIntegrator does), this makes all positions infinite:
-        # better than a simulation that silently stands still.
+        # Only `step` below moves particles. Run from C++ (a CompoundIntegrator does), this makes all positions
+        # infinite: better than a simulation that silently stands still.
         self.addComputePerDof("x", "x + 1/0")
         self.setTemperature(temperature)
         self.setCartesianStep(cartesian_step)
@@ -226,9 +226,9 @@ class NemoLangevinIntegrator(mm.CustomIntegrator):
         groups = self.getIntegrationForceGroups()
         parameters = StepParameters(
             torch.full(
-                (len(layout.index),), self._get("cartesian_step") * ANGSTROM_PER_NM**2
+                (len(layout.particles),), self._get("cartesian_step") * ANGSTROM_PER_NM**2
             ).double(),
-            torch.full((len(layout.index),), self._get("internal_step")).double(),
+            torch.full((len(layout.particles),), self._get("internal_step")).double(),
             layout.cartesian_preconditioner,
             layout.internal_preconditioner,
             layout.mask,
@@ -248,10 +248,10 @@ class NemoLangevinIntegrator(mm.CustomIntegrator):
                 raise mm.OpenMMException(f"The forces are not finite at step {number}.")
             gradient = force / (-kt * ANGSTROM_PER_NM)
             noise = self._draw(number, layout)
-            chains, longest = layout.index.shape
+            chains, longest = layout.particles.shape
             result = mixed_step(
-                x[layout.index],
-                gradient[layout.index],
+                x[layout.particles],
+                gradient[layout.particles],
                 noise[:chains, :longest],
                 parameters,
                 options,
@@ -266,7 +266,7 @@ class NemoLangevinIntegrator(mm.CustomIntegrator):
                         cartesian_preconditioner=layout.free_preconditioner,
                     ),
                 )[0]
-            x[layout.index[inside]] = result.x[inside]
+            x[layout.particles[inside]] = result.x[inside]
             context.setPositions(x.numpy() / ANGSTROM_PER_NM)
             if layout.has_virtual_sites:
                 context.computeVirtualSites()
@@ -282,8 +282,8 @@ class NemoLangevinIntegrator(mm.CustomIntegrator):
         """Noise of a step, (chains + 1, beads, 2, 3); the last row is for the particles in no chain, by index."""
         key = (step // NOISE_BLOCK, self.getRandomNumberSeed())
         if self._noise is None or self._noise[0] != key:
-            rows = len(layout.index) + (1 if len(layout.free) else 0)
-            beads = int(max([layout.index.shape[1], *(layout.free + 1).tolist()]))
+            rows = len(layout.particles) + (1 if len(layout.free) else 0)
+            beads = int(max([layout.particles.shape[1], *(layout.free + 1).tolist()]))
             chain = torch.arange(rows)
             seed = torch.full_like(chain, key[1])
             block = langevin_noise(seed, chain, key[0] * NOISE_BLOCK, NOISE_BLOCK, beads)
@@ -324,6 +324,9 @@ class NemoLangevinIntegrator(mm.CustomIntegrator):
         for row, chain in enumerate(chains):
             index[row, : len(chain)] = torch.tensor(chain)
             mask[row, : len(chain)] = 1
+        # TorchScript rewrites a module after its first call, which changes the last bits of the forces. That call is
+        # made here, so that a run that is resumed repeats the one that was not interrupted.
+        context.getState(forces=True, groups=self.getIntegrationForceGroups())
         in_chain = np.zeros(n, dtype=bool)
         in_chain[[particle for chain in chains for particle in chain]] = True
         free = torch.from_numpy(np.flatnonzero(~in_chain & (masses > 0)))
@@ -382,9 +385,9 @@ def _context_of(integrator: NemoLangevinIntegrator) -> mm.Context:
     """
     for candidate in gc.get_objects():
         # type(), because isinstance() runs code of objects that claim another class.
-        if issubclass(type(candidate), mm.Context):
-            if getattr(candidate, "_integrator", None) is integrator:
-                return candidate
+        found = issubclass(type(candidate), mm.Context)
+        if found and getattr(candidate, "_integrator", None) is integrator:
+            return candidate
     raise mm.OpenMMException("This Integrator is not bound to a context!")
 
 

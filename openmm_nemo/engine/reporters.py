@@ -183,7 +183,7 @@ class NemoStateReporter(_Reporter):
     ):
         super().__init__(reportInterval, protein, particles)
         self._reference = None
-        columns = self.COLUMNS
+        columns: tuple[str, ...] = self.COLUMNS
         if reference is not None:
             self._reference = torch.from_numpy(np.asarray(reference, dtype=float))
             columns += self.REFERENCE_COLUMNS
@@ -219,6 +219,13 @@ class NemoStateReporter(_Reporter):
         """Write a line."""
         row = self.row(simulation, state)
         self._csv.writerow([row[0], *(f"{value:.6g}" for value in row[1:])])
+        self._out.flush()
+
+    def take_over(self, earlier: Path, last_step: int) -> None:
+        """Append the lines of an earlier file up to a step."""
+        with open(earlier, newline="") as file:
+            rows = list(csv.reader(file))
+        self._csv.writerows(row for row in rows[1:] if row and int(row[0]) <= last_step)
         self._out.flush()
 
     def close(self) -> None:

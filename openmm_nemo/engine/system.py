@@ -111,8 +111,8 @@ def create_integrator(
         Default: one chosen at random.
     system : openmm.System, optional
     particles : sequence of int, optional
-        For a protein in a larger system: the system, and which of its particles are the residues, in order. They are the
-        one chain; all other particles take Cartesian steps with C = 1.
+        For a protein in a larger system: the system, and which of its particles are the residues, in order. They are
+        the one chain; all other particles take Cartesian steps with C = 1.
     **options
         Other arguments of `NemoLangevinIntegrator`.
 

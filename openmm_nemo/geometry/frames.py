@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from openmm_nemo.geometry.internal import bond_directions
-from openmm_nemo.geometry.vectors import cross, unit
+from openmm_nemo.geometry.vectors import cross, place_rows, unit
 
 
 def residue_frames(x: Tensor, mask: Tensor) -> Tensor:
@@ -23,11 +23,14 @@ def residue_frames(x: Tensor, mask: Tensor) -> Tensor:
     Returns
     -------
     Tensor, shape (B, L, 3, 3)
-        The three unit vectors are the columns. A straight angle has no normal: its columns 1 and 2 are zero.
+        The three unit vectors are the columns. A straight angle and a chain of fewer than three points have no normal:
+        columns 1 and 2 are zero. So is column 0 of a single point.
     """
+    length = x.shape[1]
     u, _ = bond_directions(x)
-    n = unit(cross(u[:, :-1], u[:, 1:]))
-    row = torch.arange(x.shape[1], device=x.device).expand(x.shape[:2])
+    u = place_rows(u * mask[:, 1:].unsqueeze(-1), 0, length)
+    n = place_rows(unit(cross(u[:, :-1], u[:, 1:])), 0, length)
+    row = torch.arange(length, device=x.device).expand(x.shape[:2])
     last = mask.sum(1, keepdim=True).to(row.dtype) - 1
     bond = torch.minimum((row - 1).clamp_min(0), (last - 1).clamp_min(0))
     normal = torch.minimum((row - 1).clamp_min(0), (last - 2).clamp_min(0))

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from openmm_nemo.geometry.vectors import cross
+from openmm_nemo.geometry.vectors import cross, length
 
 
 def centre(x: Tensor, mask: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ def angular_velocity(x: Tensor, dx: Tensor, mask: Tensor) -> Tensor:
     trace = outer.diagonal(dim1=-2, dim2=-1).sum(-1)
     # The ridge is at rounding level; it makes the tensor of collinear points and of a single point invertible.
     rounding = 2e-15 if x.dtype == torch.float64 else 1e-6
-    ridge = rounding * trace + 1e-9
+    ridge = rounding * trace + 1e-15
     identity = torch.eye(3, dtype=x.dtype, device=x.device)
     inertia = (trace + ridge)[..., None, None] * identity - outer
     return torch.linalg.solve(inertia, momentum)
@@ -82,7 +82,7 @@ def rotate(v: Tensor, rotation_vector: Tensor) -> Tensor:
     Tensor, shape (..., L, 3)
     """
     w = rotation_vector.unsqueeze(-2)
-    angle = torch.linalg.vector_norm(w, dim=-1, keepdim=True) / math.pi
+    angle = length(w).unsqueeze(-1) / math.pi  # its floor changes nothing: 1 - sinc is 1e-13 there
     once = cross(w, v)
     return v + torch.sinc(angle) * once + 0.5 * torch.sinc(angle / 2) ** 2 * cross(w, once)
 
@@ -91,8 +91,8 @@ def detrend_rigidly(x: Tensor, dx: Tensor, mask: Tensor) -> Tensor:
     """Displacement that leads to the same shape as ``dx``, moved back by a rigid-body motion.
 
     `detrend` subtracts the rotation as a linear displacement, which changes distances at second order in the
-    rotation, the order of the drift of Langevin dynamics: it biases what is sampled. Here the displaced points are moved back
-    by a true rotation, so that every distance of x + dx is kept.
+    rotation, the order of the drift of Langevin dynamics: it biases what is sampled. Here the displaced points are
+    moved back by a true rotation, so that every distance of x + dx is kept.
 
     Parameters and return value are those of `detrend`; the net angular momentum is zero to first order only.
     """

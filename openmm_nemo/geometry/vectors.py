@@ -30,7 +30,7 @@ def unit(v: Tensor) -> Tensor:
 
 
 def cross(a: Tensor, b: Tensor) -> Tensor:
-    """Cross product along the last dimension, with broadcasting."""
+    """Cross product along the last dimension; dimensions of size one broadcast, missing ones do not."""
     return torch.linalg.cross(a, b, dim=-1)
 
 

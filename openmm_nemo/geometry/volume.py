@@ -51,4 +51,4 @@ def log_volume_gradient(x: Tensor) -> Tensor:
     stretch = 2 * slope_b / b + 1 - slope_b
     bend = slope_a / torch.tan(a) + 1 - 2 * a / math.pi
     columns = [place_rows(stretch.unsqueeze(-1), 1, n), place_rows(bend.unsqueeze(-1), 2, n)]
-    return torch.cat(columns + [torch.zeros_like(columns[0])], dim=-1)
+    return torch.cat([columns[0], columns[1], torch.zeros_like(columns[0])], dim=-1)

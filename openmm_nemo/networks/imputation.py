@@ -60,11 +60,10 @@ class Imputation(nn.Module):
             N, CA, C, O and the side chain's centre of mass, Angstrom; zero at padding.
         """
         mask = mask.to(x.dtype)
-        row = mask.unsqueeze(-1)
         x = without_padding(x, mask)
-        h = self.input((chain_features(x) * row).transpose(1, 2))
-        h = self.network(torch.cat([(s * row).transpose(1, 2), h], dim=1), mask)
+        h = self.input(chain_features(x).transpose(1, 2))
+        h = self.network(torch.cat([s.transpose(1, 2), h], dim=1), mask)
         output = self.output(h).transpose(1, 2).unflatten(-1, (-1, 4))
         offset = F.softplus(output[..., :1]) * unit(output[..., 1:])
         turned = offset @ residue_frames(x, mask).transpose(-1, -2)
-        return (x.unsqueeze(-2) + turned) * row.unsqueeze(-1)
+        return (x.unsqueeze(-2) + turned) * mask[:, :, None, None]

@@ -158,7 +158,11 @@ def read_model(folder: str | Path) -> ModelFiles:
         raise InputError(
             f"{weights_path} is not a safetensors file ({error}): get it again."
         ) from None
-    return ModelFiles(NemoConfig.from_dict(config), trained, description, tensors)
+    try:
+        hyperparameters = NemoConfig.from_dict(config)
+    except InputError as error:
+        raise InputError(f"{folder / CONFIG_FILE}: {error}") from None
+    return ModelFiles(hyperparameters, trained, description, tensors)
 
 
 def check_weights(weights: dict[str, Tensor], expected: dict[str, Tensor], folder: Path) -> None:

@@ -121,7 +121,7 @@ class SequenceNetwork(nn.Module):
         SequenceOutput
         """
         mask = mask.to(s.dtype)
-        s = s.transpose(1, 2) * mask.unsqueeze(1)
+        s = s.transpose(1, 2)
         initial_h = self.initial_nodes(self.embedding(s), mask)
         initial_p = self.initial_pairs(initial_h) + self._separations(s.shape[2])
         h, p = initial_h, initial_p

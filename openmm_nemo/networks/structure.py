@@ -102,7 +102,7 @@ class StructureNetwork(nn.Module):
         mask = mask.to(x.dtype)
         x = without_padding(x, mask)
         pairs = pair_mask(mask)
-        chain = chain_features(x) * mask.unsqueeze(-1)
+        chain = chain_features(x)
         distance, direction = pair_directions(x, mask)
         rbf = radial_basis(distance, self.rbf_centres, self.rbf_widths)
 

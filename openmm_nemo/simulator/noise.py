@@ -21,7 +21,7 @@ def _multiply(a: Tensor, b: int) -> tuple[Tensor, Tensor]:
     """High and low word of the 64-bit product of 32-bit words, without leaving the range of int64."""
     low = a * (b & 0xFFFF)
     high = a * (b >> 16)
-    return (high + (low >> 16)) >> 16, ((high << 16) + low) & _WORD
+    return (high + (low >> 16)) >> 16, (((high & 0xFFFF) << 16) + low) & _WORD
 
 
 def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[Tensor, Tensor]) -> Tensor:

@@ -1,6 +1,7 @@
 """Reading of protein structures, on real entries and on files spoilt from them."""
 
 import gzip
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -230,6 +231,20 @@ def test_side_chain_centre_of_mass_by_hand(trp_cage: list[str]) -> None:
     np.testing.assert_array_equal(structure.backbone[9, 4], structure.ca[9])
 
 
+def test_side_chain_of_modified_residue_counts_all_its_atoms(
+    trp_cage: list[str], write: Writer
+) -> None:
+    # O1 ends a chain in GROMACS files, but belongs to the side chain of a modified residue.
+    extra = f"ATOM    900  O1  LYS A   8    {9:8.3f}{9:8.3f}{9:8.3f}  1.00  0.00           O  "
+    end = next(i for i, line in enumerate(trp_cage) if number(line) == 9)
+    lines = [*trp_cage[:end], extra, *trp_cage[end:], "END"]
+    plain = read_structure(TRP_CAGE)
+    np.testing.assert_array_equal(read_structure(write(lines)).backbone, plain.backbone)
+    modified = read_structure(write([*rename_residue(lines[:-1], 8, "LLP"), "END"]))
+    moved = np.abs(modified.backbone - plain.backbone).max(axis=(1, 2)) > 0.1
+    assert np.flatnonzero(moved).tolist() == [7]
+
+
 def test_names_of_elements_are_not_needed(trp_cage: list[str], write: Writer) -> None:
     # Left-justified names without element columns: CA would be calcium.
     shifted = [line[:12] + line[12:16].strip().ljust(4) + line[16:66] for line in trp_cage]
@@ -302,7 +317,7 @@ def test_shortest_chain(trp_cage: list[str], write: Writer, count: int, good: bo
     if good:
         assert read_structure(path).sequence == "NLYI"
     else:
-        with pytest.raises(InputError, match="Only 3 residues .* at least 4"):
+        with pytest.raises(InputError, match=r"Only 3 residues .* at least 4"):
             read_structure(path)
 
 
@@ -356,9 +371,11 @@ def test_other_modified_residues(name: str, chain: str, note: str) -> None:
     assert note in note_with(read_structure(DATA / name, chain=chain), "parents")
 
 
-def test_names_of_the_force_fields(trp_cage: list[str], write: Writer) -> None:
+@pytest.mark.parametrize("ter", [["TER"], []])
+def test_names_of_the_force_fields(trp_cage: list[str], write: Writer, ter: list[str]) -> None:
     renamed = [line.replace("LYS A   8", "LYN A   8") for line in trp_cage]
-    structure = read_structure(write([*renamed, "END"]))
+    start = next(i for i, line in enumerate(renamed) if number(line) == 8)
+    structure = read_structure(write([*renamed[:start], *ter, *renamed[start:], "END"]))
     assert structure.sequence == "NLYIQWLKDGGPSSGRPPPS"
     np.testing.assert_array_equal(structure.backbone, read_structure(TRP_CAGE).backbone)
     assert note_with(structure, "LYN->LYS x1")
@@ -382,13 +399,13 @@ def test_residue_without_a_parent(
 
 
 def test_d_protein_is_rejected() -> None:
-    with pytest.raises(InputError, match="Residue 2 of chain B .* D-amino acid DGN.* L-proteins"):
+    with pytest.raises(InputError, match=r"Residue 2 of chain B .* D-amino acid DGN.* L-proteins"):
         read_structure(DATA / "29_5gob.pdb.gz", chain="B")
 
 
 def test_a_single_d_residue_is_rejected(trp_cage: list[str], write: Writer) -> None:
     path = write([*rename_residue(trp_cage, 7, "DLE"), "TER", "END"])
-    with pytest.raises(InputError, match="Residue 7 of chain A .* D-amino acid DLE"):
+    with pytest.raises(InputError, match=r"Residue 7 of chain A .* D-amino acid DLE"):
         read_structure(path)
 
 
@@ -401,14 +418,31 @@ def test_ligands_ions_and_waters_are_left_out(
         return f"{line:<80}"
 
     others = [
-        ligand(" CA", "CA  ", 101),  # calcium
-        ligand("GLY", " CA ", 102),  # free amino acids
+        ligand("GLY", " N  ", 101),  # free amino acids
+        ligand("GLY", " CA ", 101),
+        ligand(" CA", "CA  ", 102),  # calcium
         ligand("DAR", " CA ", 103),
         ligand("HOH", " O  ", 104),
     ]
     structure = read_structure(write([*trp_cage, *ter, *others, "END"]))
     assert structure.sequence == "NLYIQWLKDGGPSSGRPPPS"
     assert structure.notes == ()
+
+
+def test_water_before_ter_is_left_out(trp_cage: list[str], write: Writer) -> None:
+    water = f"HETATM  900  O   HOH A 101    {50:8.3f}{50:8.3f}{50:8.3f}  1.00  0.00"
+    structure = read_structure(write([*trp_cage, water, "TER", "END"]))
+    assert structure.sequence == "NLYIQWLKDGGPSSGRPPPS"
+    assert structure.notes == ()
+
+
+def test_amino_acid_bonded_to_the_chain_after_ter_is_a_ligand(
+    trp_cage: list[str], write: Writer
+) -> None:
+    chain = [line for line in trp_cage if number(line) < 20]
+    bonded = ["HETATM" + line[6:] for line in trp_cage if number(line) == 20]
+    structure = read_structure(write([*chain, "TER", *bonded, "END"]))
+    assert structure.sequence == "NLYIQWLKDGGPSSGRPPP"
 
 
 def test_d_inhibitor_beside_the_chain_is_no_part_of_it() -> None:
@@ -448,7 +482,7 @@ def test_ter_inside_the_chain_loses_nothing(trp_cage: list[str], write: Writer) 
 
 def test_residue_without_ca(trp_cage: list[str], write: Writer) -> None:
     path = write([line for line in trp_cage if line[12:26] != " CA  LYS A   8"] + ["END"])
-    with pytest.raises(InputError, match="Residue LYS 8 of chain A .* has no CA atom: "):
+    with pytest.raises(InputError, match=r"Residue LYS 8 of chain A .* has no CA atom: "):
         read_structure(path)
 
 
@@ -507,11 +541,11 @@ THR_27_B = [
 def test_altlocs_follow_the_mean_occupancy_of_the_residue(
     two_conformers: list[str], write: Writer
 ) -> None:
-    # A has the higher CA, B the higher mean: all atoms must be those of B.
+    # A has the higher N, B the higher mean: all atoms must be those of B.
     changed = []
     for line in two_conformers:
         if number(line) == 27:
-            high = (line[16] == "B") != (line[12:16] == " CA ")
+            high = (line[16] == "B") != (line[12:16] == " N  ")
             line = line[:54] + ("  0.60" if high else "  0.40") + line[60:]
         changed.append(line)
     structure = read_structure(write([*changed, "TER", "END"]))
@@ -584,7 +618,7 @@ def test_atoms_given_twice() -> None:
 
 def test_two_molecules_under_one_chain_name(trp_cage: list[str], write: Writer) -> None:
     moved = [f"{line[:30]}{float(line[30:38]) + 30:8.3f}{line[38:]}" for line in trp_cage]
-    with pytest.raises(InputError, match="Residue ASN 1 .* atom N in two places"):
+    with pytest.raises(InputError, match=r"Residue ASN 1 .* atom N in two places"):
         read_structure(write([*trp_cage, *moved, "END"]))
 
 
@@ -633,7 +667,7 @@ def test_longest_step(trp_cage: list[str], write: Writer, step: float, good: boo
     if good:
         assert len(read_structure(path).sequence) == 20
     else:
-        with pytest.raises(InputError, match="between residues ASN 1 and LEU 2 .* 4.2 Angstrom"):
+        with pytest.raises(InputError, match=r"between residues ASN 1 and LEU 2 .* 4.2 Angstrom"):
             read_structure(path)
 
 
@@ -644,7 +678,7 @@ def test_overlapping_residues_need_not_be_neighbours(trp_cage: list[str], write:
         f"{line[:30]}{x:8.3f}{y:8.3f}{0.0:8.3f}{line[54:]}"
         for line, (x, y) in zip(only(trp_cage, "CA"), corners, strict=False)
     ]
-    with pytest.raises(InputError, match="Residues ASN 1 and GLN 5 of chain A .* 1.9 Angstrom"):
+    with pytest.raises(InputError, match=r"Residues ASN 1 and GLN 5 of chain A .* 1.9 Angstrom"):
         read_structure(write([*trace, "END"]))
 
 
@@ -665,7 +699,7 @@ def test_format_is_told_by_the_content(write: Writer, name: str, zipped: bool) -
 @pytest.mark.parametrize("name", ["y.cif", "y.mmcif", "y.CIF.GZ", "y", "y.pdb"])
 def test_mmcif_under_any_name(write: Writer, name: str) -> None:
     text = text_of("10_3JQH.cif.gz")
-    structure = read_structure(write("# a comment\n\n" + text, name))
+    structure = read_structure(write("\ufeff# a comment\n\n" + text, name))
     assert structure.name == "y"
     assert len(structure.sequence) == 23
 
@@ -685,12 +719,12 @@ def test_mmcif_without_entities(write: Writer) -> None:
     rows = text_of("10_3JQH.cif.gz").splitlines()
     start = next(i for i, row in enumerate(rows) if row.startswith("_atom_site.")) - 1
     stop = next(i for i, row in enumerate(rows) if i > start and row.startswith("#"))
-    structure = read_structure(write(["data_x", *rows[start:stop]], "x.cif"))
+    structure = read_structure(write(["data_x", "#", *rows[start:stop]], "x.cif"))
     np.testing.assert_array_equal(structure.ca, read_structure(DATA / "10_3JQH.cif.gz").ca)
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="none.pdb is not there"):
+    with pytest.raises(InputError, match=r"none.pdb is not there"):
         read_structure(tmp_path / "none.pdb")
 
 
@@ -730,17 +764,22 @@ def test_not_a_structure(write: Writer, content: bytes, message: str) -> None:
 
 def test_unpacked_size_is_bounded(write: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(structures, "MAX_BYTES", 2**20)
-    bomb = gzip.compress(b"ATOM  " + bytes(2**21))
-    assert len(bomb) < 10_000
-    with pytest.raises(InputError, match="more than 1 MiB"):
-        read_structure(write(bomb, "bomb.pdb.gz"))
+    path = write(gzip.compress(b"ATOM  " + bytes(2**25)), "bomb.pdb.gz")
+    assert path.stat().st_size < 2**16
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="more than 1 MiB"):
+            read_structure(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("field", ["     nan", "     inf", "********", "   1.2.3", "        "])
 def test_pdb_coordinates_must_be_finite(trp_cage: list[str], write: Writer, field: str) -> None:
     line = trp_cage[4]
     lines = [*trp_cage[:4], line[:38] + field + line[46:], *trp_cage[5:], "END"]
-    with pytest.raises(InputError, match="at line 5: .* finite coordinates"):
+    with pytest.raises(InputError, match=r"at line 5: .* finite coordinates"):
         read_structure(write(lines))
 
 
@@ -749,7 +788,7 @@ def test_mmcif_coordinates_must_be_finite(write: Writer, field: str) -> None:
     text = text_of("10_3JQH.cif.gz")
     assert text.count(" 3.746 ") == 1
     path = write(text.replace(" 3.746 ", f" {field} "), "x.cif")
-    with pytest.raises(InputError, match="Atom CA of residue PRO 1 .* not finite"):
+    with pytest.raises(InputError, match=r"Atom CA of residue PRO 1 .* not finite"):
         read_structure(path)
 
 
@@ -771,12 +810,23 @@ def test_pdb_cut_within_a_line(trp_cage: list[str], write: Writer, width: int) -
         read_structure(write(text[: ATOM_START + width]))
 
 
-def test_pdb_cut_within_a_residue(trp_cage: list[str], write: Writer) -> None:
-    # Between two lines: TRP 6 ends at its CG.
-    last = next(i for i, line in enumerate(trp_cage) if line[12:26] == " CG  TRP A   6")
-    with pytest.raises(InputError, match="is cut short at line .* END if it is complete"):
+@pytest.mark.parametrize("atom", [" O  ", " CG ", " CZ3"])
+def test_pdb_cut_within_a_residue(trp_cage: list[str], write: Writer, atom: str) -> None:
+    # Between two lines: CH2 is the last heavy atom of TRP 6.
+    last = next(i for i, line in enumerate(trp_cage) if line[12:26] == f"{atom} TRP A   6")
+    with pytest.raises(InputError, match=r"is cut short at line .* END if it is complete"):
         read_structure(write(trp_cage[: last + 1]))
     assert read_structure(write([*trp_cage[: last + 1], "END"])).sequence == "NLYIQW"
+
+
+def test_hydrogens_do_not_make_up_for_a_cut(trp_cage: list[str], write: Writer) -> None:
+    # CHARMM lists a residue's hydrogens among its heavy atoms.
+    before = [line for line in trp_cage if number(line) < 6]
+    tryptophan = [line for line in trp_cage if number(line) == 6]
+    hydrogens = [line for line in tryptophan if line[77] == "H"]
+    heavy = [line for line in tryptophan if line[77] != "H"]
+    with pytest.raises(InputError, match="is cut short"):
+        read_structure(write([*before, *hydrogens, *heavy[:-2]]))
 
 
 def test_pdb_without_end_is_complete_if_its_last_residue_is(
@@ -799,11 +849,12 @@ def test_cut_within_a_model(trp_cage: list[str], write: Writer) -> None:
     with pytest.raises(InputError, match="is cut short"):
         read_structure(write([*one, "MODEL        2", *trp_cage, "TER"]))
     assert read_structure(write(one)).sequence
+    assert read_structure(write([*one[:-1], "END"])).sequence
 
 
 def test_atoms_after_end_are_not_dropped(trp_cage: list[str], write: Writer) -> None:
     with pytest.raises(InputError, match="goes on with atoms at line 306 after its END"):
-        read_structure(write([*trp_cage, "END", *trp_cage, "END"]))
+        read_structure(write([*trp_cage, "END".ljust(80), *trp_cage, "END"]))
 
 
 def test_two_mmcif_entries_in_one_file(write: Writer) -> None:

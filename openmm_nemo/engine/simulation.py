@@ -1,0 +1,392 @@
+"""A simulation in a folder: settings, trajectories, table, checkpoint and plot; it can be interrupted and resumed."""
+
+import hashlib
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import mdtraj as md
+import numpy as np
+import openmm as mm
+from openmm import app
+
+from openmm_nemo.engine.reporters import (
+    NemoAtomReporter,
+    NemoStateReporter,
+    NemoTrajectoryReporter,
+)
+from openmm_nemo.engine.trajectory import check_format
+from openmm_nemo.engine.units import ANGSTROM_PER_NM
+from openmm_nemo.errors import InputError
+from openmm_nemo.evaluation.plots import plot_simulation
+from openmm_nemo.networks import ConditionedModel, NemoModel
+
+SETTINGS_FILE = "run.json"
+CHECKPOINT_FILE = "checkpoint.chk"
+STATE_FILE = "state.csv"
+PLOT_FILE = "state.png"
+CHECKPOINT_SECONDS = 10.0
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class SimulationSettings:
+    """All that decides a simulation; kept in its folder as JSON.
+
+    Attributes
+    ----------
+    sequence : str
+    model : str
+        Name or folder of the model.
+    seed : int
+        From 1 to 2147483647.
+    temperature : float
+        Kelvin.
+    report_interval : int
+        Steps between frames and lines of the table.
+    trajectory, atoms : str
+        File names of the coarse and of the atomic trajectory; the extension chooses the format.
+    backend, platform, precision : str
+        See `create_force`; an OpenMM platform (None: OpenMM's choice); "single", "mixed" or "double".
+    profile : list, shape (L, 20), optional
+    start : list, shape (L, 3), optional
+        Initial C-alpha positions, Angstrom. None: those of z(0).
+    reference : list, shape (L, 3), optional
+        C-alpha positions to compare with, Angstrom.
+    """
+
+    sequence: str
+    model: str
+    seed: int
+    temperature: float = 300.0
+    report_interval: int = 10
+    trajectory: str = "coarse.dcd"
+    atoms: str = "atoms.dcd"
+    backend: str = "auto"
+    platform: str | None = None
+    precision: str = "single"
+    profile: list[list[float]] | None = None
+    start: list[list[float]] | None = None
+    reference: list[list[float]] | None = None
+
+    def __post_init__(self) -> None:
+        for name in (self.trajectory, self.atoms):
+            check_format(Path(name))
+            if Path(name).name != name:
+                raise InputError(
+                    f"The trajectory {name!r} has a folder: give a file name, it is put into --out."
+                )
+        if self.trajectory == self.atoms:
+            raise InputError(
+                f"Both trajectories are named {self.atoms!r}: give two different names."
+            )
+
+
+def read_settings(folder: Path) -> tuple[SimulationSettings, str]:
+    """Settings of the run in a folder, and the fingerprint of its model.
+
+    Raises
+    ------
+    InputError
+        If there is no run, or its settings cannot be read.
+    """
+    path = folder / SETTINGS_FILE
+    try:
+        values = json.loads(path.read_text())
+        if values.pop("format_version") != FORMAT_VERSION:
+            raise InputError(
+                f"{path} was written by another version of openmm_nemo: start the run anew."
+            )
+        fingerprint = values.pop("model_fingerprint")
+        unknown = values.keys() - {field.name for field in fields(SimulationSettings)}
+        if unknown:
+            raise KeyError(*unknown)
+        return SimulationSettings(**values), fingerprint
+    except FileNotFoundError:
+        raise InputError(
+            f"{folder} holds no run to resume: leave --resume out to start one."
+        ) from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{path} is not the settings of a run ({error}): start the run anew."
+        ) from None
+
+
+class SimulationRun:
+    """A simulation in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it does not exist.
+    settings : SimulationSettings, optional
+        For a new run. Default: resume the run in the folder.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written, already holds a run, or holds none to resume; if the model has changed since.
+    """
+
+    def __init__(self, folder: Path, settings: SimulationSettings | None = None):
+        self.folder = folder
+        resume = settings is None
+        fingerprint = None
+        if settings is None:
+            settings, fingerprint = read_settings(folder)
+        elif (folder / SETTINGS_FILE).exists():
+            raise InputError(
+                f"{folder} already holds a run: give --resume to go on with it, or another --out."
+            )
+        self.settings = settings
+        self.model = NemoModel.from_pretrained(settings.model)
+        if settings.precision == "double":
+            self.model.double()
+        self.protein = self.model.condition(settings.sequence, settings.profile)
+        if fingerprint is not None and fingerprint != _fingerprint(self.protein):
+            raise InputError(
+                f"The model {settings.model!r} has changed since the run in {folder} began: start the run anew."
+            )
+        self.simulation = self._create_simulation()
+        with _writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            if resume:
+                self._load_checkpoint()
+            else:
+                self._write_settings()
+            self._open_outputs(resume)
+
+    @property
+    def step(self) -> int:
+        """Steps taken so far."""
+        return self.simulation.currentStep
+
+    def run(self, steps: int, progress: Callable[[int], None] = lambda step: None) -> bool:
+        """Go on until ``steps`` steps have been taken in all, then complete all files.
+
+        Parameters
+        ----------
+        steps : int
+        progress : callable
+            Told the step number from time to time.
+
+        Returns
+        -------
+        bool
+            False if the user interrupted the run (SIGINT or SIGTERM): its files are complete up to that step.
+
+        Raises
+        ------
+        InputError
+            If the forces are not finite: the files are complete up to that step. If a file cannot be written: the run
+            can be resumed from its last checkpoint.
+        """
+        failure = None
+        with _writing(self.folder), _interruption() as interrupted:
+            saved = time.monotonic()
+            while self.step < steps and not interrupted():
+                try:
+                    self.simulation.step(1)
+                except mm.OpenMMException as error:
+                    failure = str(error)
+                    break
+                if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    self._write_checkpoint()
+                    saved = time.monotonic()
+                progress(self.step)
+            complete = self.step >= steps
+            self._finish()
+        if failure is not None:
+            raise InputError(
+                f"{failure} The run stopped; {self.folder} keeps what came before. Try another --seed or --start."
+            )
+        return complete
+
+    def _create_simulation(self) -> app.Simulation:
+        s = self.settings
+        try:
+            system = self.protein.create_system(s.backend)
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        integrator = self.protein.create_integrator(s.temperature, s.seed)
+        topology = self.protein.topology
+        if s.platform is None:
+            simulation = app.Simulation(topology, system, integrator)
+        else:
+            names = [
+                mm.Platform.getPlatform(i).getName() for i in range(mm.Platform.getNumPlatforms())
+            ]
+            if s.platform not in names:
+                raise InputError(
+                    f"The platform {s.platform!r} is not available here: choose one of {', '.join(names)}."
+                )
+            platform = mm.Platform.getPlatformByName(s.platform)
+            properties = (
+                {"Precision": s.precision} if "Precision" in platform.getPropertyNames() else {}
+            )
+            simulation = app.Simulation(topology, system, integrator, platform, properties)
+        if s.start is None:
+            simulation.context.setPositions(self.protein.initial_positions())
+        else:
+            simulation.context.setPositions(np.array(s.start) / ANGSTROM_PER_NM)
+        return simulation
+
+    def _write_settings(self) -> None:
+        values = {
+            "format_version": FORMAT_VERSION,
+            "model_fingerprint": _fingerprint(self.protein),
+            **asdict(self.settings),
+        }
+        xml = mm.XmlSerializer.serialize
+        self._write("system.xml", xml(self.simulation.system).encode())
+        self._write("integrator.xml", xml(self.simulation.integrator).encode())
+        self._write_checkpoint()
+        self._write(SETTINGS_FILE, json.dumps(values).encode())
+
+    def _open_outputs(self, resume: bool) -> None:
+        s = self.settings
+        n_frames = self.step // s.report_interval + 1
+        reference = None if s.reference is None else np.array(s.reference) / ANGSTROM_PER_NM
+        self._outputs = [
+            _Output(self.folder / name) for name in (s.trajectory, s.atoms, STATE_FILE)
+        ]
+        coarse, atoms, table = self._outputs
+        self._reporters = [
+            NemoTrajectoryReporter(coarse.new, s.report_interval),
+            NemoAtomReporter(atoms.new, s.report_interval),
+        ]
+        self._table = NemoStateReporter(table.new, s.report_interval, reference=reference)
+        self.simulation.reporters.extend([*self._reporters, self._table])
+        if resume:
+            for output, reporter in zip((coarse, atoms), self._reporters, strict=True):
+                reporter.open(self.protein).take_over(output.earlier(), n_frames)
+            self._table.take_over(table.earlier(), self.step)
+        else:
+            state = self.simulation.context.getState(positions=True, energy=True)
+            for reporter in self.simulation.reporters:
+                reporter.report(self.simulation, state)
+        # Not before: some formats make their file with the first frame.
+        for output in self._outputs:
+            output.begin()
+
+    def _finish(self) -> None:
+        for reporter in self.simulation.reporters:
+            reporter.close()
+        for output in self._outputs:
+            output.complete()
+        state = self.simulation.context.getState(positions=True)
+        for reporter, name in zip(
+            self._reporters, ("final_coarse.pdb", "final_atoms.pdb"), strict=True
+        ):
+            positions = state.getPositions(asNumpy=True)._value
+            output = _Output(self.folder / name)
+            frame = reporter.frame(self.protein, positions)
+            md.Trajectory(frame[None], reporter.topology(self.protein)).save_pdb(
+                str(output.partial)
+            )
+            output.complete()
+        output = _Output(self.folder / PLOT_FILE)
+        plot_simulation(
+            self.folder / STATE_FILE,
+            output.partial,
+            title=self._title(),
+            x=state.getPositions(asNumpy=True)._value * ANGSTROM_PER_NM,
+            reference=None
+            if self.settings.reference is None
+            else np.array(self.settings.reference),
+        )
+        output.complete()
+        self._write_checkpoint()
+
+    def _title(self) -> str:
+        s = self.settings
+        kind = "" if self.model.trained else " (untrained)"
+        return f"{len(s.sequence)} residues, {s.model}{kind}, {s.temperature:g} K, seed {s.seed}"
+
+    def _write_checkpoint(self) -> None:
+        self._write(CHECKPOINT_FILE, self.simulation.context.createCheckpoint())
+
+    def _load_checkpoint(self) -> None:
+        path = self.folder / CHECKPOINT_FILE
+        try:
+            self.simulation.context.loadCheckpoint(path.read_bytes())
+        except (FileNotFoundError, mm.OpenMMException) as error:
+            raise InputError(
+                f"{path} cannot be loaded ({error}): resume on the platform on which the run began, or start anew."
+            ) from None
+
+    def _write(self, name: str, content: bytes) -> None:
+        output = _Output(self.folder / name)
+        output.partial.write_bytes(content)
+        output.complete()
+
+
+class _Output:
+    """A file that gets its name when it is complete; until then it is NAME.partial.EXT."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+        self.new = path.with_name(f"{path.stem}.new{path.suffix}")
+
+    def earlier(self) -> Path:
+        """The file of an interrupted run: partial if it was killed, complete otherwise."""
+        return self.partial if self.partial.exists() else self.path
+
+    def begin(self) -> None:
+        """Take the new file for the partial one, now that it has all that the earlier one had."""
+        os.replace(self.new, self.partial)
+
+    def complete(self) -> None:
+        os.replace(self.partial, self.path)
+
+
+@contextmanager
+def _interruption() -> Iterator[Callable[[], bool]]:
+    """Whether SIGINT or SIGTERM came. A second one acts at once."""
+    came = False
+    before: dict[signal.Signals, Any] = {}
+
+    def handle(number: int, frame: Any) -> None:
+        nonlocal came
+        came = True
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, handle)
+    try:
+        yield lambda: came
+    finally:
+        for caught, handler in before.items():
+            signal.signal(caught, handler)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Turn errors of the file system into sentences."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or folder} cannot be written ({error.strerror or error}): "
+            "mend that or give another --out; a run that had begun can go on with --resume."
+        ) from error
+
+
+def _fingerprint(protein: ConditionedModel) -> str:
+    """Digest of the weights and the input; not of what is computed from them, which may differ in the last bit."""
+    digest = hashlib.sha256()
+    for part in (protein.energy_network, protein.imputation):
+        for name, tensor in sorted(part.state_dict().items()):
+            digest.update(name.encode() + tensor.float().numpy().tobytes())
+    digest.update(protein.s.float().numpy().tobytes())
+    return digest.hexdigest()

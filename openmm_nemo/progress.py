@@ -1,0 +1,54 @@
+"""Progress of long work: a bar with the remaining time on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+PLAIN_SECONDS = 10.0
+
+
+@contextmanager
+def progress(label: str, start: int, total: int) -> Iterator[Callable[[int], None]]:
+    """Show progress on standard error.
+
+    Parameters
+    ----------
+    label : str
+        What is done.
+    start, total : int
+        First and last number of the count.
+
+    Yields
+    ------
+    callable
+        To be told the count, as often as is convenient.
+    """
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task(label, total=total, completed=start)
+            yield lambda count: bar.update(task, completed=count)
+        return
+    began = said = time.monotonic()
+
+    def tell(count: int) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if now - said > PLAIN_SECONDS and count > start:
+            said = now
+            left = (now - began) / (count - start) * (total - count)
+            print(
+                f"{label}: {count} of {total}, about {left:.0f} s left", file=sys.stderr, flush=True
+            )
+
+    yield tell

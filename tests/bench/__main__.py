@@ -1,0 +1,14 @@
+"""Run all benchmarks: ``python -m tests.bench``, or those named: ``python -m tests.bench forces simulate``."""
+
+import sys
+
+from tests.bench import forces, simulate
+from tests.bench.timing import machine
+
+BENCHMARKS = {"forces": forces.main, "simulate": simulate.main}
+
+if __name__ == "__main__":
+    print(machine())
+    for name in sys.argv[1:] or BENCHMARKS:
+        print(f"\n{name}: {sys.modules[f'tests.bench.{name}'].__doc__.splitlines()[0]}")
+        BENCHMARKS[name]()

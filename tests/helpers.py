@@ -1,0 +1,93 @@
+"""What tests of several rooms need."""
+
+import os
+
+import openmm as mm
+import pytest
+import torch
+from torch import Tensor
+
+
+def platform(name: str) -> mm.Platform:
+    """Return an OpenMM platform; tests always name theirs."""
+    return mm.Platform.getPlatformByName(name)
+
+
+def need_torchforce() -> None:
+    """Skip the running test where TorchForce does not work.
+
+    With OPENMM_NEMO_REQUIRE_TORCHFORCE=1 it fails instead, so that a test run can be sure of it.
+    """
+    from openmm_nemo.engine import torchforce_problem
+
+    problem = torchforce_problem()
+    if problem is None:
+        return
+    if os.environ.get("OPENMM_NEMO_REQUIRE_TORCHFORCE") == "1":
+        pytest.fail(f"OPENMM_NEMO_REQUIRE_TORCHFORCE is 1, but {problem}")
+    pytest.skip(problem)
+
+
+DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    """Normal numbers, float64."""
+    return torch.randn(shape, generator=generator(seed), dtype=torch.float64)
+
+
+def uniform(low: float, high: float, *shape: int, seed: int = 0) -> Tensor:
+    """Uniform numbers, float64."""
+    random = torch.rand(shape, generator=generator(seed), dtype=torch.float64)
+    return low + (high - low) * random
+
+
+def random_chain(*shape: int, seed: int = 0) -> Tensor:
+    """Chains of shape (*shape, 3), float64: bonds of 3.4 to 4.2 Angstrom, angles of 1.2 to 2.8, any dihedral.
+
+    Grown bond by bond without the package: every direction bends away from the one before it by a given angle, towards
+    a random side.
+    """
+    b = uniform(3.4, 4.2, *shape, seed=seed)
+    bend = torch.pi - uniform(1.2, 2.8, *shape, seed=seed + 1)
+    sides = normal(*shape, 3, seed=seed + 2)
+    u = torch.nn.functional.normalize(normal(*shape[:-1], 3, seed=seed + 3), dim=-1)
+    x = [10 * normal(*shape[:-1], 3, seed=seed + 4)]
+    for j in range(1, shape[-1]):
+        x.append(x[-1] + b[..., j, None] * u)
+        side = sides[..., j, :] - (sides[..., j, :] * u).sum(-1, keepdim=True) * u
+        side = torch.nn.functional.normalize(side, dim=-1)
+        u = bend[..., j, None].cos() * u + bend[..., j, None].sin() * side
+    return torch.stack(x, dim=-2)
+
+
+def random_rotation(seed: int = 0) -> Tensor:
+    """A rotation (3, 3), float64."""
+    q, _ = torch.linalg.qr(normal(3, 3, seed=seed))
+    return q * torch.linalg.det(q).sign()
+
+
+def degenerate_chains() -> dict[str, Tensor]:
+    """Chains (L, 3), float64, at which some internal coordinate is not defined."""
+    step = torch.arange(6, dtype=torch.float64)[:, None]
+    along = step * torch.tensor([3.8, 0, 0], dtype=torch.float64)
+    oblique = step * torch.tensor([2.2, 2.1, 2.3], dtype=torch.float64)
+    up = (step % 2) * torch.tensor([0, 2.0, 0], dtype=torch.float64)
+    chain = random_chain(6)
+    return {
+        "coincident": torch.zeros(6, 3, dtype=torch.float64),
+        "straight": along,
+        "straight, oblique": oblique,
+        "folded back": along[[0, 1, 0, 1, 0, 1]],
+        "zigzag in a plane": along + up,
+        "neighbours in one place": chain[[0, 1, 1, 2, 3, 4]],
+        "distant beads in one place": chain[[0, 1, 2, 3, 1, 5]],
+        "one point": along[:1],
+        "two points": along[:2],
+        "three points": chain[:3],
+        "three points on a line": along[:3],
+    }

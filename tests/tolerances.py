@@ -1,0 +1,42 @@
+"""Tolerances of all numerical tests, relative to the largest value compared."""
+
+import torch
+from torch import Tensor
+
+TOLERANCES = {
+    "float32": {
+        # The same sum in another order: padding, batching, TorchScript.
+        "rounding": 1e-5,
+        # Gradients of such sums.
+        "rounding_gradient": 1e-4,
+        # Energies and atoms after a rotation and a translation by tens of Angstrom.
+        "rigid_motion": 1e-5,
+        # Their gradients.
+        "rigid_motion_gradient": 1e-4,
+        # Positions of 200 residues from internal coordinates, relative to the extent of the chain; and there and back.
+        "chain": 4e-6,
+        "round_trip": 2e-5,
+        # Angles and dihedrals of two programs.
+        "mdtraj": 1e-6,
+    },
+    "float64": {
+        "rounding": 1e-12,
+        "rounding_gradient": 1e-11,
+        "rigid_motion": 1e-10,
+        "rigid_motion_gradient": 1e-10,
+        # Central differences with steps of 1e-5.
+        "finite_difference": 1e-7,
+        # Positions from internal coordinates and back.
+        "round_trip": 1e-10,
+        # An arccos near its ends has half of the digits.
+        "arccos": 1e-7,
+    },
+}
+
+
+def assert_close(actual: Tensor, expected: Tensor, kind: str) -> None:
+    """Fail if tensors differ by more than a tolerance, relative to the largest expected value."""
+    assert actual.shape == expected.shape
+    tolerance = TOLERANCES[str(expected.dtype).removeprefix("torch.")][kind]
+    scale = expected.abs().max().clamp_min(1e-3).item()
+    torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance * scale)
