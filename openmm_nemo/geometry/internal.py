@@ -155,12 +155,12 @@ def internal_to_cartesian(
     )
     if frame is None:
         frame = torch.eye(3, dtype=z.dtype, device=z.device)
-    first = frame.expand([*list(z.shape[:-2]), 3, 3]).unsqueeze(-3)
+    first = frame.expand(z.shape[:-2] + (3, 3)).unsqueeze(-3)
     direction = cumulative_rotation(torch.cat([first, turn], dim=-3))[..., 0]
     steps = direction[..., : b.shape[-1], :] * b.unsqueeze(-1)
     if origin is None:
         origin = torch.zeros(3, dtype=z.dtype, device=z.device)
-    start = origin.expand([*list(z.shape[:-2]), 3]).unsqueeze(-2)
+    start = origin.expand(z.shape[:-2] + (3,)).unsqueeze(-2)
     return torch.cat([start, steps], dim=-2).cumsum(-2)
 
 

@@ -112,7 +112,9 @@ def simulator_trajectory(
 
         moved = x.clone()
         for number, chain in enumerate(chains):
-            parameters = StepParameters(*steps, cx[None, chain], cz[None, chain], cx[None, chain] * 0 + 1)
+            parameters = StepParameters(
+                *steps, cx[None, chain], cz[None, chain], cx[None, chain] * 0 + 1
+            )
             noise = draw(number, len(chain))
             result = mixed_step(
                 10 * x[None, chain], gradient[None, chain], noise, parameters, options

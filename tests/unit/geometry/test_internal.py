@@ -158,7 +158,9 @@ def test_internal_coordinates_come_back(length):
 
 
 def test_long_chains_stay_accurate_in_float32():
-    z = torch.stack([random_internal(200).float(), cartesian_to_internal(random_chain(200)).float()])
+    z = torch.stack(
+        [random_internal(200).float(), cartesian_to_internal(random_chain(200)).float()]
+    )
     exact = internal_to_cartesian(z.double())
     extent = (exact[:, :, None] - exact[:, None, :]).norm(dim=-1).amax()
     error = (internal_to_cartesian(z).double() - exact).norm(dim=-1).amax()

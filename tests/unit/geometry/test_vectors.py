@@ -19,7 +19,9 @@ def test_length_has_a_floor_and_no_slope_below_it(dtype):
     v = torch.tensor([[0, 0, 0], [1e-8, 0, 0], [3, 0, 4]], dtype=dtype, requires_grad=True)
     (slope,) = torch.autograd.grad(length(v).sum(), v)
     assert length(v).tolist() == pytest.approx([1e-6, 1e-6, 5])
-    assert_close(slope, torch.tensor([[0, 0, 0], [0, 0, 0], [0.6, 0, 0.8]], dtype=dtype), "rounding")
+    assert_close(
+        slope, torch.tensor([[0, 0, 0], [0, 0, 0], [0.6, 0, 0.8]], dtype=dtype), "rounding"
+    )
 
 
 def test_unit_of_zero_is_zero():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from openmm_nemo.networks import Energy, NemoConfig, NemoModel
-from tests.tolerances import TOLERANCES, assert_close
+from tests.tolerances import assert_close
 from tests.unit.networks.chains import (
     DEGENERATE_CHAINS,
     DTYPES,
@@ -222,7 +222,3 @@ def test_initialisation_follows_the_seed():
     assert not states[0]["structure_network.pair_input.weight"].equal(
         states[2]["structure_network.pair_input.weight"]
     )
-
-
-def test_tolerances_cover_both_dtypes():
-    assert set(TOLERANCES["float32"]) <= set(TOLERANCES["float64"])

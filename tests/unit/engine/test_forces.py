@@ -1,0 +1,184 @@
+"""TorchForce and PythonForce of a protein against the bare network, one by one and against each other."""
+
+import numpy as np
+import openmm as mm
+import pytest
+import torch
+
+from openmm_nemo.engine import choose_backend, create_force, forces
+from tests.tolerances import assert_close
+from tests.unit.engine.toys import KT, energy_of, forces_of, make_context
+
+
+def bend(protein, seed: int = 0) -> np.ndarray:
+    """Positions away from the initial state, nm."""
+    x = protein.initial_state().double().numpy() / 10
+    return x + np.random.default_rng(seed).normal(scale=0.04, size=x.shape)
+
+
+def context_of(protein, backend: str, name: str = "Reference", x: np.ndarray | None = None):
+    system = mm.System()
+    for _ in protein.sequence:
+        system.addParticle(1.0)
+    system.addForce(create_force(protein, backend))
+    return make_context(system, mm.VerletIntegrator(0.001), bend(protein) if x is None else x, name)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_energy_and_forces_are_those_of_the_network(request, dtype, backend, platform_name):
+    protein = request.getfixturevalue("protein" if dtype == "float64" else "protein32")
+    context = context_of(protein, backend, platform_name)
+    energy, gradient = protein.energy_and_gradient(torch.tensor(10 * bend(protein)).to(protein.l1))
+    actual = torch.tensor(energy_of(context)).to(energy)
+    assert_close(actual, KT * energy, "rounding")
+    force = torch.from_numpy(forces_of(context)).to(gradient)
+    assert_close(force, -10 * KT * gradient, "rounding_gradient")
+
+
+def test_forces_are_the_slope_of_the_energy(protein, backend, platform_name):
+    x, h = bend(protein), 1e-5
+    context = context_of(protein, backend, platform_name, x)
+    force = forces_of(context)
+    slope = np.zeros((5, 3))
+    particles = [0, 1, 7, 14, 15]
+    for row, particle in enumerate(particles):
+        for axis in range(3):
+            shift = np.zeros_like(x)
+            shift[particle, axis] = h
+            energies = []
+            for moved in (x + shift, x - shift):
+                context.setPositions(moved)
+                energies.append(energy_of(context))
+            slope[row, axis] = (energies[0] - energies[1]) / (2 * h)
+    assert np.abs(force).max() > 10
+    assert_close(torch.from_numpy(-slope), torch.from_numpy(force[particles]), "finite_difference")
+
+
+def test_scale_is_1_until_it_is_set(protein, backend, platform_name):
+    context = context_of(protein, backend, platform_name)
+    energy, force = energy_of(context), forces_of(context)
+    assert dict(context.getParameters()) == {"nemo_scale": 1.0}
+    for scale in (0.25, 0.0, -3.0, 1.0):
+        context.setParameter("nemo_scale", scale)
+        assert energy_of(context) == pytest.approx(scale * energy, rel=1e-12)
+        np.testing.assert_allclose(forces_of(context), scale * force, rtol=1e-12, atol=1e-12)
+
+
+def test_force_has_a_name_a_group_and_no_period(protein, backend):
+    force = create_force(protein, backend, force_group=7)
+    assert force.getForceGroup() == 7
+    assert force.getName() == "NemoForce"
+    assert not force.usesPeriodicBoundaryConditions()
+    assert create_force(protein, backend).getForceGroup() == 0
+
+
+def test_force_ignores_the_periodic_box(protein, backend):
+    x = bend(protein)
+    energies = []
+    for edge in (0.5, 50.0):
+        system = mm.System()
+        system.setDefaultPeriodicBoxVectors(*(edge * np.eye(3)))
+        for _ in protein.sequence:
+            system.addParticle(1.0)
+        system.addForce(create_force(protein, backend))
+        assert not system.usesPeriodicBoundaryConditions()
+        energies.append(energy_of(make_context(system, mm.VerletIntegrator(0.001), x)))
+    assert energies[0] == energies[1]
+
+
+def test_particles_choose_and_order_the_residues(protein, backend, platform_name):
+    n = len(protein.sequence)
+    order = [int(i) for i in np.random.default_rng(5).permutation(n + 4)[:n]]
+    assert order != sorted(order)
+    system = mm.System()
+    for _ in range(n + 4):
+        system.addParticle(1.0)
+    system.addForce(create_force(protein, backend, order, force_group=3))
+    x = np.random.default_rng(6).normal(size=(n + 4, 3))
+    x[order] = bend(protein)
+    context = make_context(system, mm.VerletIntegrator(0.001), x, platform_name)
+    alone = context_of(protein, backend, platform_name)
+    assert energy_of(context) == pytest.approx(energy_of(alone), rel=1e-12)
+    assert energy_of(context, groups={0}) == 0
+    expected = np.zeros_like(x)
+    expected[order] = forces_of(alone)
+    np.testing.assert_allclose(forces_of(context), expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "particles",
+    [range(15), range(17), [0, *range(15)], [-1, *range(15)], []],
+    ids=["too few", "too many", "twice", "negative", "none"],
+)
+def test_wrong_particles_are_refused(protein, backend, particles):
+    with pytest.raises(ValueError, match=r"particles.*16 residues"):
+        create_force(protein, backend, particles)
+
+
+def test_unknown_backend_is_refused(protein):
+    with pytest.raises(
+        ValueError, match="'jax' is unknown: choose one of auto, torchforce, python"
+    ):
+        create_force(protein, "jax")
+
+
+@pytest.mark.parametrize("problem", [None, "it is broken"])
+def test_auto_is_torchforce_where_that_works(monkeypatch, problem):
+    monkeypatch.setattr(forces, "torchforce_problem", lambda: problem)
+    assert choose_backend() == ("torchforce" if problem is None else "python")
+    assert choose_backend("python") == "python"
+
+
+def test_auto_makes_a_torchforce_here(protein, backend):
+    kind = type(create_force(protein, "auto")).__name__
+    assert kind == "TorchForce" or forces.torchforce_problem() is not None
+    assert type(create_force(protein, "python")) is mm.PythonForce
+
+
+def test_torchforce_that_does_not_work_is_refused(monkeypatch):
+    monkeypatch.setattr(forces, "torchforce_problem", lambda: "it is broken")
+    with pytest.raises(ValueError, match="'torchforce' is not available: it is broken"):
+        choose_backend("torchforce")
+
+
+def test_system_is_the_same_after_xml(protein, backend, platform_name):
+    n = len(protein.sequence)
+    order = list(range(1, n + 1))[::-1]
+    system = mm.System()
+    for _ in range(n + 1):
+        system.addParticle(1.0)
+    system.addForce(create_force(protein, backend, order, force_group=2))
+    x = np.zeros((n + 1, 3))
+    x[order] = bend(protein)
+    again = mm.XmlSerializer.deserialize(mm.XmlSerializer.serialize(system))
+    force = again.getForce(0)
+    assert (force.getName(), force.getForceGroup()) == ("NemoForce", 2)
+    assert not force.usesPeriodicBoundaryConditions()
+    first, second = (
+        make_context(s, mm.VerletIntegrator(0.001), x, platform_name) for s in (system, again)
+    )
+    assert energy_of(second) == energy_of(first)
+    np.testing.assert_array_equal(forces_of(second), forces_of(first))
+    second.setParameter("nemo_scale", 0.5)
+    assert energy_of(second) == pytest.approx(0.5 * energy_of(first), rel=1e-12)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_grad_mode_of_the_caller_does_not_matter(protein, mode):
+    context = context_of(protein, "python")
+    expected = forces_of(context_of(protein, "python"))
+    with mode():
+        np.testing.assert_allclose(forces_of(context), expected, rtol=1e-12)
+
+
+def test_forces_come_without_warnings(protein, backend, recwarn):
+    forces_of(context_of(protein, backend))
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+def test_minimizer_of_openmm_lowers_the_energy(protein, backend, platform_name):
+    context = context_of(protein, backend, platform_name)
+    before, steep = energy_of(context), np.abs(forces_of(context)).max()
+    mm.LocalEnergyMinimizer.minimize(context, 1.0, 100)
+    assert energy_of(context) < before - 1
+    assert np.abs(forces_of(context)).max() < 0.1 * steep
