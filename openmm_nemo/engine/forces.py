@@ -2,8 +2,9 @@
 
 import functools
 import io
-import os
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,8 @@ class NemoPythonEnergy:
     def __call__(self, state: mm.State) -> tuple[float, np.ndarray]:
         """Energy in kJ/mol and forces (N, 3) in kJ/mol/nm."""
         scale = torch.tensor(state.getParameters()[SCALE_PARAMETER], dtype=torch.float64)
-        # OpenMM may call from a thread of its own, which does not inherit the caller's grad mode.
-        with torch.enable_grad():
+        # Whatever the caller's grad mode; and OpenMM may call from a thread of its own, which does not inherit it.
+        with torch.inference_mode(False), torch.enable_grad():
             positions = torch.from_numpy(state.getPositions(asNumpy=True)._value).requires_grad_()
             energy = self._module(positions, scale)
             (gradient,) = torch.autograd.grad(energy, positions)
@@ -57,20 +58,16 @@ def torchforce_problem() -> str | None:
     TorchForce's kernels need torch to be loaded first. Where OpenMM came first, they are loaded again here. Then a
     small force is evaluated, since a wheel built for another release of torch fails only when it is used.
     """
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # it imports OpenMM by its old name, which warns
     try:
         import openmmtorch
     except ImportError as error:
         return f"openmmtorch cannot be imported ({error}): pip install 'openmm-nemo[torchforce]'"
-    folder = os.path.join(mm.version.openmm_library_path, "plugins")
-    for failure in mm.Platform.getPluginLoadFailures():
-        library = next((w.rstrip(":") for w in failure.split() if "OpenMMTorch" in w), None)
-        if library is None or mm.Platform.getNumPlatforms() == 0:
-            continue
-        platform = os.path.basename(library).removeprefix("libOpenMMTorch").split(".")[0]
-        known = [mm.Platform.getPlatform(i).getName() for i in range(mm.Platform.getNumPlatforms())]
-        if platform in known:
-            mm.Platform.loadPluginLibrary(os.path.join(folder, os.path.basename(library)))
+    finally:
+        logging.disable(disabled)
     try:
+        _load_kernels()
         system = mm.System()
         system.addParticle(1.0)
         system.addForce(openmmtorch.TorchForce(torch.jit.script(_Parabola())))
@@ -81,6 +78,16 @@ def torchforce_problem() -> str | None:
     except Exception as error:
         return f"TorchForce does not work with torch {torch.__version__} ({error})"
     return None
+
+
+def _load_kernels() -> None:
+    """Load the plugin libraries of TorchForce that failed to load with OpenMM, for the platforms that are there."""
+    known = {mm.Platform.getPlatform(i).getName() for i in range(mm.Platform.getNumPlatforms())}
+    for failure in mm.Platform.getPluginLoadFailures():
+        for word in failure.replace(":", " ").split():
+            name = Path(word).stem
+            if name.startswith("libOpenMMTorch") and name.removeprefix("libOpenMMTorch") in known:
+                mm.Platform.loadPluginLibrary(word)
 
 
 class _Parabola(torch.nn.Module):

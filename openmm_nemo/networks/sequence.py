@@ -37,9 +37,9 @@ class SequenceOutput(NamedTuple):
         Initial unconstrained internal coordinates (b~, a~, d) in the row layout of
         `openmm_nemo.geometry.internal`.
     cartesian_step : Tensor, shape (B,)
-        Angstrom^2 / kT.
+        eps_x, Angstrom^2.
     internal_step : Tensor, shape (B,)
-        1 / kT.
+        eps_z.
     cartesian_preconditioner : Tensor, shape (B, L)
         Between 1/e and e.
     internal_preconditioner : Tensor, shape (B, L, 3)

@@ -1,5 +1,8 @@
 """TorchForce and PythonForce of a protein against the bare network, one by one and against each other."""
 
+import subprocess
+import sys
+
 import numpy as np
 import openmm as mm
 import pytest
@@ -29,8 +32,7 @@ def test_energy_and_forces_are_those_of_the_network(request, dtype, backend, pla
     protein = request.getfixturevalue("protein" if dtype == "float64" else "protein32")
     context = context_of(protein, backend, platform_name)
     energy, gradient = protein.energy_and_gradient(torch.tensor(10 * bend(protein)).to(protein.l1))
-    actual = torch.tensor(energy_of(context)).to(energy)
-    assert_close(actual, KT * energy, "rounding")
+    assert_close(energy.new_tensor(energy_of(context)), KT * energy, "rounding")
     force = torch.from_numpy(forces_of(context)).to(gradient)
     assert_close(force, -10 * KT * gradient, "rounding_gradient")
 
@@ -141,7 +143,29 @@ def test_torchforce_that_does_not_work_is_refused(monkeypatch):
         choose_backend("torchforce")
 
 
-def test_system_is_the_same_after_xml(protein, backend, platform_name):
+# A process of its own, as for whoever gets the file; and a mismatch of two libraries would crash it.
+FROM_XML = """
+import openmm_nemo, openmm, numpy, torch
+torch.set_num_threads(1)
+for name in ("Reference", "CPU"):
+    system = openmm.XmlSerializer.deserialize(open("system.xml").read())
+    force = system.getForce(0)
+    assert (force.getName(), force.getForceGroup()) == ("NemoForce", 2)
+    assert not force.usesPeriodicBoundaryConditions()
+    platform = openmm.Platform.getPlatformByName(name)
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
+    context.setPositions(numpy.load("x.npy"))
+    context.setParameter("nemo_scale", 0.5)
+    state = context.getState(energy=True, forces=True)
+    forces = state.getForces(asNumpy=True)._value
+    numpy.savez(name, energy=state.getPotentialEnergy()._value, forces=forces)
+"""
+
+
+def test_system_is_the_same_after_xml(request, protein, backend, tmp_path):
+    if backend == "torchforce" and mm.Platform.getOpenMMVersion() >= "8.6":
+        reason = "openmmtorch 1.5 was built against OpenMM 8.5; reading its XML crashes OpenMM 8.6"
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     n = len(protein.sequence)
     order = list(range(1, n + 1))[::-1]
     system = mm.System()
@@ -150,17 +174,15 @@ def test_system_is_the_same_after_xml(protein, backend, platform_name):
     system.addForce(create_force(protein, backend, order, force_group=2))
     x = np.zeros((n + 1, 3))
     x[order] = bend(protein)
-    again = mm.XmlSerializer.deserialize(mm.XmlSerializer.serialize(system))
-    force = again.getForce(0)
-    assert (force.getName(), force.getForceGroup()) == ("NemoForce", 2)
-    assert not force.usesPeriodicBoundaryConditions()
-    first, second = (
-        make_context(s, mm.VerletIntegrator(0.001), x, platform_name) for s in (system, again)
-    )
-    assert energy_of(second) == energy_of(first)
-    np.testing.assert_array_equal(forces_of(second), forces_of(first))
-    second.setParameter("nemo_scale", 0.5)
-    assert energy_of(second) == pytest.approx(0.5 * energy_of(first), rel=1e-12)
+    np.save(tmp_path / "x.npy", x)
+    (tmp_path / "system.xml").write_text(mm.XmlSerializer.serialize(system))
+    result = subprocess.run([sys.executable, "-c", FROM_XML], cwd=tmp_path, timeout=120)
+    assert result.returncode == 0
+    for name in ("Reference", "CPU"):
+        context = make_context(system, mm.VerletIntegrator(0.001), x, name)
+        again = np.load(tmp_path / f"{name}.npz")
+        assert again["energy"] == pytest.approx(0.5 * energy_of(context), rel=1e-12)
+        np.testing.assert_allclose(again["forces"], 0.5 * forces_of(context), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])

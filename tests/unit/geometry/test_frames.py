@@ -14,11 +14,12 @@ def frames_of(x):
 
 
 @pytest.mark.parametrize("length", [3, 4, 30])
-def test_frames_are_rotations_everywhere(length):
+def test_frames_are_orthonormal_and_left_handed_everywhere(length):
+    # u, n, n x u in this order, as the paper writes them: the product of the first two is minus the third.
     frames = frames_of(random_chain(length))
     identity = torch.eye(3, dtype=torch.float64).expand(length, 3, 3)
     assert_close(frames.mT @ frames, identity, "rounding")
-    assert_close(torch.linalg.det(frames), torch.ones(length, dtype=torch.float64), "rounding")
+    assert_close(torch.linalg.det(frames), -torch.ones(length, dtype=torch.float64), "rounding")
 
 
 def test_inner_frames_follow_their_definition_and_the_ends_borrow():

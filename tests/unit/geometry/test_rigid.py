@@ -23,12 +23,13 @@ def momenta(x, dx):
     return dx.sum(-2), torch.linalg.cross(arm, dx, dim=-1).sum(-2)
 
 
+ALONG = torch.arange(7, dtype=torch.float64)[:, None]
 LINES = {
-    "one point": torch.tensor([[1.0, 2, 3]]),
-    "two points": torch.tensor([[1.0, 2, 3], [2, 4, 6]]),
-    "on an axis": torch.arange(7.0)[:, None] * torch.tensor([0, 3.8, 0]),
-    "oblique": torch.arange(7.0)[:, None] * torch.tensor([2.2, 2.1, 2.3]),
-    "coincident": torch.zeros(5, 3),
+    "one point": torch.tensor([[1.0, 2, 3]]).double(),
+    "two points": torch.tensor([[1.0, 2, 3], [2, 4, 6]]).double(),
+    "on an axis": ALONG * torch.tensor([0, 3.8, 0]),
+    "oblique": ALONG * torch.tensor([2.2, 2.1, 2.3]).double(),
+    "coincident": torch.zeros(5, 3, dtype=torch.float64),
 }
 ON_A_LINE = pytest.mark.parametrize("x", LINES.values(), ids=LINES.keys())
 
@@ -133,7 +134,6 @@ def test_points_on_a_line_are_safe(remove, x, dtype):
 
 @ON_A_LINE
 def test_no_momentum_is_left_on_a_line(x):
-    x = x.double()
     dx = normal(*x.shape)
     for left in momenta(x, detrend(x, dx, everyone(x))):
         assert left.norm() < 1e-9 * (1 + x.norm()) * dx.norm()
