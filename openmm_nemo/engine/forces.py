@@ -42,9 +42,9 @@ class NemoPythonEnergy:
 
     def __call__(self, state: mm.State) -> tuple[float, np.ndarray]:
         """Energy in kJ/mol and forces (N, 3) in kJ/mol/nm."""
-        scale = torch.tensor(state.getParameters()[SCALE_PARAMETER], dtype=torch.float64)
         # Whatever the caller's grad mode; and OpenMM may call from a thread of its own, which does not inherit it.
         with torch.inference_mode(False), torch.enable_grad():
+            scale = torch.tensor(state.getParameters()[SCALE_PARAMETER], dtype=torch.float64)
             positions = torch.from_numpy(state.getPositions(asNumpy=True)._value).requires_grad_()
             energy = self._module(positions, scale)
             (gradient,) = torch.autograd.grad(energy, positions)

@@ -9,7 +9,7 @@ import mdtraj
 import numpy as np
 import pytest
 
-from openmm_nemo.data import Structure, read_structure, structures
+from openmm_nemo.data import Structure, parsing, read_structure
 from openmm_nemo.errors import InputError
 from openmm_nemo.residues import THREE_LETTER
 
@@ -763,7 +763,7 @@ def test_not_a_structure(write: Writer, content: bytes, message: str) -> None:
 
 
 def test_unpacked_size_is_bounded(write: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(structures, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(parsing, "MAX_BYTES", 2**20)
     path = write(gzip.compress(b"ATOM  " + bytes(2**25)), "bomb.pdb.gz")
     assert path.stat().st_size < 2**16
     tracemalloc.start()
