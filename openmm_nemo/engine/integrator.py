@@ -224,11 +224,10 @@ class NemoLangevinIntegrator(mm.CustomIntegrator):
         layout = self._find_layout()
         context = layout.context()
         groups = self.getIntegrationForceGroups()
+        once = torch.ones(len(layout.particles), dtype=torch.float64)
         parameters = StepParameters(
-            torch.full(
-                (len(layout.particles),), self._get("cartesian_step") * ANGSTROM_PER_NM**2
-            ).double(),
-            torch.full((len(layout.particles),), self._get("internal_step")).double(),
+            once * (self._get("cartesian_step") * ANGSTROM_PER_NM**2),
+            once * self._get("internal_step"),
             layout.cartesian_preconditioner,
             layout.internal_preconditioner,
             layout.mask,
@@ -251,7 +250,7 @@ class NemoLangevinIntegrator(mm.CustomIntegrator):
             chains, longest = layout.particles.shape
             result = mixed_step(
                 x[layout.particles],
-                gradient[layout.particles],
+                gradient[layout.particles] * layout.mask.unsqueeze(-1),
                 noise[:chains, :longest],
                 parameters,
                 options,

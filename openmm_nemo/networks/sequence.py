@@ -17,7 +17,7 @@ SECONDARY_STRUCTURE_CLASSES = 8
 BOND_LENGTH = 3.8  # Angstrom, two C-alphas in sequence
 BOND_ANGLE = 1.85  # radian, between those of helices (1.6) and strands (2.1)
 CARTESIAN_STEP = 0.02  # Angstrom^2
-INTERNAL_STEP = 0.002
+INTERNAL_STEP = 0.002  # at 20 residues
 BOND_STIFFNESS = 10.0  # kT / Angstrom^2: bonds of 3.8 +- 0.3 Angstrom
 # Give an untrained model an rms force per residue of about 1 kT / Angstrom.
 NODE_COEFFICIENT = 0.5
@@ -138,12 +138,15 @@ class SequenceNetwork(nn.Module):
         # Steps may learn to be up to e^2 times shorter or longer.
         pooled = h.sum(-1, keepdim=True) / mask.sum(-1).clamp_min(1)[:, None, None]
         steps = torch.exp(2 * torch.tanh(self.steps(pooled).squeeze(-1)))
+        # Random rotations about L bonds with lever arms of about sqrt(L) move the ends of a chain by sqrt(eps_z) L.
+        # This keeps them near 1 Angstrom, below the speed limit, at every length.
+        lever = (20 / mask.sum(-1).clamp_min(20)) ** 2
         return SequenceOutput(
             l1=l1 * row,
             l2=l2 * pair_mask(mask).unsqueeze(-1),
             z0=self._internal_coordinates(h) * row,
             cartesian_step=CARTESIAN_STEP * steps[:, 0],
-            internal_step=INTERNAL_STEP * steps[:, 1],
+            internal_step=INTERNAL_STEP * lever * steps[:, 1],
             cartesian_preconditioner=preconditioners[..., 0],
             internal_preconditioner=preconditioners[..., 1:],
             secondary_structure=self.secondary_structure(h).transpose(1, 2) * row,

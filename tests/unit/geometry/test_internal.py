@@ -119,6 +119,12 @@ def test_straight_and_folded_chains_have_angles_inside_the_range_and_no_dihedral
         assert d.tolist() == [0, 0]
 
 
+def test_dihedral_next_to_an_angle_that_is_straight_to_rounding_is_zero():
+    x = torch.arange(5.0).double()[:, None] * torch.tensor([3.8, 0, 0]) + 1e-7 * normal(5, 3)
+    _, _, d = bond_angles(x)
+    assert d.tolist() == [0, 0]
+
+
 def test_unconstrained_coordinates_follow_their_formulas():
     x = random_chain(12)
     z = cartesian_to_internal(x)
