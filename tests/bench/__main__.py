@@ -2,10 +2,10 @@
 
 import sys
 
-from tests.bench import forces, simulate
+from tests.bench import forces, parameters, simulate
 from tests.bench.timing import machine
 
-BENCHMARKS = {"forces": forces.main, "simulate": simulate.main}
+BENCHMARKS = {"parameters": parameters.main, "forces": forces.main, "simulate": simulate.main}
 
 if __name__ == "__main__":
     print(machine())

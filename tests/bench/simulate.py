@@ -14,17 +14,19 @@ from tests.bench.timing import SEQUENCE, interleaved
 
 LENGTHS = (20, 100, 200)
 
-# A process of its own for every simulation, which prints its peak memory: that of the command, not of the benchmark.
-_COMMAND = """
-import resource, sys, time
-from openmm_nemo.cli import main
-start = time.perf_counter()
-try:
-    main()
-except SystemExit as stop:
-    assert not stop.code
-finally:
-    print("seconds", time.perf_counter() - start, "peak_mb", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+# A process of its own for every simulation, that does what the command does. The median time between steps leaves out
+# the pauses of a noisy machine. VmHWM is its own peak memory; getrusage would count the benchmark's before the exec.
+_RUN = """
+import re, statistics, sys, time
+from pathlib import Path
+from openmm_nemo.engine.simulation import SimulationRun, SimulationSettings
+sequence, model, steps, out = sys.argv[1:]
+times = []
+run = SimulationRun(Path(out), SimulationSettings(sequence, model, seed=1, platform="CPU"))
+run.run(int(steps), lambda step: times.append(time.perf_counter()))
+intervals = [after - before for before, after in zip(times, times[1:])]
+peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
+print("seconds", statistics.median(intervals), "peak_mb", int(peak) / 1024)
 """
 
 
@@ -38,7 +40,7 @@ def main() -> None:
             model = NemoModel(NemoConfig.preset(preset))
             model.save_pretrained(Path(folder) / preset)
             for length in LENGTHS:
-                rate, peak = _command(Path(folder), preset, length)
+                rate, peak = _run(Path(folder), preset, length)
                 force, step = _share(model, length)
                 print(
                     f"{preset:6} {length:4} {rate:8.1f} {peak:8.0f} {1e3 * force:9.2f} {1e3 * step:8.2f} "
@@ -47,22 +49,20 @@ def main() -> None:
                 )
 
 
-def _command(folder: Path, preset: str, length: int) -> tuple[float, float]:
-    """Steps per second, from the difference of a long and a short run, and peak memory in MB."""
-    short, long = 10, 10 + max(20, 4000 // length)
-    seconds, peak = {}, 0.0
-    for steps in (short, long):
-        out = folder / f"{preset}-{length}-{steps}"
-        arguments = [
-            "simulate", "--sequence", SEQUENCE[:length], "--model", str(folder / preset),
-            "--steps", str(steps), "--seed", "1", "--platform", "CPU", "--out", str(out),
-        ]  # fmt: skip
-        done = subprocess.run(
-            [sys.executable, "-c", _COMMAND, *arguments], capture_output=True, text=True, check=True
-        )
-        found = re.search(r"seconds (\S+) peak_mb (\S+)", done.stdout)
-        seconds[steps], peak = float(found[1]), float(found[2])
-    return (long - short) / (seconds[long] - seconds[short]), peak
+def _run(folder: Path, preset: str, length: int) -> tuple[float, float]:
+    """Steps per second and peak memory in MB."""
+    steps = max(50, 4000 // length)
+    arguments = [
+        SEQUENCE[:length],
+        str(folder / preset),
+        str(steps),
+        str(folder / f"run-{preset}-{length}"),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN, *arguments], capture_output=True, text=True, check=True
+    )
+    found = re.search(r"seconds (\S+) peak_mb (\S+)", done.stdout)
+    return 1 / float(found[1]), float(found[2])
 
 
 def _share(model: NemoModel, length: int) -> tuple[float, float]:
