@@ -2,6 +2,7 @@
 
 import random
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,14 @@ import numpy as np
 
 from openmm_nemo import __version__
 from openmm_nemo.data import Structure, read_structure
-from openmm_nemo.engine.simulation import SimulationRun, SimulationSettings, read_settings
+from openmm_nemo.engine.simulation import SimulationRun, SimulationSettings
 from openmm_nemo.errors import InputError
 from openmm_nemo.networks import list_models
+from openmm_nemo.networks.pretrained import find_model
 from openmm_nemo.progress import progress
 from openmm_nemo.residues import check_sequence
 
 DEFAULT_MODEL = "nemo-tiny"
-DEFAULT_STEPS = 250
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -47,7 +48,7 @@ def models() -> None:
     help="Text file of the sequence profile, a line of 20 numbers for each residue, for a profile model.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
-@click.option("--steps", type=click.IntRange(1), help=f"Steps in all.  [default: {DEFAULT_STEPS}]")
+@click.option("--steps", type=click.IntRange(1), help="Steps in all.  [default: 250]")
 @click.option(
     "--temperature", type=click.FloatRange(0, min_open=True), help="Kelvin.  [default: 300]"
 )
@@ -100,12 +101,11 @@ def simulate(out: Path, steps: int | None, resume: bool, **options: Any) -> None
             raise InputError(
                 f"--resume takes all but --steps from the run in {out}: leave out {names}."
             )
-        read_settings(out)
         run = SimulationRun(out)
     else:
-        run = SimulationRun(out, _settings(given))
-    total = steps or max(DEFAULT_STEPS, run.step)
-    if resume and run.step >= total:
+        run = SimulationRun(out, _settings(given | ({} if steps is None else {"steps": steps})))
+    total = steps or run.settings.steps
+    if run.step >= total:
         raise InputError(
             f"The run in {out} has {run.step} steps already: give a larger --steps to go on."
         )
@@ -147,7 +147,7 @@ def _settings(given: dict[str, Any]) -> SimulationSettings:
         given["profile"] = _read_profile(given["profile"])
     model = given.pop("model", DEFAULT_MODEL)
     if model not in list_models():
-        model = str(Path(model).resolve())
+        model = str(find_model(model).resolve())
     return SimulationSettings(
         sequence=sequence, model=model, seed=given.pop("seed", random.randrange(1, 2**31)), **given
     )
@@ -174,8 +174,10 @@ def _reference(file: str, structure: Structure | None, sequence: str) -> list[li
 
 def _read_profile(path: Path) -> list[list[float]]:
     try:
-        return np.loadtxt(path, ndmin=2, delimiter="," if path.suffix == ".csv" else None).tolist()
-    except (OSError, ValueError) as error:
+        with warnings.catch_warnings(action="error"):
+            delimiter = "," if path.suffix == ".csv" else None
+            return np.loadtxt(path, ndmin=2, delimiter=delimiter).tolist()
+    except (OSError, ValueError, UserWarning) as error:
         raise InputError(
             f"The profile {path} cannot be read ({error}): give 20 numbers a line."
         ) from None

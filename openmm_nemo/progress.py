@@ -1,10 +1,10 @@
 """Progress of long work: a bar with the remaining time on a terminal, plain lines elsewhere."""
 
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -47,8 +47,8 @@ def progress(label: str, start: int, total: int) -> Iterator[Callable[[int], Non
         if now - said > PLAIN_SECONDS and count > start:
             said = now
             left = (now - began) / (count - start) * (total - count)
-            print(
-                f"{label}: {count} of {total}, about {left:.0f} s left", file=sys.stderr, flush=True
-            )
+            # Nobody may be there to read it.
+            with suppress(OSError):
+                click.echo(f"{label}: {count} of {total}, about {left:.0f} s left", err=True)
 
     yield tell

@@ -1,6 +1,12 @@
 """What tests of several rooms need."""
 
+import io
 import os
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import patch
 
 import openmm as mm
 import pytest
@@ -91,3 +97,42 @@ def degenerate_chains() -> dict[str, Tensor]:
         "three points": chain[:3],
         "three points on a line": along[:3],
     }
+
+
+class Outcome(NamedTuple):
+    """Exit code and output of a command."""
+
+    code: int
+    out: str
+    err: str
+
+
+def command_line(*arguments: str | Path) -> Outcome:
+    """Run ``openmm-nemo`` in this process."""
+    from openmm_nemo.cli import main
+
+    out, err = io.StringIO(), io.StringIO()
+    argv = ["openmm-nemo", *map(str, arguments)]
+    with patch.object(sys, "argv", argv), redirect_stdout(out), redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as end:
+            return Outcome(end.code, out.getvalue(), err.getvalue())
+    return Outcome(0, out.getvalue(), err.getvalue())
+
+
+def refused(*arguments: str | Path) -> str:
+    """The one line on standard error with which ``openmm-nemo`` refuses bad input, without the program's name."""
+    outcome = command_line(*arguments)
+    assert outcome.code == 2, outcome
+    (line,) = outcome.err.splitlines()
+    name, _, sentence = line.partition(": ")
+    assert name == "openmm-nemo"
+    assert sentence.endswith(".")
+    return sentence
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Bytes of all files below a folder by their path."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}

@@ -16,6 +16,8 @@ TOLERANCES = {
         # Positions of 200 residues from internal coordinates, relative to the extent of the chain; and there and back.
         "chain": 4e-6,
         "round_trip": 1e-5,
+        # Positions along 50 steps of dynamics.
+        "trajectory": 1e-5,
         # Momentum left of that removed; the inertia tensor has a ridge.
         "detrend": 1e-5,
         # Angles and dihedrals of two programs.

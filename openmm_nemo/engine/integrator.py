@@ -1,6 +1,7 @@
 """`NemoLangevinIntegrator`: the mixed Cartesian and internal-coordinate Langevin step in OpenMM (nemo.md 5.5)."""
 
 import gc
+import math
 import random
 import weakref
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ class _Layout(NamedTuple):
     """Where the particles of a context go in padded batches of chains."""
 
     context: Any  # weakref.ref[mm.Context]
+    system: tuple[float, ...]  # what it was made for, see _summary
     particles: Tensor  # (chains, longest) particle of every bead, 0 in padding
     mask: Tensor  # (chains, longest) float64
     cartesian_preconditioner: Tensor  # (chains, longest)
@@ -201,7 +203,11 @@ class NemoLangevinIntegrator(mm.CustomIntegrator):
     def from_xml(cls, xml: str) -> "NemoLangevinIntegrator":
         """Integrator from the text that `openmm.XmlSerializer.serialize` made of one."""
         integrator = cls.__new__(cls)
-        integrator.this = mm.XmlSerializer.deserialize(xml).this
+        custom = mm.XmlSerializer.deserialize(xml)
+        if not isinstance(custom, mm.CustomIntegrator):
+            raise mm.OpenMMException(f"A {type(custom).__name__} is not a NEMO integrator.")
+        integrator.this = custom.this
+        integrator._table("chains")
         return integrator
 
     def __copy__(self) -> "NemoLangevinIntegrator":
@@ -219,7 +225,7 @@ class NemoLangevinIntegrator(mm.CustomIntegrator):
         ------
         openmm.OpenMMException
             If the integrator has no context, the system has constraints, a chain is not possible in it, or the forces
-            are not finite; positions and counters are then those of the last good step.
+            or the step are not finite; positions and counters are then those of the last good step.
         """
         layout = self._find_layout()
         context = layout.context()
@@ -266,6 +272,8 @@ class NemoLangevinIntegrator(mm.CustomIntegrator):
                     ),
                 )[0]
             x[layout.particles[inside]] = result.x[inside]
+            if not torch.isfinite(x).all():
+                raise mm.OpenMMException(f"The positions are not finite after step {number}.")
             context.setPositions(x.numpy() / ANGSTROM_PER_NM)
             if layout.has_virtual_sites:
                 context.computeVirtualSites()
@@ -290,10 +298,13 @@ class NemoLangevinIntegrator(mm.CustomIntegrator):
         return self._noise[1][step % NOISE_BLOCK]
 
     def _find_layout(self) -> _Layout:
-        if self._layout is None or self._layout.context() is None:
-            self._layout = self._make_layout(_context_of(self))
+        layout = self._layout
+        context = None if layout is None else layout.context()
+        # A system may be changed and its context reinitialized.
+        if layout is None or context is None or layout.system != _summary(context.getSystem()):
+            layout = self._layout = self._make_layout(context or _context_of(self))
             self._noise = None
-        return self._layout
+        return layout
 
     def _make_layout(self, context: mm.Context) -> _Layout:
         system = context.getSystem()
@@ -331,6 +342,7 @@ class NemoLangevinIntegrator(mm.CustomIntegrator):
         free = torch.from_numpy(np.flatnonzero(~in_chain & (masses > 0)))
         return _Layout(
             weakref.ref(context),
+            _summary(system),
             index,
             mask,
             cartesian[index] * mask,
@@ -373,7 +385,15 @@ class NemoLangevinIntegrator(mm.CustomIntegrator):
             raise ValueError(
                 f"{name} is {value}: it must be positive{' or zero' if or_zero else ''}."
             )
+        if math.isinf(value) and name != "max_displacement":
+            raise ValueError(f"{name} is {value}: it must be finite.")
         self._set(name, float(value))
+
+
+def _summary(system: mm.System) -> tuple[float, ...]:
+    """Number of constraints and all masses: what decides whether and how a system can be simulated."""
+    masses = (system.getParticleMass(i)._value for i in range(system.getNumParticles()))
+    return (system.getNumConstraints(), *masses)
 
 
 def _context_of(integrator: NemoLangevinIntegrator) -> mm.Context:

@@ -4,6 +4,7 @@ import csv
 import os
 import weakref
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,19 @@ import mdtraj as md
 import numpy as np
 import openmm as mm
 import torch
-from openmm import app
+from openmm import app, unit
 
 from openmm_nemo.engine.export import export_imputation
 from openmm_nemo.engine.integrator import NemoLangevinIntegrator
 from openmm_nemo.engine.system import NemoTopology
-from openmm_nemo.engine.trajectory import TrajectoryWriter, atom_topology, coarse_topology
-from openmm_nemo.engine.units import ANGSTROM_PER_NM, KT_MODEL
+from openmm_nemo.engine.trajectory import (
+    TrajectoryWriter,
+    atom_topology,
+    check_format,
+    coarse_topology,
+)
+from openmm_nemo.engine.units import ANGSTROM_PER_NM, KT_MODEL, value_in
+from openmm_nemo.errors import InputError
 from openmm_nemo.evaluation import tm_score
 from openmm_nemo.geometry import rmsd
 from openmm_nemo.networks import ConditionedModel
@@ -93,6 +100,7 @@ class NemoTrajectoryReporter(_Reporter):
     ):
         super().__init__(reportInterval, protein, particles)
         self._path = Path(file)
+        check_format(self._path)
         self._writer: TrajectoryWriter | None = None
 
     def open(self, protein: ConditionedModel) -> TrajectoryWriter:
@@ -159,7 +167,7 @@ class NemoStateReporter(_Reporter):
         Steps between lines.
     protein, particles
         As for `NemoTrajectoryReporter`.
-    reference : ndarray, shape (L, 3), optional
+    reference : Quantity or ndarray, shape (L, 3), optional
         C-alpha positions to compare with, nm.
     """
 
@@ -179,17 +187,19 @@ class NemoStateReporter(_Reporter):
         reportInterval: int,
         protein: ConditionedModel | None = None,
         particles: Sequence[int] | None = None,
-        reference: np.ndarray | None = None,
+        reference: Any = None,
     ):
         super().__init__(reportInterval, protein, particles)
         self._reference = None
         columns: tuple[str, ...] = self.COLUMNS
         if reference is not None:
-            self._reference = torch.from_numpy(np.asarray(reference, dtype=float))
+            native = value_in(reference, unit.nanometer)
+            self._reference = torch.from_numpy(np.array(native, dtype=float))
             columns += self.REFERENCE_COLUMNS
         self._out = open(file, "w", newline="")  # noqa: SIM115 (closed by close)
         self._csv = csv.writer(self._out, lineterminator="\n")
         self._csv.writerow(columns)
+        self._n_columns = len(columns)
 
     def row(self, simulation: app.Simulation, state: mm.State) -> list[float]:
         """Values of the columns for a state."""
@@ -221,11 +231,23 @@ class NemoStateReporter(_Reporter):
         self._csv.writerow([row[0], *(f"{value:.6g}" for value in row[1:])])
         self._out.flush()
 
-    def take_over(self, earlier: Path, last_step: int) -> None:
-        """Append the lines of an earlier file up to a step."""
-        with open(earlier, newline="") as file:
-            rows = list(csv.reader(file))
-        self._csv.writerows(row for row in rows[1:] if row and int(row[0]) <= last_step)
+    def take_over(self, earlier: Path, n_lines: int) -> None:
+        """Append the first ``n_lines`` lines of an earlier file.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read or has fewer lines.
+        """
+        try:
+            with open(earlier, newline="") as file:
+                rows = list(islice(csv.reader(file), 1, n_lines + 1))
+            np.array(rows, dtype=float).reshape(n_lines, self._n_columns)
+        except (OSError, ValueError, csv.Error) as error:
+            raise InputError(
+                f"{earlier} cannot be read or lacks lines ({error}): start the run anew."
+            ) from None
+        self._csv.writerows(rows)
         self._out.flush()
 
     def close(self) -> None:

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+import math
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,12 @@ SETTINGS_FILE = "run.json"
 CHECKPOINT_FILE = "checkpoint.chk"
 STATE_FILE = "state.csv"
 PLOT_FILE = "state.png"
+FINAL_FILES = ("final_coarse.pdb", "final_atoms.pdb")
 CHECKPOINT_SECONDS = 10.0
 
 FORMAT_VERSION = 1
+
+_ANEW = "start anew with another --out"
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class SimulationSettings:
         Name or folder of the model.
     seed : int
         From 1 to 2147483647.
+    steps : int
+        Asked for in all.
     temperature : float
         Kelvin.
     report_interval : int
@@ -65,6 +71,7 @@ class SimulationSettings:
     sequence: str
     model: str
     seed: int
+    steps: int = 250
     temperature: float = 300.0
     report_interval: int = 10
     trajectory: str = "coarse.dcd"
@@ -77,11 +84,19 @@ class SimulationSettings:
     reference: list[list[float]] | None = None
 
     def __post_init__(self) -> None:
+        if not 0 < self.temperature < math.inf:
+            raise InputError(
+                f"The temperature is {self.temperature}: give a positive number of kelvin."
+            )
         for name in (self.trajectory, self.atoms):
             check_format(Path(name))
             if Path(name).name != name:
                 raise InputError(
                     f"The trajectory {name!r} has a folder: give a file name, it is put into --out."
+                )
+            if name in FINAL_FILES or Path(Path(name).stem).suffix in (".partial", ".new"):
+                raise InputError(
+                    f"The run uses the name {name!r} for another file: give the trajectory another one."
                 )
         if self.trajectory == self.atoms:
             raise InputError(
@@ -99,26 +114,20 @@ def read_settings(folder: Path) -> tuple[SimulationSettings, str]:
     """
     path = folder / SETTINGS_FILE
     try:
-        values = json.loads(path.read_text())
-        if values.pop("format_version") != FORMAT_VERSION:
-            raise InputError(
-                f"{path} was written by another version of openmm_nemo: start the run anew."
-            )
-        fingerprint = values.pop("model_fingerprint")
-        unknown = values.keys() - {field.name for field in fields(SimulationSettings)}
-        if unknown:
-            raise KeyError(*unknown)
-        return SimulationSettings(**values), fingerprint
-    except FileNotFoundError:
+        values = json.loads(path.read_bytes())
+        if values["format_version"] != FORMAT_VERSION:
+            raise InputError(f"{path} was written by another version of openmm_nemo: {_ANEW}.")
+        if values.pop("sha256") != _digest(values):
+            raise InputError(f"{path} has changed since it was written: {_ANEW}.")
+        return SimulationSettings(**values["settings"]), values["model_fingerprint"]
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             f"{folder} holds no run to resume: leave --resume out to start one."
         ) from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"{path} is not the settings of a run ({error}): start the run anew."
-        ) from None
+    except InputError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path} cannot be read ({error}): {_ANEW}.") from None
 
 
 class SimulationRun:
@@ -139,31 +148,33 @@ class SimulationRun:
 
     def __init__(self, folder: Path, settings: SimulationSettings | None = None):
         self.folder = folder
-        resume = settings is None
         fingerprint = None
         if settings is None:
             settings, fingerprint = read_settings(folder)
-        elif (folder / SETTINGS_FILE).exists():
-            raise InputError(
-                f"{folder} already holds a run: give --resume to go on with it, or another --out."
-            )
+        else:
+            with _writing(folder):
+                taken = (folder / SETTINGS_FILE).exists()
+            if taken:
+                raise InputError(
+                    f"{folder} already holds a run: give --resume to go on with it, or another --out."
+                )
         self.settings = settings
         self.model = NemoModel.from_pretrained(settings.model)
         if settings.precision == "double":
             self.model.double()
         self.protein = self.model.condition(settings.sequence, settings.profile)
-        if fingerprint is not None and fingerprint != _fingerprint(self.protein):
+        self._fingerprint = _fingerprint(self.protein)
+        if fingerprint not in (None, self._fingerprint):
             raise InputError(
-                f"The model {settings.model!r} has changed since the run in {folder} began: start the run anew."
+                f"The model {settings.model!r} has changed since the run in {folder} began: {_ANEW}."
             )
         self.simulation = self._create_simulation()
-        with _writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            if resume:
-                self._load_checkpoint()
-            else:
-                self._write_settings()
-            self._open_outputs(resume)
+        if fingerprint is None:
+            with _writing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                self._begin()
+        else:
+            self._load_checkpoint()
 
     @property
     def step(self) -> int:
@@ -188,18 +199,23 @@ class SimulationRun:
         ------
         InputError
             If the forces are not finite: the files are complete up to that step. If a file cannot be written: the run
-            can be resumed from its last checkpoint.
+            can be resumed from its last checkpoint. If the files of a run that is resumed are not what they were.
         """
         failure = None
-        with _writing(self.folder), _interruption() as interrupted:
+        with _writing(self.folder), _interruption() as interrupted, ExitStack() as at_end:
+            self._open_outputs(at_end)
+            if steps != self.settings.steps:
+                self.settings = replace(self.settings, steps=steps)
+                self._write_settings()
             saved = time.monotonic()
             while self.step < steps and not interrupted():
                 try:
                     self.simulation.step(1)
                 except mm.OpenMMException as error:
-                    failure = str(error)
+                    failure = _one_line(error)
                     break
-                if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                # The last checkpoint comes when all files are complete: what is not finished can be resumed.
+                if time.monotonic() - saved > CHECKPOINT_SECONDS and self.step < steps:
                     self._write_checkpoint()
                     saved = time.monotonic()
                 progress(self.step)
@@ -219,57 +235,68 @@ class SimulationRun:
             raise InputError(str(error)) from None
         integrator = self.protein.create_integrator(s.temperature, s.seed)
         topology = self.protein.topology
-        if s.platform is None:
-            simulation = app.Simulation(topology, system, integrator)
-        else:
-            names = [
-                mm.Platform.getPlatform(i).getName() for i in range(mm.Platform.getNumPlatforms())
-            ]
-            if s.platform not in names:
-                raise InputError(
-                    f"The platform {s.platform!r} is not available here: choose one of {', '.join(names)}."
-                )
-            platform = mm.Platform.getPlatformByName(s.platform)
-            properties = (
-                {"Precision": s.precision} if "Precision" in platform.getPropertyNames() else {}
+        platforms = [mm.Platform.getPlatform(i) for i in range(mm.Platform.getNumPlatforms())]
+        by_name = {platform.getName(): platform for platform in platforms}
+        if s.platform not in (None, *by_name):
+            raise InputError(
+                f"The platform {s.platform!r} is not available here: choose one of {', '.join(by_name)}."
             )
-            simulation = app.Simulation(topology, system, integrator, platform, properties)
+        for platform in platforms:
+            if "Precision" in platform.getPropertyNames():
+                platform.setPropertyDefaultValue("Precision", s.precision)
+        try:
+            simulation = app.Simulation(topology, system, integrator, by_name.get(s.platform))
+        except mm.OpenMMException as error:
+            raise InputError(
+                f"OpenMM cannot simulate on {s.platform or 'its fastest platform'} ({_one_line(error)}): "
+                f"choose another --platform of {', '.join(by_name)}."
+            ) from None
         if s.start is None:
             simulation.context.setPositions(self.protein.initial_positions())
         else:
             simulation.context.setPositions(np.array(s.start) / ANGSTROM_PER_NM)
         return simulation
 
-    def _write_settings(self) -> None:
-        values = {
-            "format_version": FORMAT_VERSION,
-            "model_fingerprint": _fingerprint(self.protein),
-            **asdict(self.settings),
-        }
+    def _begin(self) -> None:
+        """Write what makes a folder a run; the settings last, because they tell that it is one."""
         xml = mm.XmlSerializer.serialize
-        self._write("system.xml", xml(self.simulation.system).encode())
+        # Reading a TorchForce back crashes OpenMM 8.6 with openmmtorch 1.5; a PythonForce is the same to rounding.
+        self._write("system.xml", xml(self.protein.create_system("python")).encode())
         self._write("integrator.xml", xml(self.simulation.integrator).encode())
         self._write_checkpoint()
-        self._write(SETTINGS_FILE, json.dumps(values).encode())
+        self._write_settings()
 
-    def _open_outputs(self, resume: bool) -> None:
+    def _write_settings(self) -> None:
+        values: dict[str, Any] = {
+            "format_version": FORMAT_VERSION,
+            "model_fingerprint": self._fingerprint,
+            "settings": asdict(self.settings),
+        }
+        self._write(SETTINGS_FILE, json.dumps(values | {"sha256": _digest(values)}).encode())
+
+    def _open_outputs(self, at_end: ExitStack) -> None:
+        """Open trajectories and table with all that belongs to the steps so far."""
         s = self.settings
         n_frames = self.step // s.report_interval + 1
         reference = None if s.reference is None else np.array(s.reference) / ANGSTROM_PER_NM
         self._outputs = [
             _Output(self.folder / name) for name in (s.trajectory, s.atoms, STATE_FILE)
         ]
+        for output in self._outputs:
+            at_end.callback(output.new.unlink, missing_ok=True)
         coarse, atoms, table = self._outputs
-        self._reporters = [
+        self._trajectories = [
             NemoTrajectoryReporter(coarse.new, s.report_interval),
             NemoAtomReporter(atoms.new, s.report_interval),
         ]
-        self._table = NemoStateReporter(table.new, s.report_interval, reference=reference)
-        self.simulation.reporters.extend([*self._reporters, self._table])
-        if resume:
-            for output, reporter in zip((coarse, atoms), self._reporters, strict=True):
+        state_table = NemoStateReporter(table.new, s.report_interval, reference=reference)
+        self.simulation.reporters[:] = [*self._trajectories, state_table]
+        for reporter in self.simulation.reporters:
+            at_end.enter_context(closing(reporter))
+        if self.step > 0:
+            for output, reporter in zip((coarse, atoms), self._trajectories, strict=True):
                 reporter.open(self.protein).take_over(output.earlier(), n_frames)
-            self._table.take_over(table.earlier(), self.step)
+            state_table.take_over(table.earlier(), n_frames)
         else:
             state = self.simulation.context.getState(positions=True, energy=True)
             for reporter in self.simulation.reporters:
@@ -284,9 +311,7 @@ class SimulationRun:
         for output in self._outputs:
             output.complete()
         state = self.simulation.context.getState(positions=True)
-        for reporter, name in zip(
-            self._reporters, ("final_coarse.pdb", "final_atoms.pdb"), strict=True
-        ):
+        for reporter, name in zip(self._trajectories, FINAL_FILES, strict=True):
             positions = state.getPositions(asNumpy=True)._value
             output = _Output(self.folder / name)
             frame = reporter.frame(self.protein, positions)
@@ -313,15 +338,25 @@ class SimulationRun:
         return f"{len(s.sequence)} residues, {s.model}{kind}, {s.temperature:g} K, seed {s.seed}"
 
     def _write_checkpoint(self) -> None:
-        self._write(CHECKPOINT_FILE, self.simulation.context.createCheckpoint())
+        state = self.simulation.context.createCheckpoint()
+        self._write(CHECKPOINT_FILE, state + hashlib.sha256(state).digest())
 
     def _load_checkpoint(self) -> None:
         path = self.folder / CHECKPOINT_FILE
         try:
-            self.simulation.context.loadCheckpoint(path.read_bytes())
-        except (FileNotFoundError, mm.OpenMMException) as error:
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror}): {_ANEW}.") from None
+        # OpenMM does not look at what follows, and does not notice if a checkpoint is cut short or damaged.
+        size = hashlib.sha256().digest_size
+        state, digest = content[:-size], content[-size:]
+        if hashlib.sha256(state).digest() != digest:
+            raise InputError(f"{path} is damaged: {_ANEW}.")
+        try:
+            self.simulation.context.loadCheckpoint(state)
+        except mm.OpenMMException as error:
             raise InputError(
-                f"{path} cannot be loaded ({error}): resume on the platform on which the run began, or start anew."
+                f"{path} cannot be loaded ({_one_line(error)}): resume where the run began, or {_ANEW}."
             ) from None
 
     def _write(self, name: str, content: bytes) -> None:
@@ -390,3 +425,12 @@ def _fingerprint(protein: ConditionedModel) -> str:
             digest.update(name.encode() + tensor.float().numpy().tobytes())
     digest.update(protein.s.float().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _digest(values: dict[str, Any]) -> str:
+    """SHA-256 of what JSON keeps of the values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

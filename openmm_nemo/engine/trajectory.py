@@ -1,6 +1,10 @@
 """Trajectories in and out through MDTraj: coarse (one C-alpha per residue) and atomic (five positions per residue)."""
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +78,8 @@ class TrajectoryWriter:
     ------
     InputError
         If the extension is unknown.
+    OSError
+        Here and in the methods, if the file cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str], topology: md.Topology):
@@ -81,13 +87,16 @@ class TrajectoryWriter:
         check_format(self.path)
         self.topology = topology
         self.n_frames = 0
+        self._closed = False
         kind = {
             ".dcd": DCDTrajectoryFile,
             ".xtc": XTCTrajectoryFile,
             ".h5": HDF5TrajectoryFile,
             ".pdb": PDBTrajectoryFile,
         }[self.path.suffix]
-        self._file = kind(str(self.path), "w", force_overwrite=True)
+        # Compressed, earlier frames would be written anew with every frame, and be lost when that fails.
+        options = {"compression": None} if kind is HDF5TrajectoryFile else {}
+        self._file = kind(str(self.path), "w", force_overwrite=True, **options)
         if kind is HDF5TrajectoryFile:
             self._file.topology = topology
 
@@ -95,27 +104,41 @@ class TrajectoryWriter:
         """Append a frame of ``positions_nm (n_atoms, 3)``; ``step`` is its time (ps) where the format has one."""
         xyz = np.asarray(positions_nm, dtype=np.float32)[None]
         time = np.array([step], dtype=np.float32)
-        if isinstance(self._file, DCDTrajectoryFile):
-            self._file.write(xyz * ANGSTROM_PER_NM)
-        elif isinstance(self._file, PDBTrajectoryFile):
-            model = self.n_frames + 1
-            self._file.write(xyz[0] * ANGSTROM_PER_NM, self.topology, modelIndex=model)
-        elif isinstance(self._file, XTCTrajectoryFile):
-            self._file.write(xyz, time=time, step=np.array([step % 2**31], dtype=np.int32))
-        else:
-            self._file.write(xyz, time=time)
+        with self._one_kind_of_error():
+            if isinstance(self._file, DCDTrajectoryFile):
+                self._file.write(xyz * ANGSTROM_PER_NM)
+            elif isinstance(self._file, PDBTrajectoryFile):
+                model = self.n_frames + 1
+                self._file.write(xyz[0] * ANGSTROM_PER_NM, self.topology, modelIndex=model)
+            elif isinstance(self._file, XTCTrajectoryFile):
+                self._file.write(xyz, time=time, step=np.array([step % 2**31], dtype=np.int32))
+            else:
+                self._file.write(xyz, time=time)
         self.n_frames += 1
 
     def flush(self) -> None:
         """Put all frames so far on disk."""
-        if isinstance(self._file, PDBTrajectoryFile):
-            self._file._file.flush()
-        elif not isinstance(self._file, DCDTrajectoryFile):  # which does not buffer
-            self._file.flush()
+        with self._one_kind_of_error():
+            if isinstance(self._file, PDBTrajectoryFile):
+                self._file._file.flush()
+            elif not isinstance(self._file, DCDTrajectoryFile):  # which does not buffer
+                self._file.flush()
 
     def close(self) -> None:
-        """Complete the file."""
-        self._file.close()
+        """Complete the file; once is enough, also if it fails."""
+        if not self._closed:
+            self._closed = True
+            with self._one_kind_of_error():
+                self._file.close()
+
+    @contextmanager
+    def _one_kind_of_error(self) -> Iterator[None]:
+        """On a full disk MDTraj's DCD fails with a TypeError, HDF5 with a RuntimeError."""
+        try:
+            yield
+        except (TypeError, RuntimeError) as error:
+            reason = "writing failed, the disk may be full"
+            raise OSError(errno.EIO, reason, str(self.path)) from error
 
     def take_over(self, earlier: Path, n_frames: int) -> None:
         """Append the first ``n_frames`` frames of an earlier file of the same format and atoms.
@@ -125,14 +148,8 @@ class TrajectoryWriter:
         InputError
             If the file cannot be read or has fewer frames.
         """
-        top = {} if earlier.suffix in (".h5", ".pdb") else {"top": self.topology}
-        try:
-            for chunk in md.iterload(str(earlier), chunk=1000, **top):
-                for xyz, time in zip(chunk.xyz, chunk.time, strict=True):
-                    if self.n_frames < n_frames:
-                        self.write(xyz, int(time))
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{earlier} cannot be read ({error}): start the run anew.") from None
+        for xyz, step in _read_frames(earlier, n_frames, self.topology.n_atoms):
+            self.write(xyz, step)
         if self.n_frames < n_frames:
             raise InputError(
                 f"{earlier} has {self.n_frames} frames, but its checkpoint was written after "
@@ -146,3 +163,38 @@ def check_format(path: Path) -> None:
         raise InputError(
             f"The trajectory {path.name!r} has no known extension: use {', '.join(FORMATS)}."
         )
+
+
+def _read_frames(path: Path, n_frames: int, n_atoms: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Positions (n_atoms, 3), nm, and step (0 if the format has none) of the first frames of a file.
+
+    What follows them is not looked at: a killed program may leave half a frame.
+    """
+    try:
+        if path.suffix == ".pdb":
+            yield from islice(_read_pdb(path, n_atoms), n_frames)
+            return
+        with md.open(str(path)) as file:
+            for start in range(0, n_frames, 1000):
+                frames = file.read(n_frames=min(n_frames - start, 1000))
+                xyz = frames[0].reshape(len(frames[0]), n_atoms, 3)
+                if path.suffix == ".dcd":
+                    xyz, steps = xyz / ANGSTROM_PER_NM, np.zeros(len(xyz), dtype=int)
+                else:
+                    steps = frames[2 if path.suffix == ".xtc" else 1].astype(int)
+                yield from zip(xyz, steps.tolist(), strict=True)
+    except Exception as error:  # MDTraj raises errors of many kinds for damaged files
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} cannot be read ({reason}): start the run anew.") from None
+
+
+def _read_pdb(path: Path, n_atoms: int) -> Iterator[tuple[np.ndarray, int]]:
+    """As `_read_frames`, all complete models."""
+    atoms: list[list[float]] = []
+    with path.open() as file:
+        for line in file:
+            if line.startswith("ATOM"):
+                atoms.append([float(line[start : start + 8]) for start in (30, 38, 46)])
+            elif line.startswith("ENDMDL"):
+                yield np.array(atoms).reshape(n_atoms, 3) / ANGSTROM_PER_NM, 0
+                atoms = []

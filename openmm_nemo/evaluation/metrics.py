@@ -14,8 +14,10 @@ def tm_distance(length: int) -> float:
 def tm_score(mobile: Tensor, target: Tensor) -> float:
     """TM-score for a fixed alignment: residue i of one chain on residue i of the other.
 
-    The largest value over superpositions is searched as TM-score does (Zhang & Skolnick, Proteins 57, 702, 2004): start
-    from superpositions of fragments, then superpose again the residues that are close, until they stay the same.
+    The largest value over superpositions is searched from superpositions of fragments. Each is improved by superposing
+    again with the weights 1 / (1 + (D_i / D0)^2)^2, which never lowers the score: what a residue adds is a convex
+    function of its squared distance, and its weight is the slope. In chains of fewer than 20 residues, where D0 is as
+    short as 0.5 Angstrom, so many superpositions fit a few residues that the best may be missed.
 
     Parameters
     ----------
@@ -27,23 +29,20 @@ def tm_score(mobile: Tensor, target: Tensor) -> float:
     float
         From 0 to 1.
     """
-    n = mobile.shape[0]
-    d0 = tm_distance(n)
-    weight = _fragments(n).to(mobile)
-    best = torch.zeros((), dtype=mobile.dtype)
-    reach = min(max(d0, 4.5), 8.0)
+    d0 = tm_distance(len(mobile))
+    weight = _fragments(len(mobile)).to(mobile)
+    best = mobile.new_zeros(())
     for step in range(20):
         moved = superpose(
             mobile.expand(len(weight), -1, -1), target.expand(len(weight), -1, -1), weight
         )
         distance = torch.linalg.vector_norm(moved - target, dim=-1)
-        best = torch.maximum(best, (1 / (1 + (distance / d0) ** 2)).mean(-1).max())
-        # At least three residues define a superposition: the closest ones, if fewer are within reach.
-        third = distance.kthvalue(min(3, n), dim=-1, keepdim=True).values
-        close = (distance <= third.clamp_min(reach - 1 if step == 0 else reach + 1)).to(weight)
-        if torch.equal(close, weight):
-            break
-        weight = close
+        close = 1 / (1 + (distance / d0) ** 2)
+        score = close.mean(-1)
+        best = torch.maximum(best, score.max())
+        weight = close**2
+        if step == 3:  # by now the others are far behind
+            weight = weight[score.topk(min(32, len(score))).indices]
     return float(best)
 
 
@@ -52,7 +51,7 @@ def _fragments(n: int) -> Tensor:
     rows = []
     size = n
     while True:
-        for start in range(0, n - size + 1, max(size // 2, 1)):
+        for start in range(0, n - size + 1, max(size // 4, 1)):
             rows.append((torch.arange(n) >= start) & (torch.arange(n) < start + size))
         if size <= 4:
             return torch.stack(rows)

@@ -170,15 +170,20 @@ def rigid_frame(x: Tensor) -> tuple[Tensor, Tensor]:
     Parameters
     ----------
     x : Tensor, shape (..., L, 3)
-        Positions of three points or more, the first three not on a line.
+        Positions.
 
     Returns
     -------
     origin : Tensor, shape (..., 3)
         x[0].
     frame : Tensor, shape (..., 3, 3)
-        Rotation with columns u[0], n[1] x u[0], n[1].
+        Rotation with columns u[0], n[1] x u[0], n[1]. Where there is no n[1], because the first three points are on a
+        line or fewer, it is any normal to u[0]; where there is no u[0], the frame is zero.
     """
-    u = unit(x[..., 1, :] - x[..., 0, :])
-    n = unit(cross(u, x[..., 2, :] - x[..., 1, :]))
+    bond = place_rows(x[..., 1:3, :] - x[..., :-1, :][..., :2, :], 0, 2)
+    u, v = unit(bond[..., 0, :]), unit(bond[..., 1, :])
+    n = cross(u, v)
+    across = torch.nn.functional.one_hot(u.abs().argmin(-1), 3).to(u.dtype)
+    straight = (n * n).sum(-1, keepdim=True) < 1e-12
+    n = unit(torch.where(straight, cross(u, across), n))
     return x[..., 0, :], torch.stack([u, cross(n, u), n], dim=-1)

@@ -4,9 +4,9 @@ import copy
 
 import pytest
 import torch
-from tests.helpers import need_torchforce
 
 from openmm_nemo import ConditionedModel, NemoConfig, NemoModel
+from tests.helpers import need_torchforce
 
 SEQUENCE = "GSAVLKDEFWYPTNQH"
 

@@ -7,7 +7,7 @@ import openmm as mm
 import pytest
 
 from openmm_nemo import NemoLangevinIntegrator
-from tests.unit.engine.toys import make_context, positions_of, random_walk, run, toy_system
+from tests.unit.engine.toys import make_context, positions_of, random_walk, toy_system
 
 N = 6
 STEPS = {"cartesian_step": 2e-5, "internal_step": 4e-4}
@@ -116,22 +116,21 @@ def test_stepping_without_a_context_is_refused(bound_before):
         integrator.step(1)
 
 
-@pytest.mark.parametrize("bad", ["sqrt(-1)", "1/0"])
+@pytest.mark.parametrize("bad", ["sqrt(100+x-1000*broken)", "x/(1-broken)"], ids=["nan", "inf"])
 def test_forces_that_are_not_finite_stop_the_run_at_the_last_good_step(platform_name, bad):
-    reference = make_context(toy_system(N, [range(N)], (0, 5)), toy(), random_walk(N))
-    good = run(reference, 4)[-1]
     system = toy_system(N, [range(N)], (0, 5))
-    poison = mm.CustomExternalForce(f"select(broken, {bad}*x, 0)")
+    poison = mm.CustomExternalForce(f"1e-6*{bad}")
     poison.addGlobalParameter("broken", 0)
     poison.addParticle(4)
     system.addForce(poison)
     integrator = toy()
     context = make_context(system, integrator, random_walk(N), platform_name)
     integrator.step(4)
+    good = positions_of(context)
     context.setParameter("broken", 1)
     with pytest.raises(mm.OpenMMException, match="not finite at step 4"):
         integrator.step(3)
-    np.testing.assert_allclose(positions_of(context), good, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(positions_of(context), good)
     assert integrator.getNumSteps() == context.getStepCount() == 4
     context.setParameter("broken", 0)
     integrator.step(3)
@@ -156,7 +155,7 @@ def test_overflow_in_a_step_does_not_reach_the_positions(platform_name):
     system.addForce(push)
     integrator = toy(max_displacement=math.inf)
     context = make_context(system, integrator, random_walk(N), platform_name)
-    with pytest.raises(mm.OpenMMException, match="not finite at step"):
+    with pytest.raises(mm.OpenMMException, match="not finite"):
         integrator.step(20)
     assert np.isfinite(positions_of(context)).all()
     assert integrator.getNumSteps() == context.getStepCount()
@@ -171,16 +170,12 @@ def test_use_in_a_compound_integrator_is_loud(platform_name):
     with pytest.raises(mm.OpenMMException, match="not bound to a context"):
         part.step(1)
     compound.setCurrentIntegrator(0)
-    try:
-        compound.step(1)
-        assert not np.isfinite(positions_of(context)).any()
-    except mm.OpenMMException as error:
-        assert "NaN" in str(error)
+    compound.step(1)
+    assert not np.isfinite(positions_of(context)).any()
 
 
 def test_run_as_a_plain_custom_integrator_is_loud(platform_name):
     context = make_context(toy_system(N, [], (0, 5)), toy(), random_walk(N), platform_name)
-    mm.Integrator.step  # what C++ does
     mm.CustomIntegrator.step(context.getIntegrator(), 1)
     assert not np.isfinite(positions_of(context)).any()
 
@@ -199,5 +194,5 @@ def test_what_a_reinitialized_context_makes_impossible_is_refused(change):
     integrator.step(2)
     change(system)
     context.reinitialize(preserveState=True)
-    with pytest.raises(mm.OpenMMException, match="constraints|mass 0"):
+    with pytest.raises(mm.OpenMMException, match=r"constraints|mass 0"):
         integrator.step(1)

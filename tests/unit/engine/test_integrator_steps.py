@@ -205,9 +205,7 @@ def test_temperature_scales_the_drift_and_not_the_noise(platform_name):
     moves = {}
     for temperature in (150, 300, 600):
         integrator = NemoLangevinIntegrator(temperature, eps, 0.0, detrend=False, seed=4)
-        context = make_context(
-            toy_system(n, [range(n)], (0, 5)), integrator, x0, platform_name
-        )
+        context = make_context(toy_system(n, [range(n)], (0, 5)), integrator, x0, platform_name)
         drift = eps / 2 * forces_of(context) / (KT * temperature / 300)
         integrator.step(1)
         moves[temperature] = positions_of(context) - x0 - drift
@@ -244,6 +242,27 @@ def test_internal_step_keeps_the_speed_limit(platform_name):
     # Of the displacement to first order: Heun's method adds a little.
     assert moves[limit].max() < 1.1 * limit < moves[np.inf].min()
     assert clipped == {limit: 10, np.inf: 0}
+
+
+def test_a_step_counts_as_clipped_if_that_of_one_chain_is():
+    chains, system = [[0, 1, 2], list(range(3, 40))], mm.System()
+    for _ in range(40):
+        system.addParticle(1.0)
+    integrator = NemoLangevinIntegrator(
+        300,
+        0.0,
+        1e-3,
+        internal_preconditioner=np.repeat([[0.0], [1.0]], [3, 37], axis=0) * np.ones(3),
+        max_displacement=0.03,
+        chains=chains,
+        seed=6,
+    )
+    frames = run(make_context(system, integrator, random_walk(40)), 5)
+    moves = np.linalg.norm(np.diff(frames, axis=0), axis=-1)
+    assert moves[:, chains[0]].max() == 0
+    assert moves[:, chains[1]].max(-1).min() > 0.02
+    assert integrator.getNumClippedSteps() == 5
+    assert integrator.getLargestDisplacement()._value == pytest.approx(moves[-1].max())
 
 
 @pytest.mark.parametrize("name", ["temperature", "cartesian", "internal", "limit", "scale"])

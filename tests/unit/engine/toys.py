@@ -1,15 +1,16 @@
 """Small OpenMM systems with the same energies written in torch, and the simulator run on them chain by chain."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import openmm as mm
 import torch
-from tests.helpers import platform
 from torch import Tensor
 
 from openmm_nemo.simulator import StepOptions, StepParameters, langevin_noise, mixed_step
+from tests.helpers import platform
 
 GAS_CONSTANT = 8.31446261815324e-3
 """kJ/(mol K), CODATA 2018."""
@@ -36,7 +37,7 @@ def toy_system(n: int, chains: Sequence[Sequence[int]], restraint: tuple[int, in
         system.addParticle(110.0)
     bonds = mm.HarmonicBondForce()
     for chain in chains:
-        for i, j in zip(chain, chain[1:], strict=False):
+        for i, j in itertools.pairwise(chain):
             bonds.addBond(i, j, *BOND)
     distance = mm.CustomBondForce(f"{RESTRAINT}*r")
     distance.addBond(*restraint)
@@ -99,7 +100,7 @@ def simulator_trajectory(
     cx, cz = torch.as_tensor(cx), torch.as_tensor(cz)
     options = StepOptions(10 * max_displacement, detrend, measure_correction)
     steps = torch.tensor([[100 * cartesian_step], [internal_step]], dtype=torch.float64)
-    free = [i for i in range(n) if i not in sum(chains, []) and i not in fixed]
+    free = [i for i in range(n) if all(i not in chain for chain in [*chains, fixed])]
     x = torch.tensor(x0, dtype=torch.float64)
     frames = [x]
     for step in range(first_step, first_step + n_steps):

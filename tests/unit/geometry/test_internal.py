@@ -180,7 +180,7 @@ def test_float32_round_trip_of_a_long_chain():
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
-def test_short_chains_come_back(length):
+def test_internal_coordinates_of_short_chains_come_back(length):
     z = random_internal(4)[:length]
     x = internal_to_cartesian(z)
     assert x.shape == (length, 3)
@@ -211,6 +211,25 @@ def test_frame_of_a_chain_is_the_rotation_by_which_it_was_placed():
     assert_close(rigid_frame(x)[0], origin, "rounding")
     assert_close(rigid_frame(x)[1], frame, "rounding")
     assert float(torch.linalg.det(frame)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("length", [2, 3, 6])
+@pytest.mark.parametrize("direction", [[1.0, 0, 0], [0.6, 0, 0.8], [2.2, 2.1, 2.3]])
+def test_frame_of_a_straight_chain_has_any_normal(length, direction):
+    u = torch.nn.functional.normalize(torch.tensor(direction).double(), dim=0)
+    x = 3.8 * torch.arange(length)[:, None] * u + normal(3)
+    origin, frame = rigid_frame(x)
+    assert_close(frame[:, 0], u, "rounding")
+    assert_close(frame.T @ frame, torch.eye(3, dtype=torch.float64), "rounding")
+    assert float(torch.linalg.det(frame)) == pytest.approx(1)
+    assert torch.equal(origin, x[0])
+
+
+@pytest.mark.parametrize("length", [1, 2])
+def test_too_short_chains_come_back_to_where_they_were(length):
+    x = random_chain(3, length)
+    back = internal_to_cartesian(cartesian_to_internal(x), *rigid_frame(x))
+    assert_close(back, x, "round_trip")
 
 
 def test_batches_of_any_shape_equal_single_chains():
