@@ -98,8 +98,8 @@ def rollout(
     n_chains, n_beads = x0.shape[:2]
     seeds = seed + torch.arange(n_chains, device=x0.device)
     chain = torch.zeros_like(seeds)
-    x = x0
-    states, energies, clipped, largest = [x0], [], [], []
+    x = x0 if differentiable else x0.detach()
+    states, energies, clipped, largest = [x], [], [], []
     with torch.set_grad_enabled(differentiable):
         for t in range(n_steps):
             if t % NOISE_BLOCK == 0:

@@ -114,14 +114,14 @@ def _internal_change(
 ) -> tuple[Tensor, ChainAxes, Tensor]:
     """Internal step (5.2) under the speed limit: dz (B, L, 3), the axes at x, and whether it was clipped (B,)."""
     axes = chain_axes(x)
-    gradient_z = jacobian_transpose_product(axes, gradient)
+    mask = parameters.mask
+    gradient_z = jacobian_transpose_product(axes, gradient * mask[..., None])
     if options.measure_correction:
         gradient_z = gradient_z - log_volume_gradient(x)
     variance = parameters.internal_step.view(-1, 1, 1) * parameters.internal_preconditioner
     dz = _langevin(gradient_z, noise, variance)
     if math.isinf(options.max_displacement):
         return dz, axes, torch.zeros_like(x[:, 0, 0], dtype=torch.bool)
-    mask = parameters.mask
     speed = _largest(detrend(x, jacobian_product(axes, dz) * mask[..., None], mask))
     scale = (options.max_displacement / speed.clamp_min(options.max_displacement)).view(-1, 1, 1)
     return dz * scale, axes, speed > options.max_displacement
