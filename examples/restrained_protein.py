@@ -17,13 +17,15 @@ last = len(protein.sequence) - 1
 
 # Any System will do; here, one with a particle that has nothing to do with the protein, and a restraint.
 system = mm.System()
-for atom in protein.topology.atoms():
+for _ in protein.sequence:
     system.addParticle(110 * unit.dalton)
 system.addParticle(40 * unit.dalton)
 restraint = mm.CustomBondForce("0.5 * k * (r - r0)^2")
 restraint.addPerBondParameter("k")
 restraint.addPerBondParameter("r0")
-restraint.addBond(0, last, [200 * unit.kilojoule_per_mole / unit.nanometer**2, 0.6 * unit.nanometer])
+restraint.addBond(
+    0, last, [200 * unit.kilojoule_per_mole / unit.nanometer**2, 0.6 * unit.nanometer]
+)
 system.addForce(restraint)
 
 residues = list(range(last + 1))

@@ -48,7 +48,7 @@ def models() -> None:
     help="Text file of the sequence profile, a line of 20 numbers for each residue, for a profile model.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
-@click.option("--steps", type=click.IntRange(1), help="Steps in all.  [default: 250]")
+@click.option("--steps", type=click.IntRange(1), help="Steps in all.  [default: 250, or as before]")
 @click.option(
     "--temperature", type=click.FloatRange(0, min_open=True), help="Kelvin.  [default: 300]"
 )

@@ -28,8 +28,8 @@ TOLERANCES = {
         "rounding_gradient": 1e-11,
         "rigid_motion": 1e-10,
         "rigid_motion_gradient": 1e-10,
-        # Positions along 50 steps of dynamics in OpenMM and in torch, where rounding errors grow.
-        "trajectory": 1e-7,
+        # Positions along up to 140 steps of dynamics in OpenMM and in torch.
+        "trajectory": 1e-10,
         # Central differences with steps of 1e-5.
         "finite_difference": 1e-7,
         # Positions from internal coordinates and back.

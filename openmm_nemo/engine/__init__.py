@@ -8,6 +8,7 @@ from openmm_nemo.engine.reporters import (
     NemoStateReporter,
     NemoTrajectoryReporter,
 )
+from openmm_nemo.engine.serialization import deserialize_system
 from openmm_nemo.engine.system import (
     NemoTopology,
     add_to_system,
@@ -31,6 +32,7 @@ __all__ = [
     "create_force",
     "create_integrator",
     "create_system",
+    "deserialize_system",
     "export_energy",
     "export_imputation",
     "initial_positions",

@@ -80,7 +80,16 @@ def test_help_of_simulate_names_every_option_and_default():
         "--backend", "--platform", "--precision", "--resume",
     ):  # fmt: skip
         assert f" {option} " in words
-    for default in ("nemo-tiny", "250", "300", "z0", "10", "coarse.dcd", "atoms.dcd", "single"):
+    for default in (
+        "nemo-tiny",
+        "250, or as before",
+        "300",
+        "z0",
+        "10",
+        "coarse.dcd",
+        "atoms.dcd",
+        "single",
+    ):
         assert f"default: {default}]" in words
 
 

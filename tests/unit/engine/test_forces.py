@@ -1,5 +1,6 @@
 """TorchForce and PythonForce of a protein against the bare network, one by one and against each other."""
 
+import re
 import subprocess
 import sys
 
@@ -8,7 +9,14 @@ import openmm as mm
 import pytest
 import torch
 
-from openmm_nemo.engine import choose_backend, create_force, forces
+from openmm_nemo.engine import (
+    choose_backend,
+    create_force,
+    create_system,
+    deserialize_system,
+    forces,
+    serialization,
+)
 from tests.helpers import need_torchforce
 from tests.tolerances import assert_close
 from tests.unit.engine.toys import KT, energy_of, forces_of, make_context
@@ -152,7 +160,7 @@ FROM_XML = """
 import openmm_nemo, openmm, numpy, torch
 torch.set_num_threads(1)
 for name in ("Reference", "CPU"):
-    system = openmm.XmlSerializer.deserialize(open("system.xml").read())
+    system = READ(open("system.xml").read())
     force = system.getForce(0)
     assert force.getForceGroup() == 2
     assert not force.usesPeriodicBoundaryConditions()
@@ -166,10 +174,16 @@ for name in ("Reference", "CPU"):
 """
 
 
-def test_system_is_the_same_after_xml(request, protein, backend, tmp_path):
-    if backend == "torchforce" and mm.Platform.getOpenMMVersion() >= "8.6":
-        reason = "openmmtorch 1.5 was built against OpenMM 8.5; reading its XML crashes OpenMM 8.6"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+@pytest.mark.parametrize(
+    ("backend", "reader"),
+    [
+        ("python", "openmm.XmlSerializer.deserialize"),
+        ("python", "openmm_nemo.engine.deserialize_system"),
+        ("torchforce", "openmm_nemo.engine.deserialize_system"),
+    ],
+    indirect=["backend"],
+)
+def test_system_is_the_same_after_xml(protein, backend, reader, tmp_path):
     n = len(protein.sequence)
     order = list(range(1, n + 1))[::-1]
     system = mm.System()
@@ -180,7 +194,9 @@ def test_system_is_the_same_after_xml(request, protein, backend, tmp_path):
     x[order] = bend(protein)
     np.save(tmp_path / "x.npy", x)
     (tmp_path / "system.xml").write_text(mm.XmlSerializer.serialize(system))
-    result = subprocess.run([sys.executable, "-c", FROM_XML], cwd=tmp_path, timeout=120)
+    result = subprocess.run(
+        [sys.executable, "-c", FROM_XML.replace("READ", reader)], cwd=tmp_path, timeout=120
+    )
     assert result.returncode == 0
     for name in ("Reference", "CPU"):
         context = make_context(system, mm.VerletIntegrator(0.001), x, name)
@@ -212,3 +228,22 @@ def test_minimizer_of_openmm_lowers_the_energy(protein, backend, platform_name):
     mm.LocalEnergyMinimizer.minimize(context, 1.0, 100)
     assert energy_of(context) < before - 1
     assert np.abs(forces_of(context)).max() < 0.1 * steep
+
+
+def test_torchforce_keeps_its_settings_in_xml(protein):
+    need_torchforce()
+    system = create_system(protein, "torchforce")
+    system.getForce(0).setForceGroup(3)
+    text = mm.XmlSerializer.serialize(system)
+    again = mm.XmlSerializer.serialize(deserialize_system(text))
+    # The archive names its parts anew; what it computes is compared above.
+    archive = re.compile('encodedFileContents="[^"]*"')
+    assert archive.sub("", again) == archive.sub("", text)
+
+
+def test_xml_with_a_torchforce_is_refused_where_there_is_none(monkeypatch):
+    monkeypatch.setattr(serialization, "torchforce_problem", lambda: "it is broken")
+    text = mm.XmlSerializer.serialize(mm.System())
+    text = text.replace("<Forces/>", '<Forces><Force type="TorchForce"/></Forces>')
+    with pytest.raises(mm.OpenMMException, match="cannot be read here: it is broken"):
+        deserialize_system(text)

@@ -12,8 +12,6 @@ ORDERS = [
     "torch, openmm, openmm_nemo",
     "openmm_nemo",
     "openmm, openmm_nemo",
-    "openmm.app, openmm_nemo",
-    "openmm_nemo.engine.forces",
 ]
 
 SCRIPT = """

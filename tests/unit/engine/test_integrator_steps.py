@@ -62,9 +62,7 @@ def test_protein_at_another_temperature_moves_as_in_the_torch_simulator(protein,
 @pytest.mark.parametrize("steps", [(2e-5, 0.0), (0.0, 4e-4), (2e-5, 4e-4)], ids=str)
 @pytest.mark.parametrize("correction", [False, True])
 @pytest.mark.parametrize("detrend", [False, True])
-def test_other_forces_act_in_cartesian_and_internal_steps(
-    protein, platform_name, steps, correction, detrend
-):
+def test_other_forces_act_in_cartesian_and_internal_steps(protein, steps, correction, detrend):
     n = len(protein.sequence)
     x0 = protein.initial_positions()._value
     restraint = toy_energy([], (0, n - 1))
@@ -77,7 +75,7 @@ def test_other_forces_act_in_cartesian_and_internal_steps(
         "measure_correction": correction,
         "seed": 3,
     }
-    context = make_context(system, NemoLangevinIntegrator(300, **options), x0, platform_name)
+    context = make_context(system, NemoLangevinIntegrator(300, **options), x0)
     expected = simulator_trajectory(
         lambda x: KT * protein.energy(10 * x) + restraint(x), x0, 20, **options
     )
