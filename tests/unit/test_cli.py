@@ -56,6 +56,13 @@ def test_models_lists_what_is_installed():
     assert line in outcome.out.splitlines()
 
 
+def test_threads_are_those_of_torch(refuse, monkeypatch):
+    given = []
+    monkeypatch.setattr(torch, "set_num_threads", given.append)
+    refuse("--sequence", "AC", "--threads", "3")
+    assert given == [3]
+
+
 def test_version():
     outcome = command_line("--version")
     assert (outcome.code, outcome.err) == (0, "")
@@ -77,7 +84,7 @@ def test_help_of_simulate_names_every_option_and_default():
     for option in (
         "--pdb", "--sequence", "--chain", "--model-index", "--model", "--profile", "--out", "--steps",
         "--temperature", "--seed", "--start", "--reference", "--report-interval", "--trajectory", "--atoms",
-        "--backend", "--platform", "--precision", "--resume",
+        "--backend", "--platform", "--precision", "--threads", "--resume",
     ):  # fmt: skip
         assert f" {option} " in words
     for default in (
