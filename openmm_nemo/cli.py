@@ -15,7 +15,7 @@ from openmm_nemo.data import Structure, read_structure
 from openmm_nemo.engine.simulation import SimulationRun, SimulationSettings
 from openmm_nemo.errors import InputError
 from openmm_nemo.networks import list_models
-from openmm_nemo.networks.pretrained import find_model
+from openmm_nemo.networks.pretrained import find_model, model_folders
 from openmm_nemo.progress import progress
 from openmm_nemo.residues import check_sequence
 
@@ -154,8 +154,9 @@ def _settings(given: dict[str, Any]) -> SimulationSettings:
     if "profile" in given:
         given["profile"] = _read_profile(given["profile"])
     model = given.pop("model", DEFAULT_MODEL)
-    if model not in list_models():
-        model = str(find_model(model).resolve())
+    folder = find_model(model)
+    if folder.parent not in model_folders():
+        model = str(folder.resolve())
     return SimulationSettings(
         sequence=sequence, model=model, seed=given.pop("seed", random.randrange(1, 2**31)), **given
     )

@@ -70,8 +70,8 @@ class ImputationModule(nn.Module):
 
 
 def _script(module: nn.Module) -> torch.jit.ScriptModule:
-    # Frozen: the weights become constants, and the module holds nothing that could train.
-    return torch.jit.freeze(torch.jit.script(module.eval()))
+    # Not frozen: constants would stay behind when TorchForce moves the module to the device of its platform.
+    return torch.jit.script(module.eval())
 
 
 def export_energy(

@@ -44,9 +44,10 @@ class NemoPythonEnergy:
         """Energy in kJ/mol and forces (N, 3) in kJ/mol/nm."""
         # Whatever the caller's grad mode; and OpenMM may call from a thread of its own, which does not inherit it.
         with torch.inference_mode(False), torch.enable_grad():
+            device = next(self._module.buffers()).device
             scale = torch.tensor(state.getParameters()[SCALE_PARAMETER], dtype=torch.float64)
             positions = torch.from_numpy(state.getPositions(asNumpy=True)._value).requires_grad_()
-            energy = self._module(positions, scale)
+            energy = self._module(positions.to(device), scale.to(device))
             (gradient,) = torch.autograd.grad(energy, positions)
         return energy.item(), -gradient.numpy()
 
@@ -122,6 +123,17 @@ def choose_backend(backend: str = "auto") -> str:
     return "python"
 
 
+def check_particles(protein: ConditionedModel, particles: Sequence[int]) -> list[int]:
+    """Particles as a list of int; ValueError unless they are one different index for each residue."""
+    indices = [int(particle) for particle in particles]
+    n = len(protein.sequence)
+    if len(indices) != n or len(set(indices)) != n or min(indices) < 0:
+        raise ValueError(
+            f"particles has {len(set(indices))} different indices: give one for each of the {n} residues."
+        )
+    return indices
+
+
 def create_force(
     protein: ConditionedModel,
     backend: str = "auto",
@@ -151,12 +163,7 @@ def create_force(
         If the backend is unknown or not available, or ``particles`` are not one index per residue.
     """
     if particles is not None:
-        particles = [int(particle) for particle in particles]
-        n = len(protein.sequence)
-        if len(particles) != n or len(set(particles)) != n or min(particles) < 0:
-            raise ValueError(
-                f"particles has {len(set(particles))} different indices: give one for each of the {n} residues."
-            )
+        particles = check_particles(protein, particles)
     force: Any
     if choose_backend(backend) == "torchforce":
         import openmmtorch

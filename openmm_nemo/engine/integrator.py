@@ -5,7 +5,7 @@ import math
 import random
 import weakref
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import openmm as mm
@@ -13,25 +13,12 @@ import torch
 from openmm import unit
 from torch import Tensor
 
+from openmm_nemo.engine.layout import ChainLayout, chain_layout, summary
 from openmm_nemo.engine.units import ANGSTROM_PER_NM, GAS_CONSTANT, value_in
 from openmm_nemo.simulator import StepOptions, StepParameters, langevin_noise, mixed_step
 from openmm_nemo.simulator.steps import cartesian_displacement
 
 NOISE_BLOCK = 64
-
-
-class _Layout(NamedTuple):
-    """Where the particles of a context go in padded batches of chains."""
-
-    context: Any  # weakref.ref[mm.Context]
-    system: tuple[float, ...]  # what it was made for, see _summary
-    particles: Tensor  # (chains, longest) particle of every bead, 0 in padding
-    mask: Tensor  # (chains, longest) float64
-    cartesian_preconditioner: Tensor  # (chains, longest)
-    internal_preconditioner: Tensor  # (chains, longest, 3)
-    free: Tensor  # (M,) particles in no chain that have a mass
-    free_preconditioner: Tensor  # (1, M)
-    has_virtual_sites: bool
 
 
 class NemoLangevinIntegrator(mm.CustomIntegrator):
@@ -78,7 +65,8 @@ class NemoLangevinIntegrator(mm.CustomIntegrator):
     """
 
     # Parameters and counters are variables of the C++ object, so that OpenMM's XML, states and checkpoints keep them.
-    _layout: _Layout | None = None
+    _context: Any = None  # weakref.ref[mm.Context]
+    _layout: ChainLayout | None = None
     _noise: tuple[tuple[int, int], Tensor] | None = None
 
     def __init__(
@@ -224,11 +212,10 @@ class NemoLangevinIntegrator(mm.CustomIntegrator):
         Raises
         ------
         openmm.OpenMMException
-            If the integrator has no context, the system has constraints, a chain is not possible in it, or the forces
-            or the step are not finite; positions and counters are then those of the last good step.
+            If the integrator has no context, the system has constraints, a chain is not possible in it, or energy,
+            forces or step are not finite; positions and counters are then those of the last good step.
         """
-        layout = self._find_layout()
-        context = layout.context()
+        context, layout = self._bind()
         groups = self.getIntegrationForceGroups()
         once = torch.ones(len(layout.particles), dtype=torch.float64)
         parameters = StepParameters(
@@ -245,10 +232,12 @@ class NemoLangevinIntegrator(mm.CustomIntegrator):
         )
         kt = GAS_CONSTANT * self._get("temperature")
         for _ in range(steps):
-            state = context.getState(positions=True, forces=True, groups=groups)
+            state = context.getState(positions=True, forces=True, energy=True, groups=groups)
             x = torch.from_numpy(state.getPositions(asNumpy=True)._value) * ANGSTROM_PER_NM
             force = torch.from_numpy(state.getForces(asNumpy=True)._value)
             number = self.getNumSteps()
+            if not math.isfinite(state.getPotentialEnergy()._value):
+                raise mm.OpenMMException(f"The energy is not finite at step {number}.")
             if not torch.isfinite(force).all():
                 raise mm.OpenMMException(f"The forces are not finite at step {number}.")
             gradient = force / (-kt * ANGSTROM_PER_NM)
@@ -256,7 +245,7 @@ class NemoLangevinIntegrator(mm.CustomIntegrator):
             chains, longest = layout.particles.shape
             result = mixed_step(
                 x[layout.particles],
-                gradient[layout.particles] * layout.mask.unsqueeze(-1),
+                gradient[layout.particles],
                 noise[:chains, :longest],
                 parameters,
                 options,
@@ -285,7 +274,7 @@ class NemoLangevinIntegrator(mm.CustomIntegrator):
             context.setStepCount(context.getStepCount() + 1)
             context.setTime(context.getTime() + self.getStepSize())
 
-    def _draw(self, step: int, layout: _Layout) -> Tensor:
+    def _draw(self, step: int, layout: ChainLayout) -> Tensor:
         """Noise of a step, (chains + 1, beads, 2, 3); the last row is for the particles in no chain, by index."""
         key = (step // NOISE_BLOCK, self.getRandomNumberSeed())
         if self._noise is None or self._noise[0] != key:
@@ -297,70 +286,27 @@ class NemoLangevinIntegrator(mm.CustomIntegrator):
             self._noise = (key, block)
         return self._noise[1][step % NOISE_BLOCK]
 
-    def _find_layout(self) -> _Layout:
-        layout = self._layout
-        context = None if layout is None else layout.context()
-        # A system may be changed and its context reinitialized.
-        if layout is None or context is None or layout.system != _summary(context.getSystem()):
-            layout = self._layout = self._make_layout(context or _context_of(self))
-            self._noise = None
-        return layout
-
-    def _make_layout(self, context: mm.Context) -> _Layout:
+    def _bind(self) -> tuple[mm.Context, ChainLayout]:
+        """Context of the integrator and the layout of its system."""
+        context = None if self._context is None else self._context()
+        if context is None:
+            context = _context_of(self)
+            self._context = weakref.ref(context)
+            self._layout = None
         system = context.getSystem()
-        n = system.getNumParticles()
-        if system.getNumConstraints() > 0:
-            raise mm.OpenMMException(
-                f"The system has {system.getNumConstraints()} constraints: NemoLangevinIntegrator "
-                "cannot keep them; build the system without constraints."
+        # A system may be changed and its context reinitialized.
+        if self._layout is None or self._layout.system != summary(system):
+            self._layout = chain_layout(
+                system,
+                self.getChains(),
+                self._table("cartesian_preconditioner"),
+                self._table("internal_preconditioner"),
             )
-        masses = np.array([system.getParticleMass(i)._value for i in range(n)])
-        chains = self.getChains() or [list(range(n))]
-        for number, chain in enumerate(chains):
-            for particle in chain:
-                if particle >= n:
-                    raise mm.OpenMMException(
-                        f"Chain {number} has particle {particle}, but the system has {n} particles."
-                    )
-                if masses[particle] == 0:
-                    raise mm.OpenMMException(
-                        f"Particle {particle} of chain {number} has mass 0 and could not move: give "
-                        "it a mass, or leave it out of the chains."
-                    )
-        cartesian = self._per_particle("cartesian_preconditioner", n, 1)[:, 0]
-        internal = self._per_particle("internal_preconditioner", n, 3)
-        index = torch.zeros(len(chains), max(map(len, chains)), dtype=torch.int64)
-        mask = torch.zeros(index.shape, dtype=torch.float64)
-        for row, chain in enumerate(chains):
-            index[row, : len(chain)] = torch.tensor(chain)
-            mask[row, : len(chain)] = 1
-        # TorchScript rewrites a module after its first call, which changes the last bits of the forces. That call is
-        # made here, so that a run that is resumed repeats the one that was not interrupted.
-        context.getState(forces=True, groups=self.getIntegrationForceGroups())
-        in_chain = np.zeros(n, dtype=bool)
-        in_chain[[particle for chain in chains for particle in chain]] = True
-        free = torch.from_numpy(np.flatnonzero(~in_chain & (masses > 0)))
-        return _Layout(
-            weakref.ref(context),
-            _summary(system),
-            index,
-            mask,
-            cartesian[index] * mask,
-            internal[index] * mask.unsqueeze(-1),
-            free,
-            cartesian[free].unsqueeze(0),
-            any(system.isVirtualSite(i) for i in range(n)),
-        )
-
-    def _per_particle(self, name: str, n: int, width: int) -> Tensor:
-        values = self._table(name)
-        if len(values) == 0:
-            return torch.ones(n, width, dtype=torch.float64)
-        if len(values) != n * width:
-            raise mm.OpenMMException(
-                f"{name} is for {len(values) // width} particles, but the system has {n}."
-            )
-        return torch.from_numpy(values.reshape(n, width))
+            self._noise = None
+            # TorchScript rewrites a module after its first call, which changes the last bits of the forces. That call
+            # is made here, so that a run that is resumed repeats the one that was not interrupted.
+            context.getState(forces=True, groups=self.getIntegrationForceGroups())
+        return context, self._layout
 
     def _add_table(self, name: str, values: np.ndarray) -> None:
         # A table must not be empty: its first entry is the number of the others.
@@ -388,12 +334,6 @@ class NemoLangevinIntegrator(mm.CustomIntegrator):
         if math.isinf(value) and name != "max_displacement":
             raise ValueError(f"{name} is {value}: it must be finite.")
         self._set(name, float(value))
-
-
-def _summary(system: mm.System) -> tuple[float, ...]:
-    """Number of constraints and all masses: what decides whether and how a system can be simulated."""
-    masses = (system.getParticleMass(i)._value for i in range(system.getNumParticles()))
-    return (system.getNumConstraints(), *masses)
 
 
 def _context_of(integrator: NemoLangevinIntegrator) -> mm.Context:

@@ -1,24 +1,21 @@
 """Entry point for OpenMM-ML: ``MLPotential("nemo").createSystem(topology)``."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import openmm as mm
 from openmm import app
 from openmmml.mlpotential import MLPotentialImpl, MLPotentialImplFactory
 
+from openmm_nemo.data.names import parent
 from openmm_nemo.engine.system import add_to_system
 from openmm_nemo.errors import InputError
 from openmm_nemo.networks import NemoModel
-from openmm_nemo.residues import THREE_LETTER
-
-_LETTER = {name: letter for letter, name in THREE_LETTER.items()}
 
 
 class NemoPotentialImplFactory(MLPotentialImplFactory):
     """Creates `NemoPotentialImpl`."""
 
-    def createImpl(self, name: str, model: str = "nemo-tiny", **args: Any) -> "NemoPotentialImpl":
+    def createImpl(self, name: str, model: str = "nemo-tiny") -> "NemoPotentialImpl":
         """Potential with an installed model or the folder of one."""
         return NemoPotentialImpl(NemoModel.from_pretrained(model))
 
@@ -41,7 +38,6 @@ class NemoPotentialImpl(MLPotentialImpl):
         atoms: Iterable[int] | None,
         forceGroup: int,
         backend: str = "auto",
-        **args: Any,
     ) -> None:
         """Add one force per chain to ``system``; ``atoms`` restricts which atoms it may act on.
 
@@ -61,13 +57,14 @@ class NemoPotentialImpl(MLPotentialImpl):
             if not beads:
                 continue
             found = True
-            for bead in beads:
-                if bead.residue.name not in _LETTER:
+            letters = [parent(bead.residue.name) for bead in beads]
+            for bead, letter in zip(beads, letters, strict=True):
+                if not letter:
                     raise InputError(
                         f"Residue {bead.residue.name} {bead.residue.id} of chain {chain.id} is not one of the twenty "
                         "amino acids: leave it out of the atoms."
                     )
-            protein = self.model.condition("".join(_LETTER[bead.residue.name] for bead in beads))
+            protein = self.model.condition("".join(letters))
             add_to_system(protein, system, [bead.index for bead in beads], backend, forceGroup)
         if not found:
             raise InputError(

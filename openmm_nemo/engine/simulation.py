@@ -32,6 +32,7 @@ SETTINGS_FILE = "run.json"
 CHECKPOINT_FILE = "checkpoint.chk"
 STATE_FILE = "state.csv"
 PLOT_FILE = "state.png"
+XML_FILES = ("system.xml", "integrator.xml")
 FINAL_FILES = ("final_coarse.pdb", "final_atoms.pdb")
 CHECKPOINT_SECONDS = 10.0
 
@@ -152,18 +153,13 @@ class SimulationRun:
         if settings is None:
             settings, fingerprint = read_settings(folder)
         else:
-            with _writing(folder):
-                taken = (folder / SETTINGS_FILE).exists()
-            if taken:
-                raise InputError(
-                    f"{folder} already holds a run: give --resume to go on with it, or another --out."
-                )
+            _refuse_to_overwrite(folder, settings)
         self.settings = settings
         self.model = NemoModel.from_pretrained(settings.model)
         if settings.precision == "double":
             self.model.double()
         self.protein = self.model.condition(settings.sequence, settings.profile)
-        self._fingerprint = _fingerprint(self.protein)
+        self._fingerprint = _fingerprint(self.model, self.protein)
         if fingerprint not in (None, self._fingerprint):
             raise InputError(
                 f"The model {settings.model!r} has changed since the run in {folder} began: {_ANEW}."
@@ -172,7 +168,12 @@ class SimulationRun:
         if fingerprint is None:
             with _writing(folder):
                 folder.mkdir(parents=True, exist_ok=True)
-                self._begin()
+                try:
+                    self._begin()
+                except OSError:  # there is no run yet: leave nothing in the way of the next one
+                    for name in XML_FILES:
+                        (folder / name).unlink(missing_ok=True)
+                    raise
         else:
             self._load_checkpoint()
 
@@ -220,6 +221,9 @@ class SimulationRun:
                     saved = time.monotonic()
                 progress(self.step)
             complete = self.step >= steps
+            last = self.simulation.context.getState(energy=True).getPotentialEnergy()._value
+            if failure is None and not math.isfinite(last):
+                failure = f"The energy is not finite at step {self.step}."
             self._finish()
         if failure is not None:
             raise InputError(
@@ -229,12 +233,6 @@ class SimulationRun:
 
     def _create_simulation(self) -> app.Simulation:
         s = self.settings
-        try:
-            system = self.protein.create_system(s.backend)
-        except ValueError as error:
-            raise InputError(str(error)) from None
-        integrator = self.protein.create_integrator(s.temperature, s.seed)
-        topology = self.protein.topology
         platforms = [mm.Platform.getPlatform(i) for i in range(mm.Platform.getNumPlatforms())]
         by_name = {platform.getName(): platform for platform in platforms}
         if s.platform not in (None, *by_name):
@@ -244,13 +242,26 @@ class SimulationRun:
         for platform in platforms:
             if "Precision" in platform.getPropertyNames():
                 platform.setPropertyDefaultValue("Precision", s.precision)
-        try:
-            simulation = app.Simulation(topology, system, integrator, by_name.get(s.platform))
-        except mm.OpenMMException as error:
-            raise InputError(
-                f"OpenMM cannot simulate on {s.platform or 'its fastest platform'} ({_one_line(error)}): "
-                f"choose another --platform of {', '.join(by_name)}."
-            ) from None
+        # TorchForce has kernels for some platforms only; PythonForce works on all.
+        backends = ("torchforce", "python") if s.backend == "auto" else (s.backend,)
+        for backend in backends:
+            try:
+                simulation = app.Simulation(
+                    self.protein.topology,
+                    self.protein.create_system(backend),
+                    self.protein.create_integrator(s.temperature, s.seed),
+                    by_name.get(s.platform),
+                )
+                break
+            except ValueError as error:
+                failure = InputError(str(error))
+            except mm.OpenMMException as error:
+                failure = InputError(
+                    f"OpenMM cannot simulate on {s.platform or 'its fastest platform'} ({_one_line(error)}): "
+                    f"choose another --platform of {', '.join(by_name)}."
+                )
+        else:
+            raise failure
         if s.start is None:
             simulation.context.setPositions(self.protein.initial_positions())
         else:
@@ -261,8 +272,9 @@ class SimulationRun:
         """Write what makes a folder a run; the settings last, because they tell that it is one."""
         xml = mm.XmlSerializer.serialize
         # Reading a TorchForce back crashes OpenMM 8.6 with openmmtorch 1.5; a PythonForce is the same to rounding.
-        self._write("system.xml", xml(self.protein.create_system("python")).encode())
-        self._write("integrator.xml", xml(self.simulation.integrator).encode())
+        system = self.protein.create_system("python")
+        for name, part in zip(XML_FILES, (system, self.simulation.integrator), strict=True):
+            self._write(name, xml(part).encode())
         self._write_checkpoint()
         self._write_settings()
 
@@ -417,13 +429,26 @@ def _writing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _fingerprint(protein: ConditionedModel) -> str:
+def _refuse_to_overwrite(folder: Path, settings: SimulationSettings) -> None:
+    """Raise InputError if a folder holds a run, or a file that a new run would write."""
+    names = (settings.trajectory, settings.atoms, STATE_FILE, PLOT_FILE, *FINAL_FILES, *XML_FILES)
+    with _writing(folder):
+        is_run = (folder / SETTINGS_FILE).exists()
+        taken = [name for name in names if (folder / name).exists()]
+    if is_run:
+        raise InputError(
+            f"{folder} already holds a run: give --resume to go on with it, or another --out."
+        )
+    if taken:
+        raise InputError(f"{folder / taken[0]} is there already: give another --out.")
+
+
+def _fingerprint(model: NemoModel, protein: ConditionedModel) -> str:
     """Digest of the weights and the input; not of what is computed from them, which may differ in the last bit."""
     digest = hashlib.sha256()
-    for part in (protein.energy_network, protein.imputation):
-        for name, tensor in sorted(part.state_dict().items()):
-            digest.update(name.encode() + tensor.float().numpy().tobytes())
-    digest.update(protein.s.float().numpy().tobytes())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode() + tensor.float().cpu().numpy().tobytes())
+    digest.update(protein.s.float().cpu().numpy().tobytes())
     return digest.hexdigest()
 
 

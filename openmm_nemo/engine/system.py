@@ -7,7 +7,7 @@ import numpy as np
 import openmm as mm
 from openmm import app, unit
 
-from openmm_nemo.engine.forces import create_force
+from openmm_nemo.engine.forces import check_particles, create_force
 from openmm_nemo.engine.integrator import NemoLangevinIntegrator
 from openmm_nemo.engine.units import ANGSTROM_PER_NM
 from openmm_nemo.networks import ConditionedModel
@@ -133,7 +133,7 @@ def create_integrator(
     internal = protein.internal_preconditioner.double().cpu().numpy()
     chains = None
     if system is not None and particles is not None:
-        chains = [list(particles)]
+        chains = [check_particles(protein, particles)]
         rows, n = np.asarray(chains[0]), system.getNumParticles()
         on_all = np.ones(n), np.ones((n, 3))
         on_all[0][rows], on_all[1][rows] = cartesian, internal

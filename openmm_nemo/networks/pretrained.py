@@ -41,8 +41,12 @@ class ModelFiles(NamedTuple):
 def model_folders() -> list[Path]:
     """Folders of installed models: in the package, or beside it when run from its sources."""
     package = Path(__file__).resolve().parents[1]
-    candidates = [package / "torchscript_models", package.parent / "torchscript_models"]
-    return [folder for folder in candidates if folder.is_dir()]
+    installed, source = package / "torchscript_models", package.parent
+    if installed.is_dir():
+        return [installed]
+    # Beside an installed package that folder could be anybody's.
+    in_source_tree = (source / "pyproject.toml").is_file()
+    return [source / "torchscript_models"] if in_source_tree else []
 
 
 def list_models() -> dict[str, str]:

@@ -76,7 +76,8 @@ def rollout(
     n_steps : int
         S.
     seed : int
-        Chain b of the batch draws the numbers of the seed ``seed + b``: it moves as it would alone.
+        Chain b of the batch draws the numbers of the seed ``seed + b``: it moves as it would alone, here or in OpenMM.
+        Take seeds of independent batches at least B apart.
     first_step : int
         Number of the first step, to go on from an earlier roll-out.
     temperature : float

@@ -86,7 +86,16 @@ def test_export_leaves_the_protein_as_it_was(protein):
 
 def test_exported_modules_hold_nothing_to_train(protein):
     for module in (export_energy(protein), export_imputation(protein)):
-        assert list(module.parameters()) == []
+        assert not any(parameter.requires_grad for parameter in module.parameters())
+
+
+def test_exported_modules_move_to_another_device_as_a_whole(protein):
+    """As TorchForce moves them to a GPU: weights that had become constants would stay behind."""
+    n_weights = len(protein.energy_network.state_dict())
+    module = export_energy(protein).to("meta")
+    tensors = [*module.parameters(), *module.buffers()]
+    assert len(tensors) > n_weights
+    assert all(tensor.is_meta for tensor in tensors)
 
 
 # No import of openmm_nemo: whoever has the file needs torch only.

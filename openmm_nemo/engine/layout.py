@@ -1,0 +1,120 @@
+"""Where the particles of a system go in padded batches of chains."""
+
+from typing import NamedTuple
+
+import numpy as np
+import openmm as mm
+import torch
+from torch import Tensor
+
+
+class ChainLayout(NamedTuple):
+    """Chains of a system, in order, padded to the longest one.
+
+    Attributes
+    ----------
+    system : tuple of float
+        What it was made for, see `summary`.
+    particles : Tensor, shape (chains, longest), int64
+        Particle of every bead; 0 in padding.
+    mask : Tensor, shape (chains, longest)
+        1 for beads, 0 for padding.
+    cartesian_preconditioner : Tensor, shape (chains, longest)
+        0 in padding.
+    internal_preconditioner : Tensor, shape (chains, longest, 3)
+        0 in padding.
+    free : Tensor, shape (M,), int64
+        Particles in no chain that have a mass.
+    free_preconditioner : Tensor, shape (1, M)
+        C_x of these.
+    has_virtual_sites : bool
+    """
+
+    system: tuple[float, ...]
+    particles: Tensor
+    mask: Tensor
+    cartesian_preconditioner: Tensor
+    internal_preconditioner: Tensor
+    free: Tensor
+    free_preconditioner: Tensor
+    has_virtual_sites: bool
+
+
+def summary(system: mm.System) -> tuple[float, ...]:
+    """Number of constraints and all masses: what decides whether and how a system can be simulated."""
+    masses = (system.getParticleMass(i)._value for i in range(system.getNumParticles()))
+    return (system.getNumConstraints(), *masses)
+
+
+def chain_layout(
+    system: mm.System,
+    chains: list[list[int]] | None,
+    cartesian_preconditioner: np.ndarray,
+    internal_preconditioner: np.ndarray,
+) -> ChainLayout:
+    """Layout of the chains of a system.
+
+    Parameters
+    ----------
+    system : openmm.System
+    chains : list of list of int, optional
+        Particles of every chain. None: all particles are one chain.
+    cartesian_preconditioner : ndarray, shape (N,) or (0,)
+    internal_preconditioner : ndarray, shape (3 N,) or (0,)
+        Empty: 1.
+
+    Raises
+    ------
+    openmm.OpenMMException
+        If the system has constraints, lacks a particle of a chain or gives it no mass, or if a preconditioner is for
+        another number of particles.
+    """
+    n = system.getNumParticles()
+    if system.getNumConstraints() > 0:
+        raise mm.OpenMMException(
+            f"The system has {system.getNumConstraints()} constraints: NemoLangevinIntegrator "
+            "cannot keep them; build the system without constraints."
+        )
+    masses = np.array([system.getParticleMass(i)._value for i in range(n)])
+    chains = chains or [list(range(n))]
+    for number, chain in enumerate(chains):
+        for particle in chain:
+            if particle >= n:
+                raise mm.OpenMMException(
+                    f"Chain {number} has particle {particle}, but the system has {n} particles."
+                )
+            if masses[particle] == 0:
+                raise mm.OpenMMException(
+                    f"Particle {particle} of chain {number} has mass 0 and could not move: give "
+                    "it a mass, or leave it out of the chains."
+                )
+    cartesian = _per_particle("cartesian_preconditioner", cartesian_preconditioner, n, 1)[:, 0]
+    internal = _per_particle("internal_preconditioner", internal_preconditioner, n, 3)
+    particles = torch.zeros(len(chains), max(map(len, chains)), dtype=torch.int64)
+    mask = torch.zeros(particles.shape, dtype=torch.float64)
+    for row, chain in enumerate(chains):
+        particles[row, : len(chain)] = torch.tensor(chain)
+        mask[row, : len(chain)] = 1
+    in_chain = np.zeros(n, dtype=bool)
+    in_chain[[particle for chain in chains for particle in chain]] = True
+    free = torch.from_numpy(np.flatnonzero(~in_chain & (masses > 0)))
+    return ChainLayout(
+        summary(system),
+        particles,
+        mask,
+        cartesian[particles] * mask,
+        internal[particles] * mask.unsqueeze(-1),
+        free,
+        cartesian[free].unsqueeze(0),
+        any(system.isVirtualSite(i) for i in range(n)),
+    )
+
+
+def _per_particle(name: str, values: np.ndarray, n: int, width: int) -> Tensor:
+    if len(values) == 0:
+        return torch.ones(n, width, dtype=torch.float64)
+    if len(values) != n * width:
+        raise mm.OpenMMException(
+            f"{name} is for {len(values) // width} particles, but the system has {n}."
+        )
+    return torch.from_numpy(values.reshape(n, width))
