@@ -236,10 +236,10 @@ class NemoLangevinIntegrator(mm.CustomIntegrator):
             x = torch.from_numpy(state.getPositions(asNumpy=True)._value) * ANGSTROM_PER_NM
             force = torch.from_numpy(state.getForces(asNumpy=True)._value)
             number = self.getNumSteps()
-            if not math.isfinite(state.getPotentialEnergy()._value):
-                raise mm.OpenMMException(f"The energy is not finite at step {number}.")
             if not torch.isfinite(force).all():
                 raise mm.OpenMMException(f"The forces are not finite at step {number}.")
+            if not math.isfinite(state.getPotentialEnergy()._value):
+                raise mm.OpenMMException(f"The energy is not finite at step {number}.")
             gradient = force / (-kt * ANGSTROM_PER_NM)
             noise = self._draw(number, layout)
             chains, longest = layout.particles.shape

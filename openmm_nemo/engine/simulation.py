@@ -221,15 +221,21 @@ class SimulationRun:
                     saved = time.monotonic()
                 progress(self.step)
             complete = self.step >= steps
-            last = self.simulation.context.getState(energy=True).getPotentialEnergy()._value
-            if failure is None and not math.isfinite(last):
-                failure = f"The energy is not finite at step {self.step}."
+            failure = failure or self._problem_now()
             self._finish()
         if failure is not None:
             raise InputError(
                 f"{failure} The run stopped; {self.folder} keeps what came before. Try another --seed or --start."
             )
         return complete
+
+    def _problem_now(self) -> str | None:
+        """What is wrong with the energy of the last state, which no step follows that would notice."""
+        try:
+            energy = self.simulation.context.getState(energy=True).getPotentialEnergy()._value
+        except mm.OpenMMException as error:
+            return _one_line(error)
+        return None if math.isfinite(energy) else f"The energy is not finite at step {self.step}."
 
     def _create_simulation(self) -> app.Simulation:
         s = self.settings

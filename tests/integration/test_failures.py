@@ -294,3 +294,36 @@ def test_run_does_not_need_standard_streams(tmp_path):
     assert running.communicate(timeout=60) == ("", "")
     assert running.returncode == 0
     assert (tmp_path / "run" / "state.png").exists()
+
+
+def test_last_state_counts_too(tmp_path, monkeypatch):
+    """No step follows it that would notice."""
+    state = simulation.app.Simulation.step
+
+    def step(self, n):
+        state(self, n)
+        if self.currentStep == 3:
+            poisoned = NemoPythonEnergy.__call__
+            monkeypatch.setattr(
+                NemoPythonEnergy,
+                "__call__",
+                lambda energy, at: (float("nan"), poisoned(energy, at)[1]),
+            )
+
+    monkeypatch.setattr(simulation.app.Simulation, "step", step)
+    outcome = simulate(tmp_path / "run", *OPTIONS, "--backend", "python", "--steps", 3)
+    assert outcome.code == 2
+    assert "The energy is not finite at step 3." in outcome.err
+    assert (tmp_path / "run" / "final_coarse.pdb").exists()
+
+
+# Files of others
+
+
+@pytest.mark.parametrize("name", ["state.csv", "coarse.dcd", "final_atoms.pdb", "system.xml"])
+def test_files_that_are_there_are_not_replaced(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    outcome = simulate(tmp_path, *OPTIONS, "--steps", 1)
+    assert outcome.code == 2
+    assert outcome.err == f"openmm-nemo: {tmp_path / name} is there already: give another --out.\n"
+    assert contents(tmp_path) == {name: b"mine"}

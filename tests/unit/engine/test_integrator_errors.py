@@ -196,3 +196,17 @@ def test_what_a_reinitialized_context_makes_impossible_is_refused(change):
     context.reinitialize(preserveState=True)
     with pytest.raises(mm.OpenMMException, match=r"constraints|mass 0"):
         integrator.step(1)
+
+
+def _no_energy(state: mm.State) -> tuple[float, np.ndarray]:
+    return math.nan, np.zeros_like(state.getPositions(asNumpy=True)._value)
+
+
+def test_energy_that_is_not_finite_stops_the_run_though_its_forces_are(platform_name):
+    system = toy_system(N, [range(N)], (0, 5))
+    system.addForce(mm.PythonForce(_no_energy))
+    integrator = toy()
+    context = make_context(system, integrator, random_walk(N), platform_name)
+    with pytest.raises(mm.OpenMMException, match="energy is not finite at step 0"):
+        integrator.step(1)
+    np.testing.assert_array_equal(positions_of(context), random_walk(N))
