@@ -432,13 +432,14 @@ def test_resume_with_the_frames_of_another_protein_is_refused(tmp_path, extensio
     assert sentence.startswith(f"{out / f'coarse.{extension}'} cannot be read (")
 
 
-def test_resume_with_a_changed_model_is_refused(tmp_path):
+@pytest.mark.parametrize("part", ["energy", "imputation", "sequence_network"])
+def test_resume_with_a_changed_model_is_refused(tmp_path, part):
     model = NemoModel.from_pretrained("nemo-tiny")
     model.save_pretrained(tmp_path / "model")
     out = complete(
         tmp_path / "run", "--sequence", SEQUENCE, "--model", tmp_path / "model", "--steps", 3
     )
-    parameter = next(model.energy.parameters())
+    parameter = next(getattr(model, part).parameters())
     parameter.data.view(-1)[0] += 1e-3
     model.save_pretrained(tmp_path / "model")
     sentence = refuse(out, "--resume", "--steps", 5)
