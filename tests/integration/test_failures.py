@@ -4,6 +4,7 @@ import errno
 import os
 import pty
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,7 +88,7 @@ def test_full_disk_stops_a_run_that_goes_on_later(tmp_path, small_disk, extensio
     assert not finals & set(contents(out))
     if extension == "h5":
         sentence = refused("simulate", "--out", out, "--resume")
-        assert "cannot be written (" in sentence or "cannot be read" in sentence
+        assert "cannot be written (" in sentence
         assert not [name for name in contents(out) if ".new" in name]
     resize(10000)
     complete(out, "--resume", "--steps", 150)
@@ -116,7 +117,7 @@ def fail(*args, **kwargs):
         (trajectory.DCDTrajectoryFile, "write", TypeError("'dict' object is not callable")),
         (trajectory.TrajectoryWriter, "flush", OSError(errno.ENOSPC, "No space left on device")),
         (reporters.NemoStateReporter, "report", OSError(errno.ENOSPC, "No space left on device")),
-        (simulation.SimulationRun, "_write_checkpoint", OSError(errno.ENOSPC, "No space")),
+        (Path, "write_bytes", OSError(errno.ENOSPC, "No space left on device")),
     ],
     ids=["trajectory", "flush", "table", "checkpoint"],
 )
@@ -130,6 +131,8 @@ def test_write_that_fails_in_the_middle_can_be_resumed(
     def fail_at_last(*args, **kwargs):
         calls.append(1)
         if len(calls) > 12:
+            if owner is Path:  # half of it is there
+                write(args[0], args[1][: len(args[1]) // 2])
             raise error
         return write(*args, **kwargs)
 

@@ -214,7 +214,10 @@ def test_killed_run_resumes_from_its_checkpoint(
         for path in sorted(set(killed.glob("*.partial.*")) - {killed / name for name in whole}):
             path.write_bytes(path.read_bytes()[: -path.stat().st_size // 9])
     during.clear()
+    steps = []
+    during.update({step: partial(steps.append, step) for step in range(40)})
     complete(killed, "--resume")
+    assert steps[0] == 13
     assert_same_run(killed, uninterrupted(extension), extension)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import openmm as mm
 import pytest
 import torch
-from openmm import unit
+from openmm import app, unit
 
 from openmm_nemo import NemoConfig, NemoLangevinIntegrator, NemoModel
 from openmm_nemo.data import read_structure
@@ -283,15 +283,25 @@ def test_without_seed_runs_differ_and_say_theirs(tmp_path):
 @QUICK
 @pytest.mark.parametrize("backend", ["python", "torchforce"])
 @pytest.mark.parametrize("platform", ["Reference", "CPU"])
-def test_backends_and_platforms_agree(tmp_path, rollout, backend, platform):
+def test_backends_and_platforms_agree(tmp_path, monkeypatch, rollout, backend, platform):
     if backend == "torchforce":
         need_torchforce()
+    made = []
+
+    class Recorded(app.Simulation):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            python = isinstance(self.system.getForce(0), mm.PythonForce)
+            made.append((python, self.context.getPlatform().getName()))
+
+    monkeypatch.setattr(app, "Simulation", Recorded)
     out = complete(
         tmp_path / "run", "--pdb", TRP_CAGE, "--start", "native", "--backend", backend,
         "--platform", platform, *DOUBLE,
     )  # fmt: skip
     coarse = frames(out, "coarse.dcd").xyz
     np.testing.assert_allclose(coarse, rollout[0][[0, 10, 20]], rtol=0, atol=1e-5)
+    assert made == [(backend == "python", platform)]
 
 
 @QUICK
@@ -353,7 +363,8 @@ def test_reference_may_be_another_file(tmp_path):
     model = "MODEL " + text.split("\nMODEL ")[3].split("ENDMDL")[0] + "ENDMDL\nEND\n"
     (tmp_path / "third.pdb").write_text(model)
     third = read_structure(TRP_CAGE, model_index=3).ca
-    for protein_options in (("--pdb", TRP_CAGE, "--start", "native"), ("--sequence", SEQUENCE)):
+    spaced = f"{SEQUENCE[:10]} {SEQUENCE[10:]}".lower()
+    for protein_options in (("--pdb", TRP_CAGE, "--start", "native"), ("--sequence", spaced)):
         out = complete(
             tmp_path / protein_options[0], *protein_options, "--reference", tmp_path / "third.pdb", "--steps", 1
         )  # fmt: skip
