@@ -87,7 +87,6 @@ class TrajectoryWriter:
         check_format(self.path)
         self.topology = topology
         self.n_frames = 0
-        self._closed = False
         kind = {
             ".dcd": DCDTrajectoryFile,
             ".xtc": XTCTrajectoryFile,
@@ -125,11 +124,9 @@ class TrajectoryWriter:
                 self._file.flush()
 
     def close(self) -> None:
-        """Complete the file; once is enough, also if it fails."""
-        if not self._closed:
-            self._closed = True
-            with self._one_kind_of_error():
-                self._file.close()
+        """Complete the file."""
+        with self._one_kind_of_error():
+            self._file.close()
 
     @contextmanager
     def _one_kind_of_error(self) -> Iterator[None]:

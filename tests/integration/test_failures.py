@@ -107,6 +107,17 @@ def test_full_disk_at_the_start_leaves_no_run(tmp_path, small_disk):
     complete(disk / "run", *OPTIONS, "--steps", 2)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_trajectory_that_cannot_be_closed_says_so_once(tmp_path):
+    path = tmp_path / "x.pdb"
+    path.symlink_to("/dev/full")
+    writer = trajectory.TrajectoryWriter(path, trajectory.coarse_topology(SEQUENCE))
+    writer.write(np.zeros((20, 3)), 0)
+    with pytest.raises(OSError, match="No space left on device"):
+        writer.close()
+    writer.close()
+
+
 def fail(*args, **kwargs):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
