@@ -2,12 +2,15 @@
 
 import sys
 
+import torch
+
 from tests.bench import forces, parameters, simulate
 from tests.bench.timing import machine
 
 BENCHMARKS = {"parameters": parameters.main, "forces": forces.main, "simulate": simulate.main}
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)  # as the command line does
     print(machine())
     for name in sys.argv[1:] or BENCHMARKS:
         print(f"\n{name}: {sys.modules[f'tests.bench.{name}'].__doc__.splitlines()[0]}")

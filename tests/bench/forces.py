@@ -1,4 +1,4 @@
-"""OpenMM's energy and forces against energy and gradient of the bare exported module, in one interleaved run; goal 1.1."""
+"""OpenMM's energy and forces against energy and gradient of the bare exported module, interleaved; goal: 1.1."""
 
 import openmm as mm
 import torch

@@ -17,10 +17,11 @@ LENGTHS = (20, 100, 200)
 # A process of its own for every simulation, that does what the command does. The median time between steps leaves out
 # the pauses of a noisy machine. VmHWM is its own peak memory; getrusage would count the benchmark's before the exec.
 _RUN = """
-import re, statistics, sys, time
+import re, statistics, sys, time, torch
 from pathlib import Path
 from openmm_nemo.engine.simulation import SimulationRun, SimulationSettings
 sequence, model, steps, out = sys.argv[1:]
+torch.set_num_threads(1)
 times = []
 run = SimulationRun(Path(out), SimulationSettings(sequence, model, seed=1, platform="CPU"))
 run.run(int(steps), lambda step: times.append(time.perf_counter()))
