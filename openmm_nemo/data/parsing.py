@@ -28,6 +28,8 @@ def read_bytes(path: Path) -> bytes:
             file.seek(0)
             with gzip.open(file) if zipped else file as plain:
                 content = plain.read(MAX_BYTES + 1)
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{path} is not there: check the file name.") from None
     except PermissionError:

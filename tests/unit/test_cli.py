@@ -204,7 +204,8 @@ def test_missing_structure_is_refused(refuse, tmp_path):
 
 
 def test_folder_is_not_a_structure(refuse, tmp_path):
-    assert f"{tmp_path} is a folder: give a PDB or mmCIF file in it." in refuse("--pdb", tmp_path)
+    sentence = refuse("--pdb", tmp_path)
+    assert sentence == f"{tmp_path} is a folder: give a PDB or mmCIF file in it."
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", "Dear reader,\n", b"\0\1\2" * 100])
