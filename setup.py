@@ -1,6 +1,111 @@
-"""Packages of openmm_nemo; the models in ``torchscript_models/`` are installed inside the package."""
+"""Packages of openmm_nemo, the models installed with it, and the compiled integrator.
 
-from setuptools import find_packages, setup
+The integrator is built from the headers and libraries of the OpenMM wheel with the C++ compiler alone. Without a compiler
+the installation goes on, and the integrator that is driven from Python is used; with OPENMM_NEMO_REQUIRE_PLUGIN=1 it
+fails instead.
+"""
+
+import os
+from pathlib import Path
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
+
+SOURCES = "openmm_nemo/plugin/csrc/"
+
+
+def library(name: str, sources: list[str], platform: str | None = None) -> Extension:
+    """Shared library that OpenMM loads, for a GPU platform or none; no Python is in it."""
+    extension = Extension(
+        f"openmm_nemo.plugin.lib.{name}",
+        [f"{SOURCES}{source}.cpp" for source in sources],
+        libraries=["OpenMM"],
+        depends=[str(path) for path in Path(SOURCES).glob("*.h")],
+        language="c++",
+        optional=os.environ.get("OPENMM_NEMO_REQUIRE_PLUGIN") != "1",
+    )
+    extension.platform = platform
+    return extension
+
+
+def gpu_library(platform: str) -> Extension:
+    """The kernels for a GPU platform."""
+    return library(
+        f"libOpenMMNemo{platform}", ["CommonNemoKernel", "CommonNemoSource"], platform
+    )
+
+
+class BuildPlugin(build_ext):
+    """Builds openmm_nemo/plugin/lib/lib*.so."""
+
+    def get_ext_filename(self, fullname: str) -> str:
+        """File of a library, without the Python version that extension modules have in their names."""
+        return os.path.join(*fullname.split(".")) + ".so"
+
+    def build_extension(self, ext: Extension) -> None:
+        """Compile and link one library; every failure is a CompileError, which ``optional`` forgives."""
+        try:
+            self._build(ext, Path(self.build_temp) / ext.name, Path(self.get_ext_fullpath(ext.name)))
+        except Exception as error:
+            raise CompileError(f"{ext.name} was not built: {error}") from error
+
+    def _build(self, ext: Extension, objects_folder: Path, target: Path) -> None:
+        import openmm.version
+
+        openmm_libraries = Path(openmm.version.openmm_library_path)
+        # Its memory layout is that of this release.
+        macros = [("OPENMM_NEMO_BUILT_FOR", f'"{openmm.version.short_version}"')]
+        libraries, folders, links = ext.libraries, [str(openmm_libraries), str(target.parent)], []
+        if ext.platform is not None:
+            macros.append(("OPENMM_NEMO_PLATFORM", f'"{ext.platform}"'))
+            libraries = [*libraries, "OpenMMNemo"]
+            links = ["-Wl,--no-as-needed", str(self._stand_in(f"libOpenMM{ext.platform}.so"))]
+        objects = []
+        for source in ext.sources:
+            # Its loops call the vector functions of the C library. All else respects NaN and infinity.
+            fast = ["-O3", "-ffast-math"] if source.endswith("VectorMath.cpp") else ["-O3"]
+            headers = ["-isystem", str(openmm_libraries.parent / "include")]
+            objects += self.compiler.compile(
+                [source],
+                output_dir=str(objects_folder),
+                macros=macros,
+                extra_postargs=["-std=c++17", "-g0", *headers, *fast],
+                depends=ext.depends,
+            )
+        self.compiler.link_shared_object(
+            objects,
+            str(target),
+            libraries=libraries,
+            library_dirs=folders,
+            extra_preargs=links,
+            extra_postargs=[
+                f"-Wl,-soname,{target.name}",
+                "-Wl,-rpath,$ORIGIN:$ORIGIN/../../../OpenMM.libs/lib",
+            ],
+            target_lang="c++",
+        )
+
+    def _stand_in(self, name: str) -> Path:
+        """Empty library with the name of that of a platform, which need not be here to be linked to."""
+        folder = Path(self.build_temp) / "stand_in"
+        folder.mkdir(parents=True, exist_ok=True)
+        source = folder / "empty.cpp"
+        source.touch()
+        objects = self.compiler.compile([str(source)], output_dir=str(folder), extra_postargs=["-g0"])
+        soname = [f"-Wl,-soname,{name}"]
+        self.compiler.link_shared_object(objects, str(folder / name), extra_postargs=soname)
+        return folder / name
+
+
+class PlatformWheel(bdist_wheel):
+    """A wheel for one kind of machine and all Pythons."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        """Tags of the file name."""
+        return "py3", "none", super().get_tag()[2]
+
 
 setup(
     packages=[
@@ -9,4 +114,20 @@ setup(
     ],
     package_dir={"openmm_nemo.torchscript_models": "torchscript_models"},
     package_data={"openmm_nemo.torchscript_models": ["*/*"]},
+    ext_modules=[
+        library(
+            "libOpenMMNemo",
+            [
+                "ChainMath",
+                "Metropolis",
+                "NemoLangevinIntegrator",
+                "NemoLangevinIntegratorProxy",
+                "PythonApi",
+                "ReferenceNemoKernel",
+                "VectorMath",
+            ],
+        ),
+        *map(gpu_library, ("OpenCL", "CUDA", "HIP")),
+    ],
+    cmdclass={"build_ext": BuildPlugin, "bdist_wheel": PlatformWheel},
 )

@@ -15,7 +15,7 @@ import torch
 from openmm import app, unit
 
 from openmm_nemo.engine.export import export_imputation
-from openmm_nemo.engine.integrator import NemoLangevinIntegrator
+from openmm_nemo.engine.integrator import LangevinInterface
 from openmm_nemo.engine.system import NemoTopology
 from openmm_nemo.engine.trajectory import (
     TrajectoryWriter,
@@ -208,7 +208,7 @@ class NemoStateReporter(_Reporter):
         spread = positions - positions.mean(0)
         moved = clipped = float("nan")
         integrator = simulation.integrator
-        if isinstance(integrator, NemoLangevinIntegrator):
+        if isinstance(integrator, LangevinInterface):
             moved = integrator.getLargestDisplacement()._value
             clipped = integrator.getNumClippedSteps() / max(integrator.getNumSteps(), 1)
         row = [

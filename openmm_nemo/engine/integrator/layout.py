@@ -23,6 +23,8 @@ class ChainLayout(NamedTuple):
         0 in padding.
     internal_preconditioner : Tensor, shape (chains, longest, 3)
         0 in padding.
+    moving : Tensor, shape (N,)
+        1 for particles that are in a chain or have a mass.
     free : Tensor, shape (M,), int64
         Particles in no chain that have a mass.
     free_preconditioner : Tensor, shape (1, M)
@@ -35,6 +37,7 @@ class ChainLayout(NamedTuple):
     mask: Tensor
     cartesian_preconditioner: Tensor
     internal_preconditioner: Tensor
+    moving: Tensor
     free: Tensor
     free_preconditioner: Tensor
     has_virtual_sites: bool
@@ -104,6 +107,7 @@ def chain_layout(
         mask,
         cartesian[particles] * mask,
         internal[particles] * mask.unsqueeze(-1),
+        torch.from_numpy(in_chain | (masses > 0)).double(),
         free,
         cartesian[free].unsqueeze(0),
         any(system.isVirtualSite(i) for i in range(n)),

@@ -1,0 +1,82 @@
+"""The integrator that was compiled as an OpenMM plugin (openmm_nemo/plugin)."""
+
+import ctypes
+from typing import Any
+from xml.etree import ElementTree
+
+import openmm as mm
+
+from openmm_nemo.engine.integrator.interface import LangevinInterface, Settings, split_chains
+from openmm_nemo.plugin import core_functions
+
+
+class CompiledIntegrator(LangevinInterface, mm.Integrator):
+    __doc__ = LangevinInterface.__doc__
+
+    # The C++ object holds all that there is. OpenMM's Python knows no constructor of it, but can read one from XML.
+
+    def _create(self, settings: Settings) -> None:
+        root = ElementTree.Element(
+            "Integrator",
+            type="NemoLangevinIntegrator",
+            version="1",
+            stepSize="1",
+            forceGroups="-1",
+            temperature="300",
+            cartesianStep="0",
+            internalStep="0",
+            maxDisplacement="1",
+            randomSeed="1",
+            steps="0",
+            clippedSteps="0",
+            acceptedCartesian="0",
+            acceptedInternal="0",
+            largestDisplacement="0",
+            detrend=str(settings.detrend),
+            measureCorrection=str(int(settings.measure_correction)),
+            metropolis=str(int(settings.metropolis)),
+        )
+        chains = ElementTree.SubElement(root, "Chains")
+        for chain in settings.chains:
+            element = ElementTree.SubElement(chains, "Chain")
+            for particle in chain:
+                ElementTree.SubElement(element, "Bead", particle=str(particle))
+        cartesian = ElementTree.SubElement(root, "CartesianPreconditioner")
+        for value in settings.cartesian_preconditioner.tolist():
+            ElementTree.SubElement(cartesian, "Particle", c=repr(value))
+        internal = ElementTree.SubElement(root, "InternalPreconditioner")
+        for row in settings.internal_preconditioner.tolist():
+            b, a, d = map(repr, row)
+            ElementTree.SubElement(internal, "Particle", b=b, a=a, d=d)
+        self._adopt(mm.XmlSerializer.deserialize(ElementTree.tostring(root, encoding="unicode")))
+
+    def _adopt(self, integrator: Any) -> None:
+        """Become the Python object of an integrator that OpenMM has made."""
+        if not (
+            isinstance(integrator, mm.Integrator)
+            and core_functions().openmm_nemo_owns(int(integrator.this))
+        ):
+            raise mm.OpenMMException(
+                f"A {type(integrator).__name__} is not a NemoLangevinIntegrator."
+            )
+        self.this = integrator.this
+
+    @classmethod
+    def from_xml(cls, xml: str) -> "CompiledIntegrator":
+        """Integrator from the text that `openmm.XmlSerializer.serialize` made of one."""
+        integrator = cls.__new__(cls)
+        integrator._adopt(mm.XmlSerializer.deserialize(xml))
+        return integrator
+
+    def getChains(self) -> list[list[int]] | None:
+        """Particle indices of every chain; None: all particles are one chain."""
+        address = int(self.this)
+        flat = (ctypes.c_int * core_functions().openmm_nemo_chains(address, None))()
+        core_functions().openmm_nemo_chains(address, flat)
+        return split_chains(flat)
+
+    def _get(self, name: str) -> float:
+        return core_functions().openmm_nemo_get(int(self.this), name.encode())
+
+    def _set(self, name: str, value: float) -> None:
+        core_functions().openmm_nemo_set(int(self.this), name.encode(), value)

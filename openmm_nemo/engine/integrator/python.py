@@ -1,0 +1,231 @@
+"""The integrator that is driven from Python, for installations without a C++ compiler."""
+
+import gc
+import math
+import weakref
+from typing import Any
+
+import numpy as np
+import openmm as mm
+import torch
+from torch import Tensor
+
+from openmm_nemo.engine.integrator.interface import LangevinInterface, Settings, split_chains
+from openmm_nemo.engine.integrator.layout import ChainLayout, chain_layout, summary
+from openmm_nemo.engine.units import ANGSTROM_PER_NM, GAS_CONSTANT
+from openmm_nemo.geometry import detrend, detrend_rigidly
+from openmm_nemo.plugin import plugin_problem
+from openmm_nemo.simulator import StepOptions, StepParameters, langevin_noise, mixed_step
+from openmm_nemo.simulator.steps import cartesian_displacement
+
+NOISE_BLOCK = 64
+
+
+class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):
+    __doc__ = LangevinInterface.__doc__
+
+    # Parameters and counters are variables of the C++ object, so that OpenMM's XML, states and checkpoints keep them.
+    _context: Any = None  # weakref.ref[mm.Context]
+    _layout: ChainLayout | None = None
+    _noise: tuple[tuple[int, int], Tensor] | None = None
+
+    def _create(self, settings: Settings) -> None:
+        if settings.metropolis:
+            raise ValueError(
+                "metropolis=True needs the compiled integrator, which is not in use"
+                + (f" because {problem}." if (problem := plugin_problem()) else ".")
+            )
+        mm.CustomIntegrator.__init__(self, 1.0)
+        for name in (
+            "temperature",
+            "cartesian_step",
+            "internal_step",
+            "max_displacement",
+            "detrend",
+            "measure_correction",
+            "metropolis",
+            "seed",
+            "steps",
+            "clipped_steps",
+            "largest_displacement",
+            "zero",
+        ):
+            self.addGlobalVariable(name, 0.0)
+        # Only `step` below moves particles. Run from C++ (a CompoundIntegrator does), this makes positions
+        # infinite: better than a simulation that silently stands still.
+        self.addComputePerDof("x", "x/zero")
+        self._set("detrend", settings.detrend)
+        self._set("measure_correction", float(settings.measure_correction))
+        flat = [particle for chain in settings.chains for particle in [*chain, -1]]
+        self._add_table("cartesian_preconditioner", settings.cartesian_preconditioner)
+        self._add_table("internal_preconditioner", settings.internal_preconditioner.reshape(-1))
+        self._add_table("chains", np.array(flat, dtype=float))
+
+    def setRandomNumberSeed(self, seed: int) -> None:
+        """Set the seed of the noise, from the next step on; 0: choose one at random."""
+        super().setRandomNumberSeed(seed)
+        self._noise = None
+
+    def getChains(self) -> list[list[int]] | None:
+        """Particle indices of every chain; None: all particles are one chain."""
+        return split_chains(self._table("chains").astype(int).tolist())
+
+    # OpenMM's interface
+
+    @classmethod
+    def from_xml(cls, xml: str) -> "PythonIntegrator":
+        """Integrator from the text that `openmm.XmlSerializer.serialize` made of one."""
+        integrator = cls.__new__(cls)
+        custom = mm.XmlSerializer.deserialize(xml)
+        if not isinstance(custom, mm.CustomIntegrator):
+            raise mm.OpenMMException(f"A {type(custom).__name__} is not a NEMO integrator.")
+        integrator.this = custom.this
+        integrator._table("chains")
+        return integrator
+
+    def __copy__(self) -> "PythonIntegrator":
+        return self.from_xml(mm.XmlSerializer.serialize(self))
+
+    def step(self, steps: int) -> None:
+        """Advance the simulation.
+
+        Parameters
+        ----------
+        steps : int
+            Number of steps.
+
+        Raises
+        ------
+        openmm.OpenMMException
+            If the integrator has no context, the system has constraints, a chain is not possible in it, or energy,
+            forces or step are not finite; positions and counters are then those of the last good step.
+        """
+        context, layout = self._bind()
+        groups = self.getIntegrationForceGroups()
+        once = torch.ones(len(layout.particles), dtype=torch.float64)
+        parameters = StepParameters(
+            once * (self._get("cartesian_step") * ANGSTROM_PER_NM**2),
+            once * self._get("internal_step"),
+            layout.cartesian_preconditioner,
+            layout.internal_preconditioner,
+            layout.mask,
+        )
+        options = StepOptions(
+            self._get("max_displacement") * ANGSTROM_PER_NM,
+            self.getDetrend() is True,
+            self.getMeasureCorrection(),
+        )
+        kt = GAS_CONSTANT * self._get("temperature")
+        for _ in range(steps):
+            state = context.getState(positions=True, forces=True, energy=True, groups=groups)
+            x = torch.from_numpy(state.getPositions(asNumpy=True)._value) * ANGSTROM_PER_NM
+            force = torch.from_numpy(state.getForces(asNumpy=True)._value)
+            number = self.getNumSteps()
+            if not torch.isfinite(force).all():
+                raise mm.OpenMMException(f"The forces are not finite at step {number}.")
+            if not math.isfinite(state.getPotentialEnergy()._value):
+                raise mm.OpenMMException(f"The energy is not finite at step {number}.")
+            gradient = force / (-kt * ANGSTROM_PER_NM)
+            noise = self._draw(number, layout)
+            chains, longest = layout.particles.shape
+            result = mixed_step(
+                x[layout.particles],
+                gradient[layout.particles],
+                noise[:chains, :longest],
+                parameters,
+                options,
+            )
+            inside = layout.mask > 0
+            if len(layout.free):
+                x[layout.free] += cartesian_displacement(
+                    gradient[layout.free].unsqueeze(0),
+                    noise[-1:, layout.free, 0],
+                    parameters._replace(
+                        cartesian_step=parameters.cartesian_step[:1],
+                        cartesian_preconditioner=layout.free_preconditioner,
+                    ),
+                )[0]
+            x[layout.particles[inside]] = result.x[inside]
+            largest = float(result.largest_displacement.max())
+            if self.getDetrend() == "system":
+                before = torch.from_numpy(state.getPositions(asNumpy=True)._value) * ANGSTROM_PER_NM
+                remove = detrend_rigidly if options.measure_correction else detrend
+                dx = remove(before, x - before, layout.moving)
+                x = before + dx
+                largest = float(dx[layout.particles[inside]].norm(dim=-1).max())
+            if not torch.isfinite(x).all():
+                raise mm.OpenMMException(f"The positions are not finite after step {number}.")
+            context.setPositions(x.numpy() / ANGSTROM_PER_NM)
+            if layout.has_virtual_sites:
+                context.computeVirtualSites()
+            self._set("steps", number + 1)
+            self._set("clipped_steps", self._get("clipped_steps") + float(result.clipped.any()))
+            self._set("largest_displacement", largest / ANGSTROM_PER_NM)
+            context.setStepCount(context.getStepCount() + 1)
+            context.setTime(context.getTime() + self.getStepSize())
+
+    def _draw(self, step: int, layout: ChainLayout) -> Tensor:
+        """Noise of a step, (chains + 1, beads, 2, 3); the last row is for the particles in no chain, by index."""
+        key = (step // NOISE_BLOCK, self.getRandomNumberSeed())
+        if self._noise is None or self._noise[0] != key:
+            rows = len(layout.particles) + (1 if len(layout.free) else 0)
+            beads = int(max([layout.particles.shape[1], *(layout.free + 1).tolist()]))
+            chain = torch.arange(rows)
+            seed = torch.full_like(chain, key[1])
+            block = langevin_noise(seed, chain, key[0] * NOISE_BLOCK, NOISE_BLOCK, beads)
+            self._noise = (key, block)
+        return self._noise[1][step % NOISE_BLOCK]
+
+    def _bind(self) -> tuple[mm.Context, ChainLayout]:
+        """Context of the integrator and the layout of its system."""
+        context = None if self._context is None else self._context()
+        if context is None:
+            context = _context_of(self)
+            self._context = weakref.ref(context)
+            self._layout = None
+        system = context.getSystem()
+        # A system may be changed and its context reinitialized.
+        if self._layout is None or self._layout.system != summary(system):
+            self._layout = chain_layout(
+                system,
+                self.getChains(),
+                self._table("cartesian_preconditioner"),
+                self._table("internal_preconditioner"),
+            )
+            self._noise = None
+            # TorchScript rewrites a module after its first call, which changes the last bits of the forces. That call
+            # is made here, so that a run that is resumed repeats the one that was not interrupted.
+            context.getState(forces=True, groups=self.getIntegrationForceGroups())
+        return context, self._layout
+
+    def _add_table(self, name: str, values: np.ndarray) -> None:
+        # A table must not be empty: its first entry is the number of the others.
+        self.addTabulatedFunction(
+            name, mm.Discrete1DFunction([float(len(values)), *values.tolist()])
+        )
+
+    def _table(self, name: str) -> np.ndarray:
+        for i in range(self.getNumTabulatedFunctions()):
+            if self.getTabulatedFunctionName(i) == name:
+                return np.array(self.getTabulatedFunction(i).getFunctionParameters()[1:])
+        raise mm.OpenMMException(f"This integrator has no {name}: it is not a NEMO integrator.")
+
+    def _get(self, name: str) -> float:
+        return self.getGlobalVariableByName(name)
+
+    def _set(self, name: str, value: float) -> None:
+        self.setGlobalVariableByName(name, value)
+
+
+def _context_of(integrator: PythonIntegrator) -> mm.Context:
+    """The context that an integrator is bound to.
+
+    OpenMM's Context keeps its integrator, but an integrator does not know its context. The search takes milliseconds,
+    once per context.
+    """
+    for candidate in gc.get_objects():
+        # type(), because isinstance() runs code of objects that claim another class.
+        found = issubclass(type(candidate), mm.Context)
+        if found and getattr(candidate, "_integrator", None) is integrator:
+            return candidate
+    raise mm.OpenMMException("This Integrator is not bound to a context!")

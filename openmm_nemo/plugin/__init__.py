@@ -1,0 +1,62 @@
+"""The compiled integrator: C++ sources in ``csrc/``, and loading what was built from them into OpenMM.
+
+``lib/`` holds libOpenMMNemo.so, with the integrator and its kernels for the Reference and CPU platforms, and a library with
+the kernels for each of OpenCL, CUDA and HIP.
+"""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+
+import openmm as mm
+
+LIBRARIES = Path(__file__).parent / "lib"
+CORE = LIBRARIES / "libOpenMMNemo.so"
+GPU_PLATFORMS = ("OpenCL", "CUDA", "HIP")
+
+
+def _load(library: Path) -> str | None:
+    """Why a library could not be loaded, or None."""
+    if not library.exists():
+        return "it was not built when openmm_nemo was installed: install a C++ compiler (g++), then openmm_nemo again"
+    try:
+        built_for = core_functions().openmm_nemo_built_for().decode()
+        if built_for != mm.version.short_version:
+            return f"it was built for OpenMM {built_for}, not {mm.version.short_version}: install openmm_nemo again"
+        mm.Platform.loadPluginLibrary(str(library))
+    except Exception as error:
+        return f"it cannot be loaded ({error}): install openmm_nemo again"
+    return None
+
+
+@cache
+def core_functions() -> ctypes.CDLL:
+    """Functions of the library of the integrator, with their types."""
+    core = ctypes.CDLL(str(CORE))
+    core.openmm_nemo_built_for.restype = ctypes.c_char_p
+    core.openmm_nemo_owns.argtypes = [ctypes.c_void_p]
+    core.openmm_nemo_get.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+    core.openmm_nemo_get.restype = ctypes.c_double
+    core.openmm_nemo_set.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_double]
+    core.openmm_nemo_set.restype = None
+    core.openmm_nemo_chains.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_int)]
+    return core
+
+
+def platform_names() -> list[str]:
+    """Names of the platforms that OpenMM has."""
+    return [mm.Platform.getPlatform(i).getName() for i in range(mm.Platform.getNumPlatforms())]
+
+
+PROBLEMS: dict[str, str] = {}
+"""Why libraries that are needed could not be loaded, by file name."""
+
+_gpu = [LIBRARIES / f"libOpenMMNemo{name}.so" for name in platform_names() if name in GPU_PLATFORMS]
+for _library in [CORE, *_gpu]:
+    if (_problem := _load(_library)) is not None:
+        PROBLEMS[_library.name] = _problem
+
+
+def plugin_problem() -> str | None:
+    """Why the compiled integrator is not in use, or None."""
+    return PROBLEMS.get(CORE.name)

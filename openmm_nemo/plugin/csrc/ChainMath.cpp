@@ -1,0 +1,164 @@
+#include "ChainMath.h"
+#include "VectorMath.h"
+#include <algorithm>
+#include <cmath>
+
+using namespace OpenMM;
+using namespace std;
+
+namespace OpenMMNemo {
+
+static const double SHORTEST = 1e-6; // a length that counts as zero
+
+static double lengthOf(const Vec3& v) {
+    return sqrt(max(v.dot(v), SHORTEST*SHORTEST));
+}
+
+Vec3 rotated(const Vec3& v, const Vec3& rotation) {
+    double angle = sqrt(rotation.dot(rotation)), s = 1, half = 1;
+    if (angle > 1e-8) {
+        s = sin(angle)/angle;
+        half = sin(angle/2)/(angle/2);
+    }
+    Vec3 once = rotation.cross(v);
+    return v+once*s+rotation.cross(once)*(0.5*half*half);
+}
+
+void ChainAxes::compute(const vector<Vec3>& x) {
+    int n = x.size();
+    for (vector<Vec3>* v : {&bond, &direction, &normal})
+        v->resize(n);
+    for (vector<double>* v : {&sine, &cosine, &length, &angle, &stretchSlope, &bendSlope})
+        v->resize(n);
+    for (int j = 1; j < n; j++) {
+        bond[j] = x[j]-x[j-1];
+        length[j] = lengthOf(bond[j]);
+        direction[j] = bond[j]*(1/length[j]);
+    }
+    // Rows that place no bond or angle hold numbers that do no harm.
+    length[0] = 1;
+    for (int j = 0; j < min(n, 2); j++) {
+        sine[j] = 1;
+        cosine[j] = 0;
+    }
+    for (int j = 2; j < n; j++) {
+        Vec3 c = direction[j-1].cross(direction[j]);
+        sine[j] = lengthOf(c);
+        cosine[j] = -direction[j-1].dot(direction[j]);
+        normal[j] = c*(1/sine[j]);
+    }
+    anglesAndSlopes(n, sine.data(), cosine.data(), length.data(), angle.data(), stretchSlope.data());
+    for (int j = 2; j < n; j++)
+        bendSlope[j] = angle[j]*(1-angle[j]*(1/PI));
+}
+
+void ChainAxes::displacement(const vector<Vec3>& dz, vector<Vec3>& d) const {
+    int n = dz.size();
+    Vec3 rotation, sum;
+    d.resize(n);
+    d[0] = Vec3();
+    for (int j = 1; j < n; j++) {
+        if (j > 1)
+            rotation -= normal[j]*(bendSlope[j]*dz[j][1]);
+        if (j > 2)
+            rotation += direction[j-1]*dz[j][2];
+        sum += direction[j]*(stretchSlope[j]*dz[j][0])+rotation.cross(bond[j]);
+        d[j] = sum;
+    }
+}
+
+void ChainAxes::internalGradient(const vector<Vec3>& f, vector<Vec3>& g) const {
+    int n = f.size();
+    Vec3 force, torque;
+    g.assign(n, Vec3());
+    for (int j = n-1; j > 0; j--) {
+        force += f[j];
+        torque += bond[j].cross(force);
+        g[j][0] = stretchSlope[j]*direction[j].dot(force);
+        if (j > 1)
+            g[j][1] = -bendSlope[j]*normal[j].dot(torque);
+        if (j > 2)
+            g[j][2] = direction[j-1].dot(torque);
+    }
+}
+
+void ChainAxes::subtractVolumeGradient(vector<Vec3>& g) const {
+    for (int j = 1; j < (int) g.size(); j++) {
+        g[j][0] -= 2*stretchSlope[j]/length[j]+1-stretchSlope[j];
+        if (j > 1)
+            g[j][1] -= bendSlope[j]*cosine[j]/sine[j]+1-2*angle[j]/PI;
+    }
+}
+
+double ChainAxes::logVolume() const {
+    double sum = 0;
+    for (int j = 1; j < (int) length.size(); j++) {
+        sum += 2*log(length[j])+log(stretchSlope[j]);
+        if (j > 1)
+            sum += log(sine[j])+log(bendSlope[j]);
+    }
+    return sum;
+}
+
+void ChainAxes::rebuild(const Vec3& first, const vector<Vec3>& dz, vector<Vec3>& x) const {
+    // Seen in the old chain, all from bead j on turns about the normal at bead j-1 and about the bond before it; what came
+    // before turns both. So the rotations are multiplied from the right: three columns say where the old axes have gone.
+    int n = dz.size();
+    Vec3 columns[3] = {Vec3(1, 0, 0), Vec3(0, 1, 0), Vec3(0, 0, 1)};
+    auto turned = [&](const Vec3& v) {
+        return columns[0]*v[0]+columns[1]*v[1]+columns[2]*v[2];
+    };
+    x.resize(n);
+    x[0] = first;
+    for (int j = 1; j < n; j++) {
+        Vec3 bend, twist;
+        if (j > 1) {
+            double newAngle = PI/(1+(PI-angle[j])/angle[j]*exp(-dz[j][1]));
+            bend = normal[j]*(angle[j]-newAngle);
+        }
+        if (j > 2)
+            twist = direction[j-1]*dz[j][2];
+        Vec3 next[3];
+        for (int k = 0; k < 3; k++) {
+            Vec3 axis;
+            axis[k] = 1;
+            next[k] = turned(rotated(rotated(axis, bend), twist));
+        }
+        copy(next, next+3, columns);
+        double newLength = log1p(expm1(length[j])*exp(dz[j][0]));
+        x[j] = x[j-1]+turned(direction[j])*newLength;
+    }
+}
+
+RigidMotion::RigidMotion(const vector<Vec3>& x, const vector<Vec3>& d) {
+    int n = x.size();
+    for (int i = 0; i < n; i++) {
+        centre += x[i];
+        drift += d[i];
+    }
+    centre /= n;
+    drift /= n;
+    Vec3 momentum;
+    double xx = 0, yy = 0, zz = 0, xy = 0, xz = 0, yz = 0;
+    for (int i = 0; i < n; i++) {
+        Vec3 arm = x[i]-centre;
+        momentum += arm.cross(d[i]-drift);
+        xx += arm[0]*arm[0];
+        yy += arm[1]*arm[1];
+        zz += arm[2]*arm[2];
+        xy += arm[0]*arm[1];
+        xz += arm[0]*arm[2];
+        yz += arm[1]*arm[2];
+    }
+    // Inertia tensor with a ridge at rounding level, which keeps that of collinear points invertible.
+    double trace = xx+yy+zz, diagonal = trace+2e-15*trace+1e-15;
+    double a = diagonal-xx, b = diagonal-yy, c = diagonal-zz, d01 = -xy, d02 = -xz, d12 = -yz;
+    // Its inverse is its adjugate over its determinant.
+    Vec3 row0(b*c-d12*d12, d02*d12-d01*c, d01*d12-d02*b);
+    Vec3 row1(row0[1], a*c-d02*d02, d01*d02-a*d12);
+    Vec3 row2(row0[2], row1[2], a*b-d01*d01);
+    double determinant = a*row0[0]+d01*row0[1]+d02*row0[2];
+    rotation = Vec3(row0.dot(momentum), row1.dot(momentum), row2.dot(momentum))/determinant;
+}
+
+} // namespace OpenMMNemo

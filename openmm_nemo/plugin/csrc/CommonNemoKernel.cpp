@@ -1,0 +1,274 @@
+// The step on a GPU platform, OPENMM_NEMO_PLATFORM: OpenCL, CUDA or HIP. No header of these is needed: their contexts are
+// ComputeContexts.
+#include "ChainMath.h"
+#include "NemoKernel.h"
+#include "openmm/KernelFactory.h"
+#include "openmm/OpenMMException.h"
+#include "openmm/PluginInitializer.h"
+#include "openmm/common/ComputeArray.h"
+#include "openmm/common/ComputeContext.h"
+#include "openmm/common/ContextSelector.h"
+#include "openmm/internal/ContextImpl.h"
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <memory>
+
+using namespace OpenMM;
+using namespace std;
+
+namespace OpenMMNemo {
+
+extern const char* const commonNemoSource;
+
+namespace {
+
+const int SUMMARY_SIZE = 18;
+const int STEPS_BETWEEN_CHECKS = 200;
+
+/** Keeps the beads of a chain in one molecule, so that they are wrapped and reordered together. */
+class ChainInfo : public ComputeForceInfo {
+public:
+    ChainInfo(const vector<vector<int>>& chains, int numParticles) : chains(chains), inChain(numParticles, false) {
+        for (const vector<int>& chain : chains)
+            for (int particle : chain)
+                inChain[particle] = true;
+    }
+    bool areParticlesIdentical(int particle1, int particle2) override {
+        return particle1 == particle2 || !(inChain[particle1] || inChain[particle2]);
+    }
+    int getNumParticleGroups() override {
+        return chains.size();
+    }
+    void getParticlesInGroup(int index, vector<int>& particles) override {
+        particles = chains[index];
+    }
+    bool areGroupsIdentical(int group1, int group2) override {
+        return group1 == group2;
+    }
+private:
+    vector<vector<int>> chains;
+    vector<bool> inChain;
+};
+
+class CommonNemoKernel : public IntegrateNemoStepKernel {
+public:
+    CommonNemoKernel(const string& name, const Platform& platform, ComputeContext& cc) : IntegrateNemoStepKernel(name, platform), cc(cc),
+            orderChanged(make_shared<bool>(true)) {
+    }
+    void initialize(const System& system, const NemoLangevinIntegrator& integrator) override;
+    bool execute(ContextImpl& context, const NemoLangevinIntegrator& integrator) override;
+    long long finish(ContextImpl& context, Counters& counters) override;
+private:
+    class ReorderListener;
+    void createKernels(const Parameters& parameters);
+    void uploadSlots();
+    void setMixedArg(int index, double value);
+    ComputeContext& cc;
+    unique_ptr<Layout> layout;
+    // Set by a listener that may outlive this kernel.
+    shared_ptr<bool> orderChanged;
+    int groupSize, numSegments, numBeads, numMoving, moveThreads, stepsSinceCheck = 0;
+    ComputeKernel displace, move;
+    ComputeArray slots, particles, chainStart, internalPreconditioner, cartesianPreconditioner;
+    ComputeArray x, y, gradient, dz, d, firstStage, summary, status, largest;
+};
+
+class CommonNemoKernel::ReorderListener : public ComputeContext::ReorderListener {
+public:
+    explicit ReorderListener(shared_ptr<bool> orderChanged) : orderChanged(orderChanged) {
+    }
+    void execute() override {
+        *orderChanged = true;
+    }
+private:
+    shared_ptr<bool> orderChanged;
+};
+
+void CommonNemoKernel::initialize(const System& system, const NemoLangevinIntegrator& integrator) {
+    layout.reset(new Layout(integrator.parameters, system));
+    // Molecules are found once. In a CompoundIntegrator, that may have been done for another integrator.
+    if (!cc.getLongForceBuffer().isInitialized())
+        cc.addForce(new ChainInfo(layout->chains, system.getNumParticles()));
+    else if (cc.getNonbondedUtilities().getUseCutoff())
+        throw OpenMMException("In a CompoundIntegrator of a system with a cutoff, NemoLangevinIntegrator has to come first.");
+    cc.initializeContexts();
+    if (cc.getNumContexts() > 1)
+        throw OpenMMException("NemoLangevinIntegrator runs on one device: give one DeviceIndex.");
+    ContextSelector selector(cc);
+
+    vector<int> order, starts;
+    for (const vector<int>& chain : layout->chains) {
+        starts.push_back(order.size());
+        order.insert(order.end(), chain.begin(), chain.end());
+    }
+    numBeads = order.size();
+    starts.push_back(order.size());
+    if (!layout->freeParticles.empty()) {
+        order.insert(order.end(), layout->freeParticles.begin(), layout->freeParticles.end());
+        starts.push_back(order.size());
+    }
+    numMoving = order.size();
+    numSegments = starts.size()-1;
+    // Threads of a processor take turns: fewer of them cost less.
+    groupSize = (cc.getIsCPU() ? 16 : 128);
+    int moveGroups = min((numMoving+groupSize-1)/groupSize, cc.getNumThreadBlocks());
+    moveThreads = moveGroups*groupSize;
+
+    bool mixedIsDouble = (cc.getUseDoublePrecision() || cc.getUseMixedPrecision());
+    int size = (mixedIsDouble ? sizeof(double) : sizeof(float));
+    slots.initialize<int>(cc, cc.getNumAtoms(), "nemoSlots");
+    particles.initialize<int>(cc, numMoving, "nemoParticles");
+    chainStart.initialize<int>(cc, starts.size(), "nemoChainStart");
+    particles.upload(order);
+    chainStart.upload(starts);
+    cartesianPreconditioner.initialize(cc, numMoving, size, "nemoCartesianPreconditioner");
+    map<ComputeArray*, const char*> perBead = {{&internalPreconditioner, "nemoInternalPreconditioner"}, {&x, "nemoX"}, {&y, "nemoY"},
+            {&gradient, "nemoGradient"}, {&dz, "nemoDz"}, {&d, "nemoD"}, {&firstStage, "nemoFirstStage"}};
+    for (auto& [array, name] : perBead)
+        array->initialize(cc, numMoving, 4*size, name);
+    summary.initialize(cc, numSegments*SUMMARY_SIZE, size, "nemoSummary");
+    status.initialize<int>(cc, 2, "nemoStatus");
+    status.upload(vector<int>(2, 0));
+    largest.initialize<float>(cc, moveGroups, "nemoLargest");
+    largest.upload(vector<float>(moveGroups, 0.0f));
+    vector<double> cartesian;
+    vector<mm_double4> internal;
+    for (int particle : order) {
+        Vec3 c = layout->internalPreconditioner[particle];
+        cartesian.push_back(layout->cartesianPreconditioner[particle]);
+        internal.push_back(mm_double4(c[0], c[1], c[2], 0));
+    }
+    cartesianPreconditioner.upload(cartesian, true);
+    internalPreconditioner.upload(internal, true);
+    cc.addReorderListener(new ReorderListener(orderChanged));
+    createKernels(integrator.parameters);
+}
+
+void CommonNemoKernel::createKernels(const Parameters& p) {
+    map<string, string> defines;
+    defines["GROUP_SIZE"] = cc.intToString(groupSize);
+    defines["SUMMARY_SIZE"] = cc.intToString(SUMMARY_SIZE);
+    defines["NUM_CHAINS"] = cc.intToString(layout->chains.size());
+    defines["NUM_SEGMENTS"] = cc.intToString(numSegments);
+    defines["NUM_BEADS"] = cc.intToString(numBeads);
+    defines["NUM_MOVING"] = cc.intToString(numMoving);
+    defines["PADDED_NUM_ATOMS"] = cc.intToString(cc.getPaddedNumAtoms());
+    defines["KEEP_SHAPE"] = (p.measureCorrection ? "1" : "0");
+    defines["RIDGE"] = (cc.getUseDoublePrecision() || cc.getUseMixedPrecision() ? "2e-15" : "1e-6f");
+    if (p.measureCorrection)
+        defines["MEASURE_CORRECTION"] = "1";
+    if (p.detrend == Detrend::Chains)
+        defines["DETREND_CHAINS"] = "1";
+    if (p.detrend == Detrend::System)
+        defines["DETREND_SYSTEM"] = "1";
+    ComputeProgram program = cc.compileProgram(commonNemoSource, defines);
+    // Only in mixed precision is there a second part of the positions.
+    ArrayInterface& correction = (cc.getUseMixedPrecision() ? cc.getPosqCorrection() : cc.getPosq());
+    displace = program->createKernel("nemoDisplace");
+    for (int i = 0; i < 6; i++)
+        displace->addArg();
+    for (ArrayInterface* array : {&cc.getPosq(), &correction, &cc.getLongForceBuffer()})
+        displace->addArg(*array);
+    for (ComputeArray* array : {&slots, &particles, &chainStart, &internalPreconditioner, &cartesianPreconditioner, &x, &y, &gradient, &dz,
+            &d, &firstStage, &summary})
+        displace->addArg(*array);
+    move = program->createKernel("nemoMove");
+    move->addArg();
+    move->addArg(cc.getPosq());
+    move->addArg(correction);
+    for (ComputeArray* array : {&slots, &particles, &d, &summary, &status, &largest})
+        move->addArg(*array);
+}
+
+void CommonNemoKernel::setMixedArg(int index, double value) {
+    if (cc.getUseDoublePrecision() || cc.getUseMixedPrecision())
+        displace->setArg(index, value);
+    else
+        displace->setArg(index, (float) value);
+}
+
+void CommonNemoKernel::uploadSlots() {
+    const vector<int>& order = cc.getAtomIndex();
+    vector<int> slotOf(cc.getNumAtoms());
+    for (int slot = 0; slot < cc.getNumAtoms(); slot++)
+        slotOf[order[slot]] = slot;
+    slots.upload(slotOf);
+    *orderChanged = false;
+}
+
+bool CommonNemoKernel::execute(ContextImpl& context, const NemoLangevinIntegrator& integrator) {
+    ContextSelector selector(cc);
+    const Parameters& p = integrator.parameters;
+    if (*orderChanged)
+        uploadSlots();
+    displace->setArg(0, (unsigned int) p.seed);
+    displace->setArg(1, (unsigned int) integrator.counters.steps);
+    setMixedArg(2, 1/(GAS_CONSTANT*p.temperature));
+    setMixedArg(3, p.cartesianStep*ANGSTROM_PER_NM*ANGSTROM_PER_NM);
+    setMixedArg(4, p.internalStep);
+    setMixedArg(5, isfinite(p.maxDisplacement) ? p.maxDisplacement*ANGSTROM_PER_NM : -1);
+    displace->execute(numSegments*groupSize, groupSize);
+    move->setArg(0, stepsSinceCheck);
+    move->execute(moveThreads, groupSize);
+    if (layout->hasVirtualSites)
+        context.computeVirtualSites();
+    cc.reorderAtoms();
+    stepsSinceCheck++;
+    // Waiting for the device is dear, but so is a long run that has failed.
+    if (stepsSinceCheck%STEPS_BETWEEN_CHECKS > 0)
+        return true;
+    vector<int> now;
+    status.download(now);
+    return now[1] == 0;
+}
+
+long long CommonNemoKernel::finish(ContextImpl& context, Counters& counters) {
+    ContextSelector selector(cc);
+    vector<int> now;
+    status.download(now);
+    vector<float> displacements;
+    largest.download(displacements);
+    status.upload(vector<int>(2, 0));
+    counters.clippedSteps += now[0];
+    counters.largestDisplacement = *max_element(displacements.begin(), displacements.end());
+    long long failed = (now[1] == 0 ? -1 : counters.steps-stepsSinceCheck+now[1]-1);
+    stepsSinceCheck = 0;
+    return failed;
+}
+
+/**
+ * How the PlatformData of OpenCL, CUDA and HIP begin. That their headers are not needed makes it possible to build the plugin
+ * anywhere; the layout is that of OpenMM 8.6 and is checked below.
+ */
+struct PlatformDataHead {
+    ContextImpl* context;
+    vector<ComputeContext*> contexts;
+};
+
+class Factory : public KernelFactory {
+public:
+    KernelImpl* createKernelImpl(string name, const Platform& platform, ContextImpl& context) const override {
+        if (name != IntegrateNemoStepKernel::Name())
+            throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
+        auto* head = reinterpret_cast<PlatformDataHead*>(context.getPlatformData());
+        if (head->context != &context || head->contexts.empty() || head->contexts.size() > 64
+                || dynamic_cast<ComputeContext*>(head->contexts[0]) == NULL)
+            throw OpenMMException("The NEMO plugin was built for another version of OpenMM: install openmm_nemo again.");
+        return new CommonNemoKernel(name, platform, *head->contexts[0]);
+    }
+};
+
+} // namespace
+} // namespace OpenMMNemo
+
+extern "C" void registerPlatforms() {
+}
+
+extern "C" void registerKernelFactories() {
+    for (int i = 0; i < Platform::getNumPlatforms(); i++) {
+        Platform& platform = Platform::getPlatform(i);
+        if (platform.getName() == OPENMM_NEMO_PLATFORM)
+            platform.registerKernelFactory(OpenMMNemo::IntegrateNemoStepKernel::Name(), new OpenMMNemo::Factory());
+    }
+}

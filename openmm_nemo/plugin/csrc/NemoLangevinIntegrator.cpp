@@ -1,0 +1,130 @@
+#include "NemoLangevinIntegrator.h"
+#include "Metropolis.h"
+#include "NemoKernel.h"
+#include "openmm/OpenMMException.h"
+#include "openmm/System.h"
+#include "openmm/internal/ContextImpl.h"
+
+using namespace OpenMM;
+using namespace std;
+
+namespace OpenMMNemo {
+
+NemoLangevinIntegrator::NemoLangevinIntegrator(const Parameters& parameters) : parameters(parameters) {
+    setStepSize(1.0); // There is no physical time: a step counts as 1 ps.
+}
+
+NemoLangevinIntegrator::~NemoLangevinIntegrator() {
+}
+
+void NemoLangevinIntegrator::initialize(ContextImpl& c) {
+    if (owner != NULL && &c.getOwner() != owner)
+        throw OpenMMException("This Integrator is already bound to a context");
+    // First what may throw: an integrator that a context refused can be used in another one.
+    Layout layout(parameters, c.getSystem());
+    context = &c;
+    owner = &c.getOwner();
+    kernel = c.getPlatform().createKernel(IntegrateNemoStepKernel::Name(), c);
+    kernel.getAs<IntegrateNemoStepKernel>().initialize(c.getSystem(), *this);
+    if (parameters.metropolis)
+        metropolis.reset(new Metropolis(layout));
+}
+
+void NemoLangevinIntegrator::cleanup() {
+    kernel = Kernel();
+    metropolis.reset();
+}
+
+vector<string> NemoLangevinIntegrator::getKernelNames() {
+    return {IntegrateNemoStepKernel::Name()};
+}
+
+void NemoLangevinIntegrator::stateChanged(State::DataType changed) {
+    if (metropolis)
+        metropolis->forget();
+}
+
+double NemoLangevinIntegrator::computeKineticEnergy() {
+    return 0; // overdamped: velocities mean nothing
+}
+
+bool NemoLangevinIntegrator::kineticEnergyRequiresForce() const {
+    return false;
+}
+
+void NemoLangevinIntegrator::step(int steps) {
+    if (context == NULL)
+        throw OpenMMException("This Integrator is not bound to a context!");
+    // Nobody else counts steps between here and finish(), which may have to take some back.
+    double time = context->getTime();
+    long long count = context->getStepCount(), first = counters.steps;
+    auto taken = [&](long long number) {
+        counters.steps = number;
+        context->setStepCount(count+number-first);
+        context->setTime(time+(number-first)*getStepSize());
+    };
+    bool good = true;
+    for (int i = 0; i < steps && good; i++) {
+        if (metropolis) {
+            if (context->updateContextState())
+                metropolis->forget();
+            metropolis->step(*context, *this);
+        }
+        else {
+            context->updateContextState();
+            context->calcForcesAndEnergy(true, false, getIntegrationForceGroups());
+            good = kernel.getAs<IntegrateNemoStepKernel>().execute(*context, *this);
+        }
+        taken(counters.steps+1);
+    }
+    if (metropolis)
+        return;
+    long long failed = kernel.getAs<IntegrateNemoStepKernel>().finish(*context, counters);
+    if (failed >= 0) {
+        taken(failed);
+        throw OpenMMException("The forces or the step they lead to are not finite at step "+to_string(failed)+
+                ": the particles are where they were before it.");
+    }
+}
+
+Layout::Layout(const Parameters& parameters, const System& system) : chains(parameters.chains),
+        cartesianPreconditioner(parameters.cartesianPreconditioner), internalPreconditioner(parameters.internalPreconditioner),
+        hasVirtualSites(false) {
+    int numParticles = system.getNumParticles();
+    if (system.getNumConstraints() > 0)
+        throw OpenMMException("The system has "+to_string(system.getNumConstraints())+" constraints: NemoLangevinIntegrator "
+                "cannot keep them; build the system without constraints.");
+    if (chains.empty()) {
+        chains.resize(1);
+        for (int i = 0; i < numParticles; i++)
+            chains[0].push_back(i);
+    }
+    vector<bool> inChain(numParticles, false);
+    for (int i = 0; i < (int) chains.size(); i++)
+        for (int particle : chains[i]) {
+            if (particle < 0 || particle >= numParticles)
+                throw OpenMMException("Chain "+to_string(i)+" has particle "+to_string(particle)+", but the system has "+
+                        to_string(numParticles)+" particles.");
+            if (inChain[particle])
+                throw OpenMMException("Particle "+to_string(particle)+" is twice in the chains.");
+            if (system.getParticleMass(particle) == 0)
+                throw OpenMMException("Particle "+to_string(particle)+" of chain "+to_string(i)+" has mass 0 and could not "
+                        "move: give it a mass, or leave it out of the chains.");
+            inChain[particle] = true;
+        }
+    for (int i = 0; i < numParticles; i++) {
+        if (!inChain[i] && system.getParticleMass(i) > 0)
+            freeParticles.push_back(i);
+        hasVirtualSites |= system.isVirtualSite(i);
+    }
+    if (cartesianPreconditioner.empty())
+        cartesianPreconditioner.assign(numParticles, 1.0);
+    if (internalPreconditioner.empty())
+        internalPreconditioner.assign(numParticles, Vec3(1, 1, 1));
+    for (auto& [name, count] : {pair<string, size_t>("cartesian_preconditioner", cartesianPreconditioner.size()),
+            pair<string, size_t>("internal_preconditioner", internalPreconditioner.size())})
+        if (count != (size_t) numParticles)
+            throw OpenMMException(name+" is for "+to_string(count)+" particles, but the system has "+to_string(numParticles)+".");
+}
+
+} // namespace OpenMMNemo

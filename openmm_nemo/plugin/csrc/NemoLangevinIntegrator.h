@@ -1,0 +1,81 @@
+#ifndef OPENMM_NEMO_NEMOLANGEVININTEGRATOR_H_
+#define OPENMM_NEMO_NEMOLANGEVININTEGRATOR_H_
+
+#include "openmm/Integrator.h"
+#include "openmm/Kernel.h"
+#include "openmm/Vec3.h"
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace OpenMMNemo {
+
+class Metropolis;
+
+/** Whose net translation and rotation a step leaves out. */
+enum class Detrend { None = 0, Chains = 1, System = 2 };
+
+/** What decides a trajectory. */
+struct Parameters {
+    double temperature = 300;       // kelvin
+    double cartesianStep = 0;       // nm^2
+    double internalStep = 0;        // in the units of z
+    double maxDisplacement = 0.2;   // nm per step, may be infinite
+    Detrend detrend = Detrend::Chains;
+    bool measureCorrection = false;
+    bool metropolis = false;
+    int seed = 1;                   // positive
+    std::vector<std::vector<int>> chains;                 // empty: all particles are one chain
+    std::vector<double> cartesianPreconditioner;          // one for each particle, or empty: 1
+    std::vector<OpenMM::Vec3> internalPreconditioner;     // one for each particle, or empty: 1
+};
+
+/** Kept in checkpoints. */
+struct Counters {
+    long long steps = 0;
+    long long clippedSteps = 0;
+    long long acceptedCartesian = 0, acceptedInternal = 0; // of as many sub-steps as steps, with metropolis
+    double largestDisplacement = 0;                        // nm, of the last step
+};
+
+/**
+ * Overdamped Langevin dynamics of chains in Cartesian and internal coordinates (Ingraham et al., ICLR 2019, Algorithm 3).
+ * The Python class of the same name documents it.
+ */
+class NemoLangevinIntegrator : public OpenMM::Integrator {
+public:
+    explicit NemoLangevinIntegrator(const Parameters& parameters);
+    ~NemoLangevinIntegrator();
+    Parameters parameters;
+    Counters counters;
+    void step(int steps) override;
+protected:
+    void initialize(OpenMM::ContextImpl& context) override;
+    void cleanup() override;
+    std::vector<std::string> getKernelNames() override;
+    void stateChanged(OpenMM::State::DataType changed) override;
+    double computeKineticEnergy() override;
+    bool kineticEnergyRequiresForce() const override;
+    void createCheckpoint(std::ostream& stream) const override;
+    void loadCheckpoint(std::istream& stream) override;
+    void serializeParameters(OpenMM::SerializationNode& node) const override;
+    void deserializeParameters(const OpenMM::SerializationNode& node) override;
+private:
+    OpenMM::Kernel kernel;
+    std::unique_ptr<Metropolis> metropolis;
+};
+
+/** The particles of a system as an integrator moves them. */
+struct Layout {
+    /** Throws an OpenMMException if the system cannot be integrated. */
+    Layout(const Parameters& parameters, const OpenMM::System& system);
+    std::vector<std::vector<int>> chains;
+    std::vector<int> freeParticles; // in no chain, with a mass, in ascending order
+    std::vector<double> cartesianPreconditioner;      // of every particle
+    std::vector<OpenMM::Vec3> internalPreconditioner; // of every particle
+    bool hasVirtualSites;
+};
+
+} // namespace OpenMMNemo
+
+#endif
