@@ -71,7 +71,7 @@ private:
     int groupSize, numSegments, numBeads, numMoving, moveThreads, stepsSinceCheck = 0;
     ComputeKernel displace, move;
     ComputeArray slots, particles, chainStart, internalPreconditioner, cartesianPreconditioner;
-    ComputeArray x, y, gradient, dz, d, firstStage, summary, status, largest;
+    ComputeArray x, y, gradient, dz, d, stage, stretch, bend, direction, summary, status, largest;
 };
 
 class CommonNemoKernel::ReorderListener : public ComputeContext::ReorderListener {
@@ -111,7 +111,7 @@ void CommonNemoKernel::initialize(const System& system, const NemoLangevinIntegr
     numMoving = order.size();
     numSegments = starts.size()-1;
     // Threads of a processor take turns: fewer of them cost less.
-    groupSize = (cc.getIsCPU() ? 16 : 128);
+    groupSize = (cc.getIsCPU() ? 8 : 128);
     int moveGroups = min((numMoving+groupSize-1)/groupSize, cc.getNumThreadBlocks());
     moveThreads = moveGroups*groupSize;
 
@@ -124,7 +124,8 @@ void CommonNemoKernel::initialize(const System& system, const NemoLangevinIntegr
     chainStart.upload(starts);
     cartesianPreconditioner.initialize(cc, numMoving, size, "nemoCartesianPreconditioner");
     map<ComputeArray*, const char*> perBead = {{&internalPreconditioner, "nemoInternalPreconditioner"}, {&x, "nemoX"}, {&y, "nemoY"},
-            {&gradient, "nemoGradient"}, {&dz, "nemoDz"}, {&d, "nemoD"}, {&firstStage, "nemoFirstStage"}};
+            {&gradient, "nemoGradient"}, {&dz, "nemoDz"}, {&d, "nemoD"}, {&stage, "nemoStage"}, {&stretch, "nemoStretch"},
+            {&bend, "nemoBend"}, {&direction, "nemoDirection"}};
     for (auto& [array, name] : perBead)
         array->initialize(cc, numMoving, 4*size, name);
     summary.initialize(cc, numSegments*SUMMARY_SIZE, size, "nemoSummary");
@@ -171,7 +172,7 @@ void CommonNemoKernel::createKernels(const Parameters& p) {
     for (ArrayInterface* array : {&cc.getPosq(), &correction, &cc.getLongForceBuffer()})
         displace->addArg(*array);
     for (ComputeArray* array : {&slots, &particles, &chainStart, &internalPreconditioner, &cartesianPreconditioner, &x, &y, &gradient, &dz,
-            &d, &firstStage, &summary})
+            &d, &stage, &stretch, &bend, &direction, &summary})
         displace->addArg(*array);
     move = program->createKernel("nemoMove");
     move->addArg();

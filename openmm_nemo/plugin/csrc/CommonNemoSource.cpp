@@ -65,10 +65,10 @@ DEVICE V3 langevinNoise(unsigned int seed, unsigned int step, unsigned int chain
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }
-    const mixed cell = ((mixed) 1)/((mixed) 4294967296.0f), turn = ((mixed) 6.283185307179586)*cell, centre = 0.5f;
-    mixed radius = sqrt(-2*log((c0+centre)*cell)), angle = (c1+centre)*turn;
+    const mixed cell = ((mixed) 1)/((mixed) 4294967296.0f), centre = 0.5f;
+    mixed radius = sqrt(-2*log((c0+centre)*cell)), turns = 2*cell*(c1+centre);
     mixed other = sqrt(-2*log((c2+centre)*cell));
-    return v3(radius*cos(angle), radius*sin(angle), other*cos((c3+centre)*turn));
+    return v3(radius*cospi(turns), radius*sinpi(turns), other*cospi(2*cell*(c3+centre)));
 }
 
 /** Sum, over all threads, of n numbers of each of them. */
@@ -139,51 +139,53 @@ DEVICE void nestedScan(V3* a, V3* b, V3 d, int reversed, LOCAL_ARG mixed* buffer
     }
 }
 
-/** What the internal coordinates of row j do. */
-typedef struct {
-    V3 bond, direction, previous, normal;
-    mixed length, sine, cosine, angle, stretchSlope, bendSlope;
-} Axes;
-
-DEVICE Axes axesAt(GLOBAL const mixed4* RESTRICT y, int j) {
-    Axes axes;
-    V3 here = get3(y, j), before = get3(y, j-1);
-    axes.bond = sub(here, before);
-    axes.length = lengthOf(axes.bond);
-    axes.direction = scaled(axes.bond, 1/axes.length);
-    axes.stretchSlope = 1-exp(-axes.length);
-    axes.previous = axes.normal = zero3();
-    axes.bendSlope = axes.cosine = axes.angle = 0;
-    axes.sine = 1;
-    if (j > 1) {
-        V3 bond = sub(before, get3(y, j-2));
-        axes.previous = scaled(bond, 1/lengthOf(bond));
-        V3 c = cross3(axes.previous, axes.direction);
-        axes.sine = lengthOf(c);
-        axes.cosine = -dot3(axes.previous, axes.direction);
-        axes.normal = scaled(c, 1/axes.sine);
-        axes.angle = atan2(axes.sine, axes.cosine);
-        const mixed pi = 3.14159265358979323846;
-        axes.bendSlope = axes.angle*(pi-axes.angle)/pi;
+/**
+ * What the internal coordinates of row j do at y: the points from j on move by stretch and turn about bend, per unit of b~
+ * and a~, and turn about direction[j-1], per radian of d. Returns the gradient of log|det dx/dz| with respect to b~ and a~.
+ */
+DEVICE V3 findAxes(GLOBAL const mixed4* RESTRICT y, int j, GLOBAL mixed4* RESTRICT stretch, GLOBAL mixed4* RESTRICT bend,
+        GLOBAL mixed4* RESTRICT direction) {
+    V3 volumeGradient = zero3();
+    if (j > 0) {
+        V3 before = get3(y, j-1), bond = sub(get3(y, j), before);
+        mixed length = lengthOf(bond);
+        V3 here = scaled(bond, 1/length);
+        mixed slope = 1-exp(-length);
+        put3(direction, j, here);
+        put3(stretch, j, scaled(here, slope));
+        volumeGradient.x = 2*slope/length+1-slope;
+        if (j > 1) {
+            V3 previous = sub(before, get3(y, j-2));
+            previous = scaled(previous, 1/lengthOf(previous));
+            V3 normal = cross3(previous, here);
+            const mixed sine = lengthOf(normal), cosine = -dot3(previous, here), pi = 3.14159265358979323846;
+            mixed angle = atan2(sine, cosine);
+            slope = angle*(pi-angle)/pi;
+            put3(bend, j, scaled(normal, -slope/sine));
+            volumeGradient.y = slope*cosine/sine+1-2*angle/pi;
+        }
     }
-    return axes;
+    return volumeGradient;
 }
 
-/** d = J dz at y for the beads first ... last-1 of this thread. */
-DEVICE void displacement(GLOBAL const mixed4* RESTRICT y, GLOBAL const mixed4* RESTRICT dz, GLOBAL mixed4* RESTRICT d, int first, int last,
+/** d = J dz for the beads first ... last-1 of this thread. */
+DEVICE void displacement(GLOBAL const mixed4* RESTRICT y, GLOBAL const mixed4* RESTRICT stretch, GLOBAL const mixed4* RESTRICT bend,
+        GLOBAL const mixed4* RESTRICT direction, GLOBAL const mixed4* RESTRICT dz, GLOBAL mixed4* RESTRICT d, int first, int last,
         LOCAL_ARG mixed* buffer) {
     // First of its own beads alone, then, in the second round, of those before, too.
     V3 rotation = zero3(), sum = zero3();
     for (int round = 0; round < 2; round++) {
+        if (first == 0 && last > 0)
+            put3(d, 0, zero3());
         for (int j = max(first, 1); j < last; j++) {
-            Axes axes = axesAt(y, j);
             V3 change = get3(dz, j);
-            rotation = sub(rotation, scaled(axes.normal, axes.bendSlope*change.y));
+            if (j > 1)
+                rotation = add(rotation, scaled(get3(bend, j), change.y));
             if (j > 2)
-                rotation = add(rotation, scaled(axes.previous, change.z));
-            sum = add(sum, add(scaled(axes.direction, axes.stretchSlope*change.x), cross3(rotation, axes.bond)));
-            if (round == 1)
-                put3(d, j, sum);
+                rotation = add(rotation, scaled(get3(direction, j-1), change.z));
+            V3 bond = sub(get3(y, j), get3(y, j-1));
+            sum = add(sum, add(scaled(get3(stretch, j), change.x), cross3(rotation, bond)));
+            put3(d, j, sum);
         }
         if (round == 0) {
             V3 span = (first < last ? sub(get3(y, last-1), get3(y, max(first-1, 0))) : zero3());
@@ -193,8 +195,6 @@ DEVICE void displacement(GLOBAL const mixed4* RESTRICT y, GLOBAL const mixed4* R
             sum = scaled(sum, -1);
         }
     }
-    if (first == 0 && last > 0)
-        put3(d, 0, zero3());
 }
 
 /** Rotation about the centre that has an angular momentum, from the second moments of the points. */
@@ -303,7 +303,8 @@ KERNEL void nemoDisplace(unsigned int seed, unsigned int step, mixed inverseKT, 
         GLOBAL const int* RESTRICT slots, GLOBAL const int* RESTRICT particles, GLOBAL const int* RESTRICT chainStart,
         GLOBAL const mixed4* RESTRICT preconditioners, GLOBAL const mixed* RESTRICT cartesianPreconditioners,
         GLOBAL mixed4* RESTRICT allX, GLOBAL mixed4* RESTRICT allY, GLOBAL mixed4* RESTRICT allG, GLOBAL mixed4* RESTRICT allDz,
-        GLOBAL mixed4* RESTRICT allD, GLOBAL mixed4* RESTRICT allFirst, GLOBAL mixed* RESTRICT summary) {
+        GLOBAL mixed4* RESTRICT allD, GLOBAL mixed4* RESTRICT allStage, GLOBAL mixed4* RESTRICT allStretch,
+        GLOBAL mixed4* RESTRICT allBend, GLOBAL mixed4* RESTRICT allDirection, GLOBAL mixed* RESTRICT summary) {
     LOCAL mixed buffer[9*GROUP_SIZE];
     const mixed angstrom = 10;
     for (int chain = GROUP_ID; chain < NUM_SEGMENTS; chain += NUM_GROUPS) {
@@ -313,7 +314,10 @@ KERNEL void nemoDisplace(unsigned int seed, unsigned int step, mixed inverseKT, 
         GLOBAL mixed4* g = allG+start;
         GLOBAL mixed4* dz = allDz+start;
         GLOBAL mixed4* d = allD+start;
-        GLOBAL mixed4* firstStage = allFirst+start;
+        GLOBAL mixed4* stage = allStage+start;
+        GLOBAL mixed4* stretch = allStretch+start;
+        GLOBAL mixed4* bend = allBend+start;
+        GLOBAL mixed4* direction = allDirection+start;
         V3 origin = zero3();
         if (n > 0)
             origin = positionAt(posq, posqCorrection, slots[particles[start]]);
@@ -336,11 +340,22 @@ KERNEL void nemoDisplace(unsigned int seed, unsigned int step, mixed inverseKT, 
         }
         SYNC_THREADS;
 
-        // The internal step from there: every thread has the beads first ... last-1.
+        // The internal step from there. Sums along the chain: every thread has the beads first ... last-1.
         mixed clipped = 0;
         if (isChain) {
             const int run = (n+GROUP_SIZE-1)/GROUP_SIZE;
             const int first = min((int) LOCAL_ID*run, n), last = min(first+run, n);
+            for (int j = LOCAL_ID; j < n; j += GROUP_SIZE) {
+                V3 volumeGradient = findAxes(y, j, stretch, bend, direction);
+                V3 variance = scaled(get3(preconditioners, start+j), internalStep);
+                V3 noise = langevinNoise(seed, step, chain, j, 1);
+                V3 change = v3(sqrt(variance.x)*noise.x, sqrt(variance.y)*noise.y, sqrt(variance.z)*noise.z);
+#ifdef MEASURE_CORRECTION
+                change = add(change, v3(variance.x*volumeGradient.x/2, variance.y*volumeGradient.y/2, 0));
+#endif
+                put3(dz, j, change);
+            }
+            SYNC_THREADS;
             V3 downstream = zero3(), torque = zero3();
             for (int j = last-1; j >= max(first, 1); j--) {
                 downstream = add(downstream, get3(g, j));
@@ -348,36 +363,27 @@ KERNEL void nemoDisplace(unsigned int seed, unsigned int step, mixed inverseKT, 
             }
             V3 span = (first < last ? sub(get3(y, last-1), get3(y, max(first-1, 0))) : zero3());
             nestedScan(&downstream, &torque, span, 1, buffer);
-            for (int j = last-1; j >= first; j--) {
-                V3 change = zero3();
-                if (j > 0) {
-                    Axes axes = axesAt(y, j);
-                    downstream = add(downstream, get3(g, j));
-                    torque = add(torque, cross3(axes.bond, downstream));
-                    V3 slope = v3(axes.stretchSlope*dot3(axes.direction, downstream), -axes.bendSlope*dot3(axes.normal, torque),
-                            j > 2 ? dot3(axes.previous, torque) : (mixed) 0);
-#ifdef MEASURE_CORRECTION
-                    slope.x -= 2*axes.stretchSlope/axes.length+1-axes.stretchSlope;
-                    const mixed pi = 3.14159265358979323846;
-                    if (j > 1)
-                        slope.y -= axes.bendSlope*axes.cosine/axes.sine+1-2*axes.angle/pi;
-#endif
-                    V3 variance = scaled(get3(preconditioners, start+j), internalStep);
-                    V3 noise = langevinNoise(seed, step, chain, j, 1);
-                    change = v3(sqrt(variance.x)*noise.x-variance.x*slope.x/2, sqrt(variance.y)*noise.y-variance.y*slope.y/2,
-                            sqrt(variance.z)*noise.z-variance.z*slope.z/2);
-                }
+            for (int j = last-1; j >= max(first, 1); j--) {
+                downstream = add(downstream, get3(g, j));
+                torque = add(torque, cross3(sub(get3(y, j), get3(y, j-1)), downstream));
+                V3 drift = scaled(get3(preconditioners, start+j), internalStep/2);
+                V3 change = get3(dz, j);
+                change.x -= drift.x*dot3(get3(stretch, j), downstream);
+                if (j > 1)
+                    change.y -= drift.y*dot3(get3(bend, j), torque);
+                if (j > 2)
+                    change.z -= drift.z*dot3(get3(direction, j-1), torque);
                 put3(dz, j, change);
             }
-            displacement(y, dz, firstStage, first, last, buffer);
+            displacement(y, stretch, bend, direction, dz, stage, first, last, buffer);
             SYNC_THREADS;
             mixed scale = 1;
             if (limit > 0) {
-                Motion motion = motionOf(y, firstStage, n, buffer);
+                Motion motion = motionOf(y, stage, n, buffer);
                 V3 rotation = rotationOf(motion.diagonalMoments, motion.mixedMoments, motion.momentum);
                 mixed fastest = 0;
                 for (int i = LOCAL_ID; i < n; i += GROUP_SIZE) {
-                    V3 v = withoutMotion(get3(y, i), get3(firstStage, i), motion.centre, motion.drift, rotation, 0);
+                    V3 v = withoutMotion(get3(y, i), get3(stage, i), motion.centre, motion.drift, rotation, 0);
                     fastest = max(fastest, dot3(v, v));
                 }
                 fastest = sqrt(groupMax(fastest, buffer));
@@ -387,15 +393,18 @@ KERNEL void nemoDisplace(unsigned int seed, unsigned int step, mixed inverseKT, 
                 }
             }
             for (int i = first; i < last; i++) {
-                V3 move = scaled(get3(firstStage, i), scale);
+                V3 move = scaled(get3(stage, i), scale);
                 put3(dz, i, scaled(get3(dz, i), scale));
                 put3(y, i, add(get3(y, i), move));
                 put3(d, i, add(get3(d, i), scaled(move, 0.5f)));
             }
             SYNC_THREADS;
-            displacement(y, dz, firstStage, first, last, buffer);
+            for (int j = LOCAL_ID; j < n; j += GROUP_SIZE)
+                findAxes(y, j, stretch, bend, direction);
+            SYNC_THREADS;
+            displacement(y, stretch, bend, direction, dz, stage, first, last, buffer);
             for (int i = first; i < last; i++)
-                put3(d, i, add(get3(d, i), scaled(get3(firstStage, i), 0.5f)));
+                put3(d, i, add(get3(d, i), scaled(get3(stage, i), 0.5f)));
             SYNC_THREADS;
         }
 
