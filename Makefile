@@ -4,7 +4,10 @@
 TORCH ?= torch==2.13.0
 PYTHON ?= python3
 
-.PHONY: demo test test-slow check bench clean
+# Changes of these are compiled anew.
+PLUGIN_SOURCES := $(wildcard openmm_nemo/plugin/csrc/*)
+
+.PHONY: demo test test-slow check bench clean tools
 
 demo: .venv/ready
 	rm -rf run/demo
@@ -12,11 +15,15 @@ demo: .venv/ready
 	    --model nemo-tiny --steps 250 --temperature 300 --seed 1 --atoms atoms.pdb --out run/demo
 	@echo "Look at run/demo/state.png; run/demo/final_atoms.pdb and run/demo/atoms.pdb open in any viewer."
 
+# Nothing is skipped because it is missing: neither TorchForce nor the compiled integrator.
+test test-slow: export OPENMM_NEMO_REQUIRE_TORCHFORCE = 1
+.venv-test/ready test test-slow: export OPENMM_NEMO_REQUIRE_PLUGIN = 1
+
 test: .venv-test/ready
-	OPENMM_NEMO_REQUIRE_TORCHFORCE=1 .venv-test/bin/python -m pytest
+	.venv-test/bin/python -m pytest
 
 test-slow: .venv-test/ready
-	OPENMM_NEMO_REQUIRE_TORCHFORCE=1 .venv-test/bin/python -m pytest -m slow
+	.venv-test/bin/python -m pytest -m slow
 
 check: .venv-test/ready
 	.venv-test/bin/ruff check
@@ -27,17 +34,24 @@ bench: .venv-test/ready
 	.venv-test/bin/python -m tests.bench
 
 # Light: torch alone. OpenMM calls the energy through PythonForce.
-.venv/ready: pyproject.toml setup.py
+.venv/ready: pyproject.toml setup.py $(PLUGIN_SOURCES)
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet "$(TORCH)"
 	.venv/bin/pip install --quiet --editable .
 	touch $@
 
-# Full: the torch release that TorchForce was built against, several GB, and the test tools.
-.venv-test/ready: pyproject.toml setup.py
+# Full: the torch release that TorchForce was built against, several GB, and the test tools; and OpenMM's CUDA library,
+# without what it needs to run, because our kernels are linked to it.
+.venv-test/ready: pyproject.toml setup.py $(PLUGIN_SOURCES) | tools
 	$(PYTHON) -m venv .venv-test
 	.venv-test/bin/pip install --quiet --editable ".[torchforce,test]"
+	.venv-test/bin/pip install --quiet --no-deps OpenMM-CUDA-12==8.6.1
 	touch $@
+
+# On Debian: a compiler for the plugin, and PoCL, with which its OpenCL kernels run on any processor.
+tools:
+	@{ command -v g++ && ls /etc/OpenCL/vendors/*.icd; } >/dev/null 2>&1 || \
+	    { apt-get update --quiet && apt-get install --quiet --yes g++ pocl-opencl-icd; }
 
 clean:
 	rm -rf .venv .venv-test run build *.egg-info
