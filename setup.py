@@ -1,8 +1,8 @@
 """Packages of openmm_nemo, the models installed with it, and the compiled integrator.
 
-The integrator is built from the headers and libraries of the OpenMM wheel with the C++ compiler alone. Without a compiler
-the installation goes on, and the integrator that is driven from Python is used; with OPENMM_NEMO_REQUIRE_PLUGIN=1 it
-fails instead.
+The integrator is built from the headers and libraries of the OpenMM wheel with the C++ compiler alone. Without a
+compiler the installation goes on, and the integrator that is driven from Python is used; with
+OPENMM_NEMO_REQUIRE_PLUGIN=1 it fails instead.
 """
 
 import os
@@ -32,9 +32,7 @@ def library(name: str, sources: list[str], platform: str | None = None) -> Exten
 
 def gpu_library(platform: str) -> Extension:
     """The kernels for a GPU platform."""
-    return library(
-        f"libOpenMMNemo{platform}", ["CommonNemoKernel", "CommonNemoSource"], platform
-    )
+    return library(f"libOpenMMNemo{platform}", ["CommonNemoKernel", "CommonNemoSource"], platform)
 
 
 class BuildPlugin(build_ext):
@@ -47,7 +45,9 @@ class BuildPlugin(build_ext):
     def build_extension(self, ext: Extension) -> None:
         """Compile and link one library; every failure is a CompileError, which ``optional`` forgives."""
         try:
-            self._build(ext, Path(self.build_temp) / ext.name, Path(self.get_ext_fullpath(ext.name)))
+            self._build(
+                ext, Path(self.build_temp) / ext.name, Path(self.get_ext_fullpath(ext.name))
+            )
         except Exception as error:
             raise CompileError(f"{ext.name} was not built: {error}") from error
 
@@ -93,7 +93,9 @@ class BuildPlugin(build_ext):
         folder.mkdir(parents=True, exist_ok=True)
         source = folder / "empty.cpp"
         source.touch()
-        objects = self.compiler.compile([str(source)], output_dir=str(folder), extra_postargs=["-g0"])
+        objects = self.compiler.compile(
+            [str(source)], output_dir=str(folder), extra_postargs=["-g0"]
+        )
         soname = [f"-Wl,-soname,{name}"]
         self.compiler.link_shared_object(objects, str(folder / name), extra_postargs=soname)
         return folder / name

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import mdtraj as md
@@ -156,8 +157,9 @@ class NemoStateReporter(_Reporter):
     """Writes what is meaningful for overdamped dynamics of a chain as CSV: no fake temperature, no ns/day.
 
     Columns: step, u_kt (potential energy in kT at 300 K), energy_kj_mol, radius_of_gyration_angstrom,
-    largest_displacement_angstrom (of the last step) and clipped_fraction (of all steps so far, with a
-    `NemoLangevinIntegrator`), and, with a reference, rmsd_angstrom and tm_score.
+    largest_displacement_angstrom (of the last step), clipped_fraction, accepted_cartesian_fraction and
+    accepted_internal_fraction (of all steps so far; with another integrator than `NemoLangevinIntegrator`, these four
+    are nan), steps_per_second (since the line before) and, with a reference, rmsd_angstrom and tm_score.
 
     Parameters
     ----------
@@ -169,6 +171,8 @@ class NemoStateReporter(_Reporter):
         As for `NemoTrajectoryReporter`.
     reference : Quantity or ndarray, shape (L, 3), optional
         C-alpha positions to compare with, nm.
+    speed : bool
+        Write steps_per_second, the one column that differs between equal runs.
     """
 
     COLUMNS = (
@@ -178,7 +182,10 @@ class NemoStateReporter(_Reporter):
         "radius_of_gyration_angstrom",
         "largest_displacement_angstrom",
         "clipped_fraction",
+        "accepted_cartesian_fraction",
+        "accepted_internal_fraction",
     )
+    SPEED_COLUMN = "steps_per_second"
     REFERENCE_COLUMNS = ("rmsd_angstrom", "tm_score")
 
     def __init__(
@@ -188,10 +195,15 @@ class NemoStateReporter(_Reporter):
         protein: ConditionedModel | None = None,
         particles: Sequence[int] | None = None,
         reference: Any = None,
+        speed: bool = True,
     ):
         super().__init__(reportInterval, protein, particles)
         self._reference = None
+        self._speed = speed
+        self._last = float("nan"), 0  # time and step of the line before
         columns: tuple[str, ...] = self.COLUMNS
+        if speed:
+            columns += (self.SPEED_COLUMN,)
         if reference is not None:
             native = value_in(reference, unit.nanometer)
             self._reference = torch.from_numpy(np.array(native, dtype=float))
@@ -207,10 +219,12 @@ class NemoStateReporter(_Reporter):
         positions = self.positions_of(state)
         spread = positions - positions.mean(0)
         moved = clipped = float("nan")
+        accepted = (float("nan"),) * 2
         integrator = simulation.integrator
         if isinstance(integrator, LangevinInterface):
             moved = integrator.getLargestDisplacement()._value
             clipped = integrator.getNumClippedSteps() / max(integrator.getNumSteps(), 1)
+            accepted = integrator.getAcceptanceRates()
         row = [
             simulation.currentStep,
             energy / KT_MODEL,
@@ -218,7 +232,12 @@ class NemoStateReporter(_Reporter):
             float(np.sqrt((spread**2).sum(1).mean())) * ANGSTROM_PER_NM,
             moved * ANGSTROM_PER_NM,
             clipped,
+            *accepted,
         ]
+        if self._speed:
+            time, step = self._last
+            self._last = perf_counter(), simulation.currentStep
+            row.append((simulation.currentStep - step) / (self._last[0] - time))
         if self._reference is not None:
             x = torch.from_numpy(positions) * ANGSTROM_PER_NM
             native = self._reference * ANGSTROM_PER_NM

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mdtraj as md
 import numpy as np
@@ -36,7 +36,7 @@ XML_FILES = ("system.xml", "integrator.xml")
 FINAL_FILES = ("final_coarse.pdb", "final_atoms.pdb")
 CHECKPOINT_SECONDS = 10.0
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _ANEW = "start anew with another --out"
 
@@ -105,8 +105,25 @@ class SimulationSettings:
             )
 
 
-def read_settings(folder: Path) -> tuple[SimulationSettings, str]:
-    """Settings of the run in a folder, and the fingerprint of its model.
+class RunRecord(NamedTuple):
+    """What a folder tells about its run.
+
+    Attributes
+    ----------
+    settings : SimulationSettings
+    model_fingerprint : str
+        Of the weights and the input.
+    integrator : str
+        Implementation whose checkpoints it has.
+    """
+
+    settings: SimulationSettings
+    model_fingerprint: str
+    integrator: str
+
+
+def read_record(folder: Path) -> RunRecord:
+    """Record of the run in a folder.
 
     Raises
     ------
@@ -120,7 +137,8 @@ def read_settings(folder: Path) -> tuple[SimulationSettings, str]:
             raise InputError(f"{path} was written by another version of openmm_nemo: {_ANEW}.")
         if values.pop("sha256") != _digest(values):
             raise InputError(f"{path} has changed since it was written: {_ANEW}.")
-        return SimulationSettings(**values["settings"]), values["model_fingerprint"]
+        settings = SimulationSettings(**values["settings"])
+        return RunRecord(settings, values["model_fingerprint"], values["integrator"])
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             f"{folder} holds no run to resume: leave --resume out to start one."
@@ -149,9 +167,10 @@ class SimulationRun:
 
     def __init__(self, folder: Path, settings: SimulationSettings | None = None):
         self.folder = folder
-        fingerprint = None
+        record = None
         if settings is None:
-            settings, fingerprint = read_settings(folder)
+            record = read_record(folder)
+            settings = record.settings
         else:
             _refuse_to_overwrite(folder, settings)
         self.settings = settings
@@ -160,12 +179,18 @@ class SimulationRun:
             self.model.double()
         self.protein = self.model.condition(settings.sequence, settings.profile)
         self._fingerprint = _fingerprint(self.model, self.protein)
-        if fingerprint not in (None, self._fingerprint):
+        if record is not None and record.model_fingerprint != self._fingerprint:
             raise InputError(
                 f"The model {settings.model!r} has changed since the run in {folder} began: {_ANEW}."
             )
         self.simulation = self._create_simulation()
-        if fingerprint is None:
+        integrator = type(self.simulation.integrator).__name__
+        if record is not None and record.integrator != integrator:
+            raise InputError(
+                f"The run in {folder} was begun with the {record.integrator}, and here is the {integrator}: "
+                f"'openmm-nemo doctor' says why; resume where the run began, or {_ANEW}."
+            )
+        if record is None:
             with _writing(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 try:
@@ -288,6 +313,7 @@ class SimulationRun:
         values: dict[str, Any] = {
             "format_version": FORMAT_VERSION,
             "model_fingerprint": self._fingerprint,
+            "integrator": type(self.simulation.integrator).__name__,
             "settings": asdict(self.settings),
         }
         self._write(SETTINGS_FILE, json.dumps(values | {"sha256": _digest(values)}).encode())
@@ -307,7 +333,9 @@ class SimulationRun:
             NemoTrajectoryReporter(coarse.new, s.report_interval),
             NemoAtomReporter(atoms.new, s.report_interval),
         ]
-        state_table = NemoStateReporter(table.new, s.report_interval, reference=reference)
+        state_table = NemoStateReporter(
+            table.new, s.report_interval, reference=reference, speed=False
+        )
         self.simulation.reporters[:] = [*self._trajectories, state_table]
         for reporter in self.simulation.reporters:
             at_end.enter_context(closing(reporter))

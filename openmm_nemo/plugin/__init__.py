@@ -1,7 +1,7 @@
 """The compiled integrator: C++ sources in ``csrc/``, and loading what was built from them into OpenMM.
 
-``lib/`` holds libOpenMMNemo.so, with the integrator and its kernels for the Reference and CPU platforms, and a library with
-the kernels for each of OpenCL, CUDA and HIP.
+``lib/`` holds libOpenMMNemo.so, with the integrator and its kernels for the Reference and CPU platforms, and for each
+of OpenCL, CUDA and HIP a library with the kernels for it.
 """
 
 import ctypes

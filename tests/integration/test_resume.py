@@ -233,7 +233,7 @@ def test_line_that_was_cut_is_made_anew(tmp_path, uninterrupted):
 def test_run_that_was_killed_before_its_first_frame_resumes(tmp_path, uninterrupted):
     out = complete(tmp_path / "run", *OPTIONS, "--steps", 23)
     begun = tmp_path / "begun"
-    settings, _ = simulation.read_settings(out)
+    settings = simulation.read_record(out).settings
     simulation.SimulationRun(begun, settings)
     assert set(contents(begun)) == {"run.json", "checkpoint.chk", "system.xml", "integrator.xml"}
     complete(begun, "--resume", "--steps", 40)
@@ -372,7 +372,7 @@ def test_resume_with_damaged_settings_is_refused(run, damage):
 
 def test_resume_with_the_settings_of_another_version_is_refused(run):
     path = run / "run.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 2}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 1}))
     sentence = refuse(run, "--resume", "--steps", 40)
     assert sentence.startswith(f"{path} was written by another version of openmm_nemo: ")
 

@@ -1,6 +1,6 @@
 """`NemoLangevinIntegrator`: the mixed Cartesian and internal-coordinate Langevin step in OpenMM (nemo.md 5.5).
 
-The compiled one where it was built, else one that is driven from Python; both give the same trajectory for the same seed.
+The compiled one where it was built, else one that is driven from Python; for one seed, both give the same trajectory.
 """
 
 from typing import TYPE_CHECKING
@@ -10,9 +10,7 @@ from openmm_nemo.engine.integrator.interface import LangevinInterface
 from openmm_nemo.engine.integrator.python import PythonIntegrator
 from openmm_nemo.plugin import plugin_problem
 
-if TYPE_CHECKING or plugin_problem() is None:
-    NemoLangevinIntegrator = CompiledIntegrator
-else:
-    NemoLangevinIntegrator = PythonIntegrator
+_compiled = TYPE_CHECKING or plugin_problem() is None
+NemoLangevinIntegrator = CompiledIntegrator if _compiled else PythonIntegrator
 
 __all__ = ["CompiledIntegrator", "LangevinInterface", "NemoLangevinIntegrator", "PythonIntegrator"]

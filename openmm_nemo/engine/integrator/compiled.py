@@ -10,7 +10,7 @@ from openmm_nemo.engine.integrator.interface import LangevinInterface, Settings,
 from openmm_nemo.plugin import core_functions
 
 
-class CompiledIntegrator(LangevinInterface, mm.Integrator):
+class CompiledIntegrator(LangevinInterface, mm.Integrator):  # noqa: D101 (below)
     __doc__ = LangevinInterface.__doc__
 
     # The C++ object holds all that there is. OpenMM's Python knows no constructor of it, but can read one from XML.

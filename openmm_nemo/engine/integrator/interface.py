@@ -1,4 +1,4 @@
-"""What both implementations of `NemoLangevinIntegrator` share: arguments and their checks, getters, setters, counters."""
+"""What both implementations of `NemoLangevinIntegrator` share: arguments, getters, setters, counters."""
 
 import math
 import random

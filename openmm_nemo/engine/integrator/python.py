@@ -21,7 +21,7 @@ from openmm_nemo.simulator.steps import cartesian_displacement
 NOISE_BLOCK = 64
 
 
-class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):
+class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (below)
     __doc__ = LangevinInterface.__doc__
 
     # Parameters and counters are variables of the C++ object, so that OpenMM's XML, states and checkpoints keep them.

@@ -4,6 +4,8 @@
 #include "openmm/OpenMMException.h"
 #include "openmm/System.h"
 #include "openmm/internal/ContextImpl.h"
+#include <algorithm>
+#include <cmath>
 
 using namespace OpenMM;
 using namespace std;
@@ -24,6 +26,7 @@ void NemoLangevinIntegrator::initialize(ContextImpl& c) {
     Layout layout(parameters, c.getSystem());
     context = &c;
     owner = &c.getOwner();
+    hasComputedForces = false;
     kernel = c.getPlatform().createKernel(IntegrateNemoStepKernel::Name(), c);
     kernel.getAs<IntegrateNemoStepKernel>().initialize(c.getSystem(), *this);
     if (parameters.metropolis)
@@ -63,6 +66,12 @@ void NemoLangevinIntegrator::step(int steps) {
         context->setStepCount(count+number-first);
         context->setTime(time+(number-first)*getStepSize());
     };
+    if (!hasComputedForces && steps > 0) {
+        // TorchScript rewrites a module after its first call, which changes the last bits of the forces. That call is made
+        // here, so that a run that is resumed repeats the one that was not interrupted.
+        context->calcForcesAndEnergy(true, true, getIntegrationForceGroups());
+        hasComputedForces = true;
+    }
     bool good = true;
     for (int i = 0; i < steps && good; i++) {
         if (metropolis) {
@@ -82,8 +91,15 @@ void NemoLangevinIntegrator::step(int steps) {
     long long failed = kernel.getAs<IntegrateNemoStepKernel>().finish(*context, counters);
     if (failed >= 0) {
         taken(failed);
-        throw OpenMMException("The forces or the step they lead to are not finite at step "+to_string(failed)+
-                ": the particles are where they were before it.");
+        vector<Vec3> forces;
+        context->calcForcesAndEnergy(true, false, getIntegrationForceGroups());
+        context->getForces(forces);
+        // On GPUs, forces that are not finite have become the largest ones that there are.
+        bool good = all_of(forces.begin(), forces.end(), [](const Vec3& f) {
+            return fabs(f[0]) < 2147480000.0 && fabs(f[1]) < 2147480000.0 && fabs(f[2]) < 2147480000.0;
+        });
+        throw OpenMMException(good ? "The positions are not finite after step "+to_string(failed)+"."
+                : "The forces are not finite at step "+to_string(failed)+".");
     }
 }
 

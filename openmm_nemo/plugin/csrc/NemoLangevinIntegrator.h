@@ -63,6 +63,7 @@ protected:
 private:
     OpenMM::Kernel kernel;
     std::unique_ptr<Metropolis> metropolis;
+    bool hasComputedForces;
 };
 
 /** The particles of a system as an integrator moves them. */

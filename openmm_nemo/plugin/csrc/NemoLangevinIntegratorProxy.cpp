@@ -3,6 +3,7 @@
 #include "openmm/OpenMMException.h"
 #include "openmm/serialization/SerializationNode.h"
 #include "openmm/serialization/SerializationProxy.h"
+#include <algorithm>
 #include <iostream>
 #include <utility>
 
@@ -52,7 +53,11 @@ void NemoLangevinIntegrator::deserializeParameters(const SerializationNode& node
     readState(node, parameters, counters);
 }
 
+// Begins what a checkpoint keeps of the integrator.
+static const char MARK[9] = "nemo 001";
+
 void NemoLangevinIntegrator::createCheckpoint(ostream& stream) const {
+    stream.write(MARK, sizeof(MARK));
     stream.write((const char*) &counters, sizeof(counters));
     for (double value : {parameters.temperature, parameters.cartesianStep, parameters.internalStep, parameters.maxDisplacement})
         stream.write((const char*) &value, sizeof(value));
@@ -60,6 +65,10 @@ void NemoLangevinIntegrator::createCheckpoint(ostream& stream) const {
 }
 
 void NemoLangevinIntegrator::loadCheckpoint(istream& stream) {
+    char mark[sizeof(MARK)] = {};
+    stream.read(mark, sizeof(mark));
+    if (!equal(mark, mark+sizeof(mark), MARK))
+        throw OpenMMException("The checkpoint is that of another integrator.");
     stream.read((char*) &counters, sizeof(counters));
     for (double* value : {&parameters.temperature, &parameters.cartesianStep, &parameters.internalStep, &parameters.maxDisplacement})
         stream.read((char*) value, sizeof(*value));

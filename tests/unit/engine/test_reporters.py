@@ -235,7 +235,7 @@ def test_columns_are_what_numpy_and_mdtraj_say(protein, tmp_path, limit):
     simulation = simulate(protein, max_displacement=limit)
     native, topology = random_walk(16, seed=3), md.Topology.from_openmm(protein.topology)
     path = tmp_path / "x.csv"
-    simulation.reporters.append(NemoStateReporter(path, 5, reference=native))
+    simulation.reporters.append(NemoStateReporter(path, 5, reference=native, speed=False))
     expected = []
     for _ in range(3):
         simulation.step(4)
@@ -253,6 +253,8 @@ def test_columns_are_what_numpy_and_mdtraj_say(protein, tmp_path, limit):
                 "radius_of_gyration_angstrom": 10 * md.compute_rg(frame)[0],
                 "largest_displacement_angstrom": 10 * np.linalg.norm(x - before, axis=1).max(),
                 "clipped_fraction": clipped / simulation.currentStep,
+                "accepted_cartesian_fraction": 1,
+                "accepted_internal_fraction": 1,
                 "rmsd_angstrom": 10 * md.rmsd(frame, reference)[0],
             }
         )
@@ -298,6 +300,18 @@ def test_another_integrator_leaves_its_columns_empty(protein, tmp_path):
     row = rows(tmp_path / "x.csv")[0]
     assert math.isnan(row["largest_displacement_angstrom"])
     assert math.isnan(row["clipped_fraction"])
+    assert math.isnan(row["accepted_cartesian_fraction"])
+
+
+def test_speed_is_steps_by_the_clock(protein, tmp_path, monkeypatch):
+    clock = iter([10.0, 12.0, 16.0])
+    monkeypatch.setattr("openmm_nemo.engine.reporters.perf_counter", lambda: next(clock))
+    simulation = simulate(protein)
+    simulation.reporters.append(NemoStateReporter(tmp_path / "x.csv", 5))
+    simulation.step(15)
+    first, *others = (row["steps_per_second"] for row in rows(tmp_path / "x.csv"))
+    assert math.isnan(first)
+    assert others == [2.5, 1.25]
 
 
 def test_every_line_is_on_disk_when_it_is_reported(protein, tmp_path):
