@@ -150,15 +150,16 @@ RigidMotion::RigidMotion(const vector<Vec3>& x, const vector<Vec3>& d) {
         xz += arm[0]*arm[2];
         yz += arm[1]*arm[2];
     }
-    // Inertia tensor with a ridge at rounding level, which keeps that of collinear points invertible.
-    double trace = xx+yy+zz, diagonal = trace+2e-15*trace+1e-15;
-    double a = diagonal-xx, b = diagonal-yy, c = diagonal-zz, d01 = -xy, d02 = -xz, d12 = -yz;
-    // Its inverse is its adjugate over its determinant.
-    Vec3 row0(b*c-d12*d12, d02*d12-d01*c, d01*d12-d02*b);
-    Vec3 row1(row0[1], a*c-d02*d02, d01*d02-a*d12);
-    Vec3 row2(row0[2], row1[2], a*b-d01*d01);
-    double determinant = a*row0[0]+d01*row0[1]+d02*row0[2];
-    rotation = Vec3(row0.dot(momentum), row1.dot(momentum), row2.dot(momentum))/determinant;
+    // Inertia tensor with a ridge at rounding level, which keeps that of collinear points invertible. Elimination is exact to
+    // rounding in all rotations but that about their line, which moves none of them; a determinant would be rounding alone.
+    double trace = xx+yy+zz, ridge = 2e-15*trace+1e-15, diagonal = trace+ridge;
+    double a = diagonal-xx, ba = -xy/a, ca = -xz/a;
+    double b = max(diagonal-yy+ba*xy, ridge), bc = ba*xz-yz, cb = bc/b;
+    double c = max(diagonal-zz+ca*xz-cb*bc, ridge);
+    double second = momentum[1]-ba*momentum[0], third = momentum[2]-ca*momentum[0]-cb*second;
+    rotation[2] = third/c;
+    rotation[1] = second/b-cb*rotation[2];
+    rotation[0] = momentum[0]/a-ba*rotation[1]-ca*rotation[2];
 }
 
 } // namespace OpenMMNemo

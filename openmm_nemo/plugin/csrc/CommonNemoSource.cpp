@@ -201,14 +201,17 @@ DEVICE void displacement(GLOBAL const mixed4* RESTRICT y, GLOBAL const mixed4* R
 DEVICE V3 rotationOf(V3 diagonalMoments, V3 mixedMoments, V3 momentum) {
     const mixed trace = diagonalMoments.x+diagonalMoments.y+diagonalMoments.z;
     // The ridge is at rounding level and keeps the tensor of collinear points invertible.
-    const mixed diagonal = trace+RIDGE*trace+((mixed) 1e-15f);
-    const mixed a = diagonal-diagonalMoments.x, b = diagonal-diagonalMoments.y, c = diagonal-diagonalMoments.z;
-    const mixed d = -mixedMoments.x, e = -mixedMoments.y, f = -mixedMoments.z; // xy, xz, yz
-    const V3 row0 = v3(b*c-f*f, e*f-d*c, d*f-e*b);
-    const V3 row1 = v3(row0.y, a*c-e*e, d*e-a*f);
-    const V3 row2 = v3(row0.z, row1.z, a*b-d*d);
-    const mixed determinant = a*row0.x+d*row0.y+e*row0.z;
-    return scaled(v3(dot3(row0, momentum), dot3(row1, momentum), dot3(row2, momentum)), 1/determinant);
+    const mixed ridge = RIDGE*trace+((mixed) 1e-15f), diagonal = trace+ridge;
+    const mixed xy = mixedMoments.x, xz = mixedMoments.y, yz = mixedMoments.z;
+    const mixed a = diagonal-diagonalMoments.x, ba = -xy/a, ca = -xz/a;
+    const mixed b = max(diagonal-diagonalMoments.y+ba*xy, ridge), bc = ba*xz-yz, cb = bc/b;
+    const mixed c = max(diagonal-diagonalMoments.z+ca*xz-cb*bc, ridge);
+    const mixed second = momentum.y-ba*momentum.x, third = momentum.z-ca*momentum.x-cb*second;
+    V3 rotation;
+    rotation.z = third/c;
+    rotation.y = second/b-cb*rotation.z;
+    rotation.x = momentum.x/a-ba*rotation.y-ca*rotation.z;
+    return rotation;
 }
 
 /** Centre, drift and moments of n points x that are displaced by d. */
