@@ -36,6 +36,15 @@ def models() -> None:
 
 
 @cli.command()
+def doctor() -> None:
+    """Tell which integrator, platforms and forces work here, and what to do about those that do not."""
+    from openmm_nemo.doctor import examine
+
+    for finding in examine():
+        click.echo(finding)
+
+
+@cli.command()
 @click.option("--pdb", type=click.Path(path_type=Path), help="PDB or mmCIF file, may be gzipped.")
 @click.option("--sequence", help="One-letter amino-acid codes, instead of --pdb.")
 @click.option("--chain", help="Chain of the --pdb file.  [default: the first protein chain]")

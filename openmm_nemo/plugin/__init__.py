@@ -10,20 +10,27 @@ from pathlib import Path
 
 import openmm as mm
 
-LIBRARIES = Path(__file__).parent / "lib"
-CORE = LIBRARIES / "libOpenMMNemo.so"
-GPU_PLATFORMS = ("OpenCL", "CUDA", "HIP")
+FOLDER = Path(__file__).parent / "lib"
+CORE = "libOpenMMNemo.so"
+LIBRARIES: dict[str, str | None] = {
+    CORE: None,
+    "libOpenMMNemoOpenCL.so": "OpenCL",
+    "libOpenMMNemoCUDA.so": "CUDA",
+    "libOpenMMNemoHIP.so": "HIP",
+}
+"""The libraries, and which platform needs them; None: all."""
 
 
-def _load(library: Path) -> str | None:
+def _load(library: str) -> str | None:
     """Why a library could not be loaded, or None."""
-    if not library.exists():
+    path = FOLDER / library
+    if not path.exists():
         return "it was not built when openmm_nemo was installed: install a C++ compiler (g++), then openmm_nemo again"
     try:
         built_for = core_functions().openmm_nemo_built_for().decode()
         if built_for != mm.version.short_version:
             return f"it was built for OpenMM {built_for}, not {mm.version.short_version}: install openmm_nemo again"
-        mm.Platform.loadPluginLibrary(str(library))
+        mm.Platform.loadPluginLibrary(str(path))
     except Exception as error:
         return f"it cannot be loaded ({error}): install openmm_nemo again"
     return None
@@ -32,7 +39,7 @@ def _load(library: Path) -> str | None:
 @cache
 def core_functions() -> ctypes.CDLL:
     """Functions of the library of the integrator, with their types."""
-    core = ctypes.CDLL(str(CORE))
+    core = ctypes.CDLL(str(FOLDER / CORE))
     core.openmm_nemo_built_for.restype = ctypes.c_char_p
     core.openmm_nemo_owns.argtypes = [ctypes.c_void_p]
     core.openmm_nemo_get.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
@@ -49,14 +56,14 @@ def platform_names() -> list[str]:
 
 
 PROBLEMS: dict[str, str] = {}
-"""Why libraries that are needed could not be loaded, by file name."""
+"""Why libraries that are needed could not be loaded."""
 
-_gpu = [LIBRARIES / f"libOpenMMNemo{name}.so" for name in platform_names() if name in GPU_PLATFORMS]
-for _library in [CORE, *_gpu]:
-    if (_problem := _load(_library)) is not None:
-        PROBLEMS[_library.name] = _problem
+for _library, _platform in LIBRARIES.items():
+    _needed = _platform is None or _platform in platform_names()
+    if _needed and (_problem := _load(_library)) is not None:
+        PROBLEMS[_library] = _problem
 
 
 def plugin_problem() -> str | None:
     """Why the compiled integrator is not in use, or None."""
-    return PROBLEMS.get(CORE.name)
+    return PROBLEMS.get(CORE)

@@ -10,7 +10,9 @@ from openmm_nemo.engine.integrator.interface import LangevinInterface
 from openmm_nemo.engine.integrator.python import PythonIntegrator
 from openmm_nemo.plugin import plugin_problem
 
-_compiled = TYPE_CHECKING or plugin_problem() is None
-NemoLangevinIntegrator = CompiledIntegrator if _compiled else PythonIntegrator
+if TYPE_CHECKING:
+    NemoLangevinIntegrator = CompiledIntegrator
+else:
+    NemoLangevinIntegrator = CompiledIntegrator if plugin_problem() is None else PythonIntegrator
 
 __all__ = ["CompiledIntegrator", "LangevinInterface", "NemoLangevinIntegrator", "PythonIntegrator"]
