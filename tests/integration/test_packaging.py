@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = (
     "pyproject.toml",
     "setup.py",
+    "MANIFEST.in",
     "README.md",
     "LICENSE",
     "openmm_nemo",
@@ -33,32 +34,48 @@ def run(*command, **options):
     return outcome.stdout
 
 
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """Built from a copy of the sources, which pip would litter."""
-    folder = tmp_path_factory.mktemp("wheel")
-    ignored = shutil.ignore_patterns("__pycache__", "data")
+def sources(tmp_path_factory):
+    """A copy of the sources, which pip would litter, without what was built in them."""
+    folder = tmp_path_factory.mktemp("sources")
+    ignored = shutil.ignore_patterns("__pycache__", "*.so", "data")
+    with_data = shutil.ignore_patterns("__pycache__", "*.so")
     for name in SOURCES:
-        source, copy = ROOT / name, folder / "sources" / name
+        source, copy = ROOT / name, folder / name
         if source.is_dir():
             # The package has a folder data, too.
-            shutil.copytree(source, copy, ignore=ignored if name == "tests" else None)
+            shutil.copytree(source, copy, ignore=ignored if name == "tests" else with_data)
         else:
-            copy.parent.mkdir(exist_ok=True)
             shutil.copy(source, copy)
-    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
-    run(*pip, "wheel", "--no-deps", "--wheel-dir", folder / "wheels", folder / "sources")
-    (path,) = (folder / "wheels").iterdir()
+    return folder
+
+
+def build(sources, folder, **environment):
+    run(*PIP, "wheel", "--no-deps", "--wheel-dir", folder, sources, env=os.environ | environment)
+    (path,) = folder.iterdir()
+    shutil.rmtree(sources / "build")
     return path
+
+
+def install(wheel, folder):
+    """Environment in which Python finds what was installed first."""
+    run(*PIP, "install", "--no-deps", "--target", folder, wheel)
+    return os.environ | {"PYTHONPATH": str(folder)}
+
+
+@pytest.fixture(scope="module")
+def wheel(sources, tmp_path_factory):
+    return build(sources, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """Folder in which the wheel is installed, and the environment in which Python finds it first."""
+    """Folder in which the wheel is installed, and its environment."""
     folder = tmp_path_factory.mktemp("installed")
-    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
-    run(*pip, "install", "--no-deps", "--target", folder, wheel)
-    return folder, os.environ | {"PYTHONPATH": str(folder)}
+    return folder, install(wheel, folder)
 
 
 def test_wheel_holds_package_and_models_and_nothing_else(wheel):
@@ -107,3 +124,46 @@ def test_installed_command_simulates(installed, tmp_path):
     options = ("--sequence", SEQUENCE, "--steps", 5, "--platform", "Reference", "--out", "run")
     run(*command, "simulate", *options, cwd=tmp_path, env=environment)
     assert (tmp_path / "run" / "state.png").exists()
+
+
+def test_installed_integrator_is_compiled(installed, wheel, tmp_path):
+    folder, environment = installed
+    assert "-py3-none-" in wheel.name
+    lines = run(
+        sys.executable, folder / "bin" / "openmm-nemo", "doctor", cwd=tmp_path, env=environment
+    )
+    assert f"+ {'integrator':24} compiled" in lines.splitlines()
+    program = "from openmm_nemo import plugin; print(plugin.FOLDER)"
+    assert Path(
+        run(sys.executable, "-c", program, cwd=tmp_path, env=environment).strip()
+    ).is_relative_to(folder)
+
+
+def test_installation_without_a_compiler_uses_python(sources, tmp_path):
+    without = {"CC": "no-compiler", "CXX": "no-compiler", "OPENMM_NEMO_REQUIRE_PLUGIN": ""}
+    wheel = build(sources, tmp_path / "wheel", **without)
+    assert not [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".so")]
+    environment = install(wheel, tmp_path / "installed")
+    command = (sys.executable, tmp_path / "installed" / "bin" / "openmm-nemo")
+    (line,) = [
+        line
+        for line in run(*command, "doctor", cwd=tmp_path, env=environment).splitlines()
+        if line.startswith("- integrator")
+    ]
+    assert "driven from Python" in line
+    assert "install a C++ compiler (g++)" in line
+    options = ("--sequence", SEQUENCE, "--steps", 5, "--platform", "Reference", "--out", "run")
+    run(*command, "simulate", *options, cwd=tmp_path, env=environment)
+    assert (tmp_path / "run" / "state.png").exists()
+
+
+def test_installation_that_must_have_the_plugin_fails_without_a_compiler(sources, tmp_path):
+    environment = {"CC": "no-compiler", "CXX": "no-compiler", "OPENMM_NEMO_REQUIRE_PLUGIN": "1"}
+    outcome = subprocess.run(
+        [*PIP, "wheel", "--no-deps", "--wheel-dir", tmp_path, sources],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+    )
+    assert outcome.returncode != 0
+    assert "libOpenMMNemo was not built" in outcome.stderr

@@ -156,6 +156,7 @@ void CommonNemoKernel::createKernels(const Parameters& p) {
     defines["NUM_MOVING"] = cc.intToString(numMoving);
     defines["PADDED_NUM_ATOMS"] = cc.intToString(cc.getPaddedNumAtoms());
     defines["KEEP_SHAPE"] = (p.measureCorrection ? "1" : "0");
+    defines["PI"] = cc.doubleToString(PI, true);
     defines["RIDGE"] = (cc.getUseDoublePrecision() || cc.getUseMixedPrecision() ? "2e-15" : "1e-6f");
     if (p.measureCorrection)
         defines["MEASURE_CORRECTION"] = "1";

@@ -158,11 +158,11 @@ DEVICE V3 findAxes(GLOBAL const mixed4* RESTRICT y, int j, GLOBAL mixed4* RESTRI
             V3 previous = sub(before, get3(y, j-2));
             previous = scaled(previous, 1/lengthOf(previous));
             V3 normal = cross3(previous, here);
-            const mixed sine = lengthOf(normal), cosine = -dot3(previous, here), pi = 3.14159265358979323846;
+            const mixed sine = lengthOf(normal), cosine = -dot3(previous, here);
             mixed angle = atan2(sine, cosine);
-            slope = angle*(pi-angle)/pi;
+            slope = angle*(PI-angle)/PI;
             put3(bend, j, scaled(normal, -slope/sine));
-            volumeGradient.y = slope*cosine/sine+1-2*angle/pi;
+            volumeGradient.y = slope*cosine/sine+1-2*angle/PI;
         }
     }
     return volumeGradient;
