@@ -22,18 +22,21 @@ NemoLangevinIntegrator::~NemoLangevinIntegrator() {
 void NemoLangevinIntegrator::initialize(ContextImpl& c) {
     if (owner != NULL && &c.getOwner() != owner)
         throw OpenMMException("This Integrator is already bound to a context");
-    // First what may throw: an integrator that a context refused can be used in another one.
-    Layout layout(parameters, c.getSystem());
+    // A context that is not told that its integrator is deleted uses it later, also if it has refused it.
     context = &c;
+    Layout layout(parameters, c.getSystem());
+    // An integrator that a context refused can be used in another one.
     owner = &c.getOwner();
     hasComputedForces = false;
     kernel = c.getPlatform().createKernel(IntegrateNemoStepKernel::Name(), c);
     kernel.getAs<IntegrateNemoStepKernel>().initialize(c.getSystem(), *this);
     if (parameters.metropolis)
         metropolis.reset(new Metropolis(layout));
+    initialized = true;
 }
 
 void NemoLangevinIntegrator::cleanup() {
+    initialized = false;
     kernel = Kernel();
     metropolis.reset();
 }
@@ -56,7 +59,7 @@ bool NemoLangevinIntegrator::kineticEnergyRequiresForce() const {
 }
 
 void NemoLangevinIntegrator::step(int steps) {
-    if (context == NULL)
+    if (!initialized)
         throw OpenMMException("This Integrator is not bound to a context!");
     // Nobody else counts steps between here and finish(), which may have to take some back.
     double time = context->getTime();

@@ -63,7 +63,7 @@ protected:
 private:
     OpenMM::Kernel kernel;
     std::unique_ptr<Metropolis> metropolis;
-    bool hasComputedForces;
+    bool initialized = false, hasComputedForces = false;
 };
 
 /** The particles of a system as an integrator moves them. */
