@@ -26,11 +26,21 @@ def need_torchforce() -> None:
     """
     from openmm_nemo.engine import torchforce_problem
 
-    problem = torchforce_problem()
+    _need("TORCHFORCE", torchforce_problem())
+
+
+def need_plugin() -> None:
+    """Skip the running test where the compiled integrator does not work; fail with OPENMM_NEMO_REQUIRE_PLUGIN=1."""
+    from openmm_nemo.plugin import plugin_problem
+
+    _need("PLUGIN", plugin_problem())
+
+
+def _need(name: str, problem: str | None) -> None:
     if problem is None:
         return
-    if os.environ.get("OPENMM_NEMO_REQUIRE_TORCHFORCE") == "1":
-        pytest.fail(f"OPENMM_NEMO_REQUIRE_TORCHFORCE is 1, but {problem}")
+    if os.environ.get(f"OPENMM_NEMO_REQUIRE_{name}") == "1":
+        pytest.fail(f"OPENMM_NEMO_REQUIRE_{name} is 1, but {problem}")
     pytest.skip(problem)
 
 

@@ -1,12 +1,14 @@
-"""One small protein, and the platforms and backends that every test of forces runs on."""
+"""One small protein, and the platforms, backends and implementations of the integrator that tests run on."""
 
 import copy
 
 import pytest
 import torch
 
+import openmm_nemo.engine.system
 from openmm_nemo import ConditionedModel, NemoConfig, NemoModel
-from tests.helpers import need_torchforce
+from openmm_nemo.engine.integrator import CompiledIntegrator, PythonIntegrator
+from tests.helpers import need_plugin, need_torchforce
 
 SEQUENCE = "GSAVLKDEFWYPTNQH"
 
@@ -39,4 +41,15 @@ def platform_name(request) -> str:
 def backend(request) -> str:
     if request.param == "torchforce":
         need_torchforce()
+    return request.param
+
+
+@pytest.fixture(params=[CompiledIntegrator, PythonIntegrator], ids=["compiled", "python"])
+def implementation(request, monkeypatch) -> type:
+    """Puts an implementation in the place of NemoLangevinIntegrator, in the test module and in create_integrator."""
+    if request.param is CompiledIntegrator:
+        need_plugin()
+    for module in (request.module, openmm_nemo.engine.system):
+        if hasattr(module, "NemoLangevinIntegrator"):
+            monkeypatch.setattr(module, "NemoLangevinIntegrator", request.param)
     return request.param

@@ -14,6 +14,8 @@ from openmm_nemo import NemoLangevinIntegrator
 from tests.helpers import platform
 from tests.unit.engine.toys import make_context, positions_of, random_walk, run, toy_system
 
+pytestmark = pytest.mark.usefixtures("implementation")
+
 N = 8
 STEPS = {"cartesian_step": 2e-5, "internal_step": 4e-4}
 
@@ -70,6 +72,7 @@ def test_defaults_are_those_of_the_docstring(platform_name):
         "measure_correction": False,
         "seed": None,
         "chains": None,
+        "metropolis": False,
     }
     explicit = NemoLangevinIntegrator(
         300,

@@ -12,8 +12,11 @@ import pytest
 from openmm import app
 
 from openmm_nemo import NemoLangevinIntegrator
+from openmm_nemo.engine.integrator import CompiledIntegrator, LangevinInterface
 from tests.helpers import platform
 from tests.unit.engine.toys import make_context, positions_of, random_walk, run, toy_system
+
+pytestmark = pytest.mark.usefixtures("implementation")
 
 N = 9
 CHAINS = [[0, 2, 4, 6], [1, 3, 5]]
@@ -41,8 +44,8 @@ COPIES = {
 
 
 def everything(i: NemoLangevinIntegrator) -> dict:
-    getters = [name for name in dir(NemoLangevinIntegrator) if name.startswith("get")]
-    own = [name for name in getters if name in vars(NemoLangevinIntegrator)]
+    names = [*vars(LangevinInterface), *vars(NemoLangevinIntegrator)]
+    own = [name for name in names if name.startswith("get")]
     assert {"getTemperature", "getChains", "getRandomNumberSeed", "getNumSteps"} <= set(own)
     return {name: getattr(i, name)() for name in own} | {"groups": i.getIntegrationForceGroups()}
 
@@ -85,15 +88,19 @@ def test_copies_outlive_the_original_and_are_independent(name):
     assert again.getTemperature()._value == 77
 
 
-def test_xml_is_read_in_a_fresh_process_as_a_plain_custom_integrator_or_a_nemo_one(tmp_path):
+def test_xml_is_read_in_a_fresh_process_as_a_plain_integrator_or_a_nemo_one(
+    implementation, tmp_path
+):
+    plain = "Integrator" if implementation is CompiledIntegrator else "CustomIntegrator"
     (tmp_path / "integrator.xml").write_text(
         mm.XmlSerializer.serialize(NemoLangevinIntegrator(**OPTIONS))
     )
     script = (
-        "import openmm_nemo, openmm\n"
+        "import openmm_nemo.engine.integrator, openmm\n"
         "xml = open('integrator.xml').read()\n"
-        "assert type(openmm.XmlSerializer.deserialize(xml)) is openmm.CustomIntegrator\n"
-        "integrator = openmm_nemo.NemoLangevinIntegrator.from_xml(xml)\n"
+        f"assert type(openmm.XmlSerializer.deserialize(xml)) is openmm.{plain}\n"
+        f"kind = openmm_nemo.engine.integrator.{implementation.__name__}\n"
+        "integrator = kind.from_xml(xml)\n"
         f"assert integrator.getChains() == {CHAINS}\n"
     )
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, timeout=120)

@@ -20,6 +20,8 @@ from tests.unit.engine.toys import (
     toy_system,
 )
 
+pytestmark = pytest.mark.usefixtures("implementation")
+
 STEPS = {"cartesian_step": 2e-5, "internal_step": 4e-4}
 
 CHAINS = {

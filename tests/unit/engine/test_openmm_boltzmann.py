@@ -15,6 +15,8 @@ from scipy import stats
 from openmm_nemo import NemoLangevinIntegrator
 from tests.unit.engine.toys import GAS_CONSTANT, KT, make_context, positions_of
 
+pytestmark = pytest.mark.usefixtures("implementation")
+
 N_CHAINS = 256
 
 # In kT at 300 K, Angstrom and radian.

@@ -90,6 +90,7 @@ def test_adding_with_wrong_particles_is_refused(protein, backend, particles, mes
     assert system.getNumForces() == 3
 
 
+@pytest.mark.usefixtures("implementation")
 def test_integrator_has_the_steps_and_preconditioners_of_the_network(protein):
     changed = copy.deepcopy(protein)
     changed.cartesian_step.fill_(0.03)
@@ -109,6 +110,7 @@ def test_integrator_has_the_steps_and_preconditioners_of_the_network(protein):
     np.testing.assert_allclose(run(context, 5), rollout, rtol=0, atol=1e-8)
 
 
+@pytest.mark.usefixtures("implementation")
 def test_options_take_the_place_of_what_the_network_chose(protein):
     integrator = create_integrator(
         protein,
@@ -129,6 +131,7 @@ def test_options_take_the_place_of_what_the_network_chose(protein):
     assert integrator.getMeasureCorrection()
 
 
+@pytest.mark.usefixtures("implementation")
 def test_protein_in_a_larger_system_is_its_one_chain(protein, backend, platform_name):
     """Without forces between them, the protein moves as it does alone."""
     n = len(protein.sequence)
