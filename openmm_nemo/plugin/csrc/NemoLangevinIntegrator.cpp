@@ -14,6 +14,7 @@ namespace OpenMMNemo {
 
 NemoLangevinIntegrator::NemoLangevinIntegrator(const Parameters& parameters) : parameters(parameters) {
     setStepSize(1.0); // There is no physical time: a step counts as 1 ps.
+    setConstraintTolerance(1e-5); // OpenMM's default; constraints are refused.
 }
 
 NemoLangevinIntegrator::~NemoLangevinIntegrator() {

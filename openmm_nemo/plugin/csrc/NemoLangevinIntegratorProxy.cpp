@@ -85,6 +85,7 @@ public:
         const Parameters& p = integrator.parameters;
         writeState(p, integrator.counters, node);
         node.setDoubleProperty("stepSize", integrator.getStepSize());
+        node.setDoubleProperty("constraintTolerance", integrator.getConstraintTolerance());
         node.setIntProperty("forceGroups", integrator.getIntegrationForceGroups());
         node.setIntProperty("detrend", (int) p.detrend);
         node.setBoolProperty("measureCorrection", p.measureCorrection);
@@ -124,6 +125,7 @@ public:
         auto* integrator = new NemoLangevinIntegrator(p);
         integrator->counters = c;
         integrator->setStepSize(node.getDoubleProperty("stepSize"));
+        integrator->setConstraintTolerance(node.getDoubleProperty("constraintTolerance", 1e-5));
         integrator->setIntegrationForceGroups(node.getIntProperty("forceGroups"));
         return static_cast<Integrator*>(integrator);
     }
