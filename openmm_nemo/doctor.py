@@ -11,6 +11,7 @@ import openmm as mm
 import torch
 
 from openmm_nemo.engine import NemoLangevinIntegrator, torchforce_problem
+from openmm_nemo.engine.forces import torchforce_platform_problems
 from openmm_nemo.engine.integrator import CompiledIntegrator
 from openmm_nemo.networks import list_models
 from openmm_nemo.plugin import LIBRARIES, PROBLEMS, platform_names, plugin_problem
@@ -64,7 +65,9 @@ def examine() -> Iterator[Finding]:
         yield _load_failure(message)
     problem = torchforce_problem()
     if problem is None:
-        yield Finding(True, "TorchForce", "works")
+        yield Finding(True, "TorchForce", "works on Reference and CPU")
+        for name, trouble in torchforce_platform_problems().items():
+            yield Finding(False, f"TorchForce on {name}", trouble)
     else:
         yield Finding(None, "TorchForce", f"{problem}; energies run through PythonForce")
     gpu = torch.cuda.is_available()

@@ -1,5 +1,6 @@
 """NEMO as an OpenMM force: TorchForce where it can be loaded, PythonForce everywhere."""
 
+import ctypes
 import functools
 import io
 import logging
@@ -13,8 +14,11 @@ import torch
 
 from openmm_nemo.engine.export import export_energy
 from openmm_nemo.networks import ConditionedModel
+from openmm_nemo.plugin import platform_names
 
 BACKENDS = ("auto", "torchforce", "python")
+
+_GET_POSITIONS = "_ZN6OpenMM11ContextImpl12getPositionsERSt6vectorINS_4Vec3ESaIS2_EE"
 
 SCALE_PARAMETER = "nemo_scale"
 """Global parameter of the context that multiplies the energy; 1 by default."""
@@ -83,7 +87,7 @@ def torchforce_problem() -> str | None:
 
 def _load_kernels() -> None:
     """Load the plugin libraries of TorchForce that failed to load with OpenMM, for the platforms that are there."""
-    known = {mm.Platform.getPlatform(i).getName() for i in range(mm.Platform.getNumPlatforms())}
+    known = platform_names()
     for failure in mm.Platform.getPluginLoadFailures():
         for word in failure.replace(":", " ").split():
             name = Path(word).stem
@@ -91,18 +95,41 @@ def _load_kernels() -> None:
                 mm.Platform.loadPluginLibrary(word)
 
 
+@functools.cache
+def torchforce_platform_problems() -> dict[str, str]:
+    """Platforms on which TorchForce would end the process, and why.
+
+    The GPU libraries of openmmtorch 1.5 call a function that OpenMM 8.6 has with another argument. The linker misses it
+    when it is called, and ends the process without an exception.
+    """
+    folder = Path(mm.version.openmm_library_path)
+    if hasattr(ctypes.CDLL(str(folder / "libOpenMM.so")), _GET_POSITIONS):
+        return {}
+    problems = {}
+    for name in platform_names():
+        library = folder / "plugins" / f"libOpenMMTorch{name}.so"
+        if library.exists() and _GET_POSITIONS.encode() in library.read_bytes():
+            problems[name] = (
+                f"TorchForce on {name} would end the process, because openmmtorch was built for another OpenMM: "
+                "there, use the backend 'python'"
+            )
+    return problems
+
+
 class _Parabola(torch.nn.Module):
     def forward(self, positions: torch.Tensor) -> torch.Tensor:
         return (positions * positions).sum()
 
 
-def choose_backend(backend: str = "auto") -> str:
+def choose_backend(backend: str = "auto", platform: str | None = None) -> str:
     """Name of the backend to use: "torchforce" or "python".
 
     Parameters
     ----------
     backend : {"auto", "torchforce", "python"}
         "auto": TorchForce if it works here.
+    platform : str, optional
+        OpenMM platform that will be used. Default: any that is here, which matters to "auto".
 
     Raises
     ------
@@ -116,10 +143,13 @@ def choose_backend(backend: str = "auto") -> str:
     if backend == "python":
         return backend
     problem = torchforce_problem()
-    if problem is None:
-        return "torchforce"
-    if backend == "torchforce":
+    somewhere = torchforce_platform_problems()
+    if problem is None and platform is not None:
+        problem = somewhere.get(platform)
+    if backend == "torchforce" and problem is not None:
         raise ValueError(f"The backend 'torchforce' is not available: {problem}.")
+    if backend == "torchforce" or (problem is None and (platform is not None or not somewhere)):
+        return "torchforce"
     return "python"
 
 
@@ -146,7 +176,8 @@ def create_force(
     ----------
     protein : ConditionedModel
     backend : {"auto", "torchforce", "python"}
-        "auto": TorchForce if it works here, PythonForce otherwise. Energies and forces are the same to rounding.
+        "auto": TorchForce if it works on all platforms here, PythonForce otherwise. Energies and forces are the same
+        to rounding.
     particles : sequence of int, optional
         Particles of the system that are the residues, in order. Default: all particles of the system.
     force_group : int

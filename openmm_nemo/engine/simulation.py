@@ -17,6 +17,7 @@ import numpy as np
 import openmm as mm
 from openmm import app
 
+from openmm_nemo.engine.forces import choose_backend, torchforce_platform_problems
 from openmm_nemo.engine.reporters import (
     NemoAtomReporter,
     NemoStateReporter,
@@ -273,8 +274,16 @@ class SimulationRun:
         for platform in platforms:
             if "Precision" in platform.getPropertyNames():
                 platform.setPropertyDefaultValue("Precision", s.precision)
+        try:
+            backends = [choose_backend(s.backend, s.platform)]
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        if s.backend == "torchforce" and s.platform is None:
+            for problem in torchforce_platform_problems().values():
+                raise InputError(f"{problem}, or give another --platform.")
         # TorchForce has kernels for some platforms only; PythonForce works on all.
-        backends = ("torchforce", "python") if s.backend == "auto" else (s.backend,)
+        if s.backend == "auto" and backends == ["torchforce"]:
+            backends.append("python")
         for backend in backends:
             try:
                 simulation = app.Simulation(
@@ -284,8 +293,6 @@ class SimulationRun:
                     by_name.get(s.platform),
                 )
                 break
-            except ValueError as error:
-                failure = InputError(str(error))
             except mm.OpenMMException as error:
                 failure = InputError(
                     f"OpenMM cannot simulate on {s.platform or 'its fastest platform'} ({_one_line(error)}): "

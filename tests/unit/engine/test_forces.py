@@ -136,12 +136,46 @@ def test_unknown_backend_is_refused(protein):
 @pytest.mark.parametrize("problem", [None, "it is broken"])
 def test_auto_is_torchforce_where_that_works(monkeypatch, problem):
     monkeypatch.setattr(forces, "torchforce_problem", lambda: problem)
+    monkeypatch.setattr(forces, "torchforce_platform_problems", dict)
     assert choose_backend() == ("torchforce" if problem is None else "python")
     assert choose_backend("python") == "python"
 
 
-def test_auto_makes_a_torchforce_where_that_works(protein):
+def test_auto_is_not_torchforce_where_a_platform_would_crash(monkeypatch):
+    monkeypatch.setattr(forces, "torchforce_problem", lambda: None)
+    monkeypatch.setattr(forces, "torchforce_platform_problems", lambda: {"OpenCL": "it crashes"})
+    assert choose_backend() == "python"
+    assert choose_backend(platform="OpenCL") == "python"
+    assert choose_backend(platform="CPU") == "torchforce"
+    assert choose_backend("torchforce") == "torchforce"
+    with pytest.raises(ValueError, match="it crashes"):
+        choose_backend("torchforce", "OpenCL")
+
+
+# A process of its own, because it ends there where it is not refused.
+def test_torchforce_works_or_is_refused_on_every_platform():
     need_torchforce()
+    script = (
+        "import numpy, openmm, openmm_nemo, torch, openmmtorch\n"
+        "from openmm_nemo.engine import torchforce_problem\n"
+        "from openmm_nemo.engine.forces import _Parabola, torchforce_platform_problems\n"
+        "from openmm_nemo.plugin import platform_names\n"
+        "assert torchforce_problem() is None\n"
+        "system = openmm.System()\n"
+        "system.addParticle(1.0)\n"
+        "system.addForce(openmmtorch.TorchForce(torch.jit.script(_Parabola())))\n"
+        "for name in set(platform_names()) - set(torchforce_platform_problems()):\n"
+        "    platform = openmm.Platform.getPlatformByName(name)\n"
+        "    context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)\n"
+        "    context.setPositions(numpy.zeros((1, 3)))\n"
+        "    context.getState(forces=True)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+def test_auto_makes_a_torchforce_where_that_works(protein, monkeypatch):
+    need_torchforce()
+    monkeypatch.setattr(forces, "torchforce_platform_problems", dict)
     assert type(create_force(protein)).__name__ == "TorchForce"
 
 
