@@ -43,6 +43,18 @@ TOLERANCES = {
     },
 }
 
+PLATFORM_TRAJECTORY = {
+    "Reference": 1e-12,
+    "CPU": 1e-12,
+    "OpenCL double": 1e-9,
+    "OpenCL mixed": 3e-6,
+    "OpenCL single": 5e-4,
+}
+"""Positions after 100 steps of up to 1000 beads on a platform and in torch, nm."""
+
+METROPOLIS = {"Reference": 1e-12, "CPU": 1e-12, "OpenCL mixed": 1e-6}
+"""Positions after one step with metropolis=True, nm."""
+
 
 def assert_close(actual: Tensor, expected: Tensor, kind: str) -> None:
     """Fail if tensors differ by more than a tolerance, relative to the largest expected value."""
