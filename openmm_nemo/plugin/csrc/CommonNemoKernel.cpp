@@ -88,7 +88,7 @@ private:
 void CommonNemoKernel::initialize(const System& system, const NemoLangevinIntegrator& integrator) {
     layout.reset(new Layout(integrator.parameters, system));
     // Molecules are found once. In a CompoundIntegrator, that may have been done for another integrator.
-    if (!cc.getLongForceBuffer().isInitialized())
+    if (!cc.getEnergyBuffer().isInitialized())
         cc.addForce(new ChainInfo(layout->chains, system.getNumParticles()));
     else if (cc.getNonbondedUtilities().getUseCutoff())
         throw OpenMMException("In a CompoundIntegrator of a system with a cutoff, NemoLangevinIntegrator has to come first.");
