@@ -4,10 +4,16 @@ import sys
 
 import torch
 
-from tests.bench import forces, parameters, simulate
+from tests.bench import forces, integrator, parameters, sampling, simulate
 from tests.bench.timing import machine
 
-BENCHMARKS = {"parameters": parameters.main, "forces": forces.main, "simulate": simulate.main}
+BENCHMARKS = {
+    "parameters": parameters.main,
+    "forces": forces.main,
+    "integrator": integrator.main,
+    "simulate": simulate.main,
+    "sampling": sampling.main,
+}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)  # as the command line does
