@@ -146,8 +146,8 @@ bool Metropolis::decide(ContextImpl& context, const NemoLangevinIntegrator& inte
 void Metropolis::evaluate(ContextImpl& context, State& state, int groups) {
     state.energy = context.calcForcesAndEnergy(true, true, groups);
     context.getForces(state.force);
-    if (layout.hasVirtualSites)
-        context.getPositions(state.x);
+    // As the platform has rounded them, and as they are in a checkpoint; and virtual sites.
+    context.getPositions(state.x);
 }
 
 void Metropolis::place(ContextImpl& context, const vector<Vec3>& x) {

@@ -1,0 +1,495 @@
+"""`metropolis=True`: every sub-step against a calculation from first principles, and what is sampled at large steps.
+
+`Walk` recomputes a step in torch, float64: proposals and their densities from the definitions, gradients by autograd,
+positions by `internal_to_cartesian`, and the volume element as the determinant of the Jacobian of all positions with
+respect to all internal coordinates and the rigid-body motions.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import openmm as mm
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Normal
+
+from openmm_nemo.engine.integrator import CompiledIntegrator
+from openmm_nemo.geometry import (
+    bond_angles,
+    cartesian_to_internal,
+    internal_to_cartesian,
+    rigid_frame,
+)
+from openmm_nemo.simulator import langevin_noise
+from openmm_nemo.simulator.noise import philox
+from tests.helpers import random_chain
+from tests.tolerances import METROPOLIS
+from tests.unit.engine.boltzmann import (
+    BOLTZMANN,
+    chains_of,
+    measured,
+    p_value,
+    start,
+    system_of,
+)
+from tests.unit.engine.platforms import platform_context
+from tests.unit.engine.toys import KT, positions_of
+
+# kJ/mol, nm and radian; all of them float32 numbers, to which OpenCL rounds.
+BOND = (0.375, 4096.0)
+ANGLE = (2.0, 64.0)
+TORSION = 2.0
+PULL = 16.0
+WELL = 32.0
+
+PLATFORMS = pytest.mark.parametrize("name", list(METROPOLIS))
+
+
+class Toy(NamedTuple):
+    """A system of n particles with chains, the others free, or, if in ``fixed``, without mass."""
+
+    n: int
+    chains: list[list[int]]
+    fixed: tuple[int, ...] = ()
+
+    @property
+    def free(self) -> list[int]:
+        inside = {particle for chain in self.chains for particle in chain}
+        return [i for i in range(self.n) if i not in inside and i not in self.fixed]
+
+    def start(self) -> np.ndarray:
+        """Bent chains and particles around them, nm."""
+        x = 0.2 * np.random.default_rng(1).normal(size=(self.n, 3))
+        for k, chain in enumerate(self.chains):
+            x[chain] = random_chain(len(chain), seed=40 + 10 * k).numpy() / 10
+        return x
+
+    def system(self) -> mm.System:
+        """Bonds, angles and torsions, a well, and a spring between the first and the last particle."""
+        system = mm.System()
+        bonds, angles = mm.HarmonicBondForce(), mm.HarmonicAngleForce()
+        torsions = mm.PeriodicTorsionForce()
+        well = mm.CustomExternalForce(f"{WELL}*(x*x + 2*y*y)")
+        for particle in range(self.n):
+            system.addParticle(0.0 if particle in self.fixed else 110.0)
+            well.addParticle(particle)
+        for c in self.chains:
+            for i, j in itertools.pairwise(c):
+                bonds.addBond(i, j, *BOND)
+            for i in range(len(c) - 2):
+                angles.addAngle(*c[i : i + 3], *ANGLE)
+            for i in range(len(c) - 3):
+                torsions.addTorsion(*c[i : i + 4], 1, 0.0, TORSION)
+        bonds.addBond(0, self.n - 1, 0.0, PULL)
+        for force in (bonds, angles, torsions, well):
+            system.addForce(force)
+        return system
+
+    def energy(self, x: Tensor) -> Tensor:
+        """Energy in kT of positions in Angstrom."""
+        x = x / 10
+        total = WELL * (x[:, 0] ** 2 + 2 * x[:, 1] ** 2).sum()
+        total = total + PULL / 2 * ((x[-1] - x[0]) ** 2).sum()
+        for chain in self.chains:
+            b, a, d = bond_angles(x[chain])
+            total = total + BOND[1] / 2 * ((b - BOND[0]) ** 2).sum()
+            total = total + ANGLE[1] / 2 * ((a - ANGLE[0]) ** 2).sum()
+            total = total + TORSION * (1 + torch.cos(d)).sum()
+        return total / KT
+
+
+ONE = Toy(6, [list(range(6))])
+SHORT = Toy(3, [[0, 1, 2]])
+MANY = Toy(20, [[9, 7, 5, 3, 1], [0, 2, 4, 6], [8, 10, 11], [12, 13], [14]], fixed=(16, 18))
+TOYS = {"one chain": ONE, "three beads": SHORT, "chains and free particles": MANY}
+
+# Angstrom^2 and the units of z; about half of all sub-steps are accepted.
+STEPS = {
+    "one chain": (0.06, 0.05),
+    "three beads": (0.08, 0.25),
+    "chains and free particles": (0.05, 0.06),
+}
+
+
+def coordinates(length: int) -> tuple[list[int], list[int]]:
+    """Rows and columns of the internal coordinates of a chain."""
+    pairs = [(j, k) for j in range(length) for k in range(min(j, 3))]
+    return [j for j, _ in pairs], [k for _, k in pairs]
+
+
+def log_volume(x: Tensor) -> Tensor:
+    """log |det dx/d(z, translation, rotation)| of one chain, from the Jacobian."""
+    if len(x) == 1:
+        return x.new_zeros(())
+    z, (origin, frame) = cartesian_to_internal(x), rigid_frame(x.detach())
+
+    def positions(q: Tensor) -> Tensor:
+        return internal_to_cartesian(q, origin, frame)
+
+    rows, columns = coordinates(len(x))
+    jacobian = torch.autograd.functional.jacobian(positions, z, create_graph=True, vectorize=True)
+    internal = jacobian[:, :, rows, columns].flatten(0, 1)
+    moves = [torch.eye(3).double().repeat(len(x), 1)]
+    # Two beads have two rotations.
+    arms = positions(z) - origin
+    axes = frame.T if len(x) > 2 else frame.T[1:]
+    moves += [
+        torch.stack([torch.linalg.cross(axis.expand_as(arms), arms).flatten() for axis in axes], 1)
+    ]
+    return torch.linalg.slogdet(torch.cat([internal, *moves], 1)).logabsdet
+
+
+class Walk:
+    """The sampler, step by step."""
+
+    def __init__(self, toy: Toy, name: str, seed: int, temperature: float = 300.0):
+        random = np.random.default_rng(6)
+        cartesian, internal = STEPS[name]
+        self.toy, self.seed, self.scale = toy, seed, 300 / temperature
+        self.arguments = {
+            "temperature": temperature,
+            "cartesian_step": cartesian / 100,
+            "internal_step": internal,
+            "cartesian_preconditioner": random.uniform(0.5, 1.5, size=toy.n),
+            "internal_preconditioner": random.uniform(0.5, 1.5, size=(toy.n, 3)),
+            "seed": seed,
+            "chains": toy.chains,
+            "metropolis": True,
+        }
+        self.c_x = cartesian * torch.tensor(self.arguments["cartesian_preconditioner"])
+        self.c_z = internal * torch.tensor(self.arguments["internal_preconditioner"])
+
+    def integrator(self, **changes) -> CompiledIntegrator:
+        return CompiledIntegrator(**{**self.arguments, **changes})
+
+    def context(self, name: str, **changes) -> mm.Context:
+        return platform_context(
+            self.toy.system(), self.integrator(**changes), self.toy.start(), name
+        )
+
+    def noise(self, step: int, chain: int, beads: int) -> Tensor:
+        return langevin_noise(torch.tensor([self.seed]), torch.tensor([chain]), step, 1, beads)[
+            0, 0
+        ]
+
+    def acceptance_numbers(self, step: int) -> Tensor:
+        counter = [torch.tensor(word) for word in (step, 0, 0, 2)]
+        words = philox(counter, (torch.tensor(self.seed), torch.tensor(0)))
+        return (words[:2].double() + 0.5) / 2**32
+
+    def cartesian_density(self, x: Tensor) -> Tensor:
+        return -self.scale * self.toy.energy(x)
+
+    def internal_density(self, zs: list[Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-density in z, and the positions."""
+        placed = x.clone()
+        log_volumes = x.new_zeros(())
+        for chain, z in zip(self.toy.chains, zs, strict=True):
+            y = internal_to_cartesian(z, *rigid_frame(x[chain])) if len(chain) > 1 else x[chain]
+            placed[chain] = y
+            log_volumes = log_volumes + log_volume(y)
+        return self.cartesian_density(placed) + log_volumes, placed
+
+    def propose(self, density: Callable, w: Tensor, variance: Tensor, noise: Tensor):
+        """A proposal from w and log A."""
+
+        def mean(at: Tensor) -> tuple[Tensor, Tensor]:
+            leaf = at.clone().requires_grad_()
+            value = density(leaf)
+            (gradient,) = torch.autograd.grad(
+                value, leaf, allow_unused=True, materialize_grads=True
+            )
+            return value.detach(), at + variance / 2 * gradient
+
+        here, forth = mean(w)
+        proposal = forth + variance.sqrt() * noise
+        there, back = mean(proposal)
+        log_q = [
+            Normal(centre, variance.sqrt()).log_prob(end).sum()
+            for centre, end in ((back, w), (forth, proposal))
+        ]
+        return proposal, there - here + log_q[0] - log_q[1]
+
+    def step(self, x: Tensor, number: int) -> tuple[Tensor, list[Tensor]]:
+        """Positions in Angstrom after the step, and what decided on its two sub-steps: log A - log u."""
+        toy, margins = self.toy, []
+        u = self.acceptance_numbers(number)
+        noise = torch.zeros(toy.n, 3).double()
+        for k, chain in enumerate(toy.chains):
+            noise[chain] = self.noise(number, k, len(chain))[:, 0]
+        noise[toy.free] = self.noise(number, len(toy.chains), toy.n)[toy.free, 0]
+        moving = [i for i in range(toy.n) if i not in toy.fixed]
+
+        def cartesian(w: Tensor) -> Tensor:
+            return self.cartesian_density(x.index_put((torch.tensor(moving),), w))
+
+        w, log_a = self.propose(cartesian, x[moving], self.c_x[moving, None], noise[moving])
+        margins.append(log_a - u[0].log())
+        if margins[-1] > 0:
+            x = x.index_put((torch.tensor(moving),), w)
+
+        # All internal coordinates of all chains in one vector.
+        shapes = [coordinates(len(chain)) for chain in toy.chains]
+        sizes = [len(rows) for rows, _ in shapes]
+
+        def filled(w: Tensor) -> list[Tensor]:
+            zs = [torch.zeros(len(chain), 3).double() for chain in toy.chains]
+            parts = w.split(sizes)
+            return [
+                z.index_put((torch.tensor(rows), torch.tensor(columns)), part) if rows else z
+                for z, (rows, columns), part in zip(zs, shapes, parts, strict=True)
+            ]
+
+        def gathered(values: list[Tensor]) -> Tensor:
+            return torch.cat(
+                [v[rows, columns] for v, (rows, columns) in zip(values, shapes, strict=True)]
+            )
+
+        z = gathered([cartesian_to_internal(x[chain]) for chain in toy.chains])
+        variance = gathered([self.c_z[chain] for chain in toy.chains])
+        noise = gathered([self.noise(number, k, len(c))[:, 1] for k, c in enumerate(toy.chains)])
+        z, log_a = self.propose(
+            lambda w: self.internal_density(filled(w), x)[0], z, variance, noise
+        )
+        margins.append(log_a - u[1].log())
+        if margins[-1] > 0:
+            x = self.internal_density(filled(z), x)[1].detach()
+        return x, margins
+
+
+@PLATFORMS
+@pytest.mark.parametrize("toy", TOYS)
+def test_steps_are_those_of_a_calculation_from_first_principles(toy, name):
+    walk = Walk(TOYS[toy], toy, seed=2**31 - 9, temperature=330.0)
+    context = walk.context(name)
+    beads = list(itertools.chain(*walk.toy.chains))
+    accepted, n_steps = np.zeros(2), 100 if name == "Reference" else 50
+    x = torch.tensor(walk.toy.start() * 10)
+    for number in range(n_steps):
+        expected, margins = walk.step(x, number)
+        before, _ = positions_of(context), context.getIntegrator().step(1)
+        after = positions_of(context)
+        # No decision is so close that rounding could turn it.
+        assert min(abs(margin) for margin in margins) > 100 * METROPOLIS[name]
+        np.testing.assert_allclose(after, expected / 10, rtol=0, atol=METROPOLIS[name])
+        if max(margins) < 0:
+            np.testing.assert_array_equal(after, before)
+        moved = np.linalg.norm(after - before, axis=-1)[beads].max()
+        largest = context.getIntegrator().getLargestDisplacement()._value
+        assert largest == pytest.approx(moved, rel=1e-9, abs=1e-12)
+        accepted += [margin > 0 for margin in margins]
+        x = torch.tensor(after * 10)
+    rates = np.array(context.getIntegrator().getAcceptanceRates())
+    np.testing.assert_allclose(rates, accepted / n_steps, rtol=1e-12)
+    assert ((rates > 0.1) & (rates < 0.9)).all()
+
+
+def separable(name: str, steps: int, frames: int, **options) -> dict[str, np.ndarray]:
+    """Bonds, angles and dihedrals of a chain of five beads at large steps, of frames that are some steps apart."""
+    chains = chains_of(5, 1)
+    integrator = CompiledIntegrator(
+        300,
+        0.03 / 100,
+        0.06,
+        max_displacement=math.inf,
+        detrend=False,
+        seed=20,
+        **options,
+    )
+    context = platform_context(system_of(chains), integrator, start(5, 1), name)
+    integrator.step(10 * steps)
+    positions = []
+    for _ in range(frames):
+        integrator.step(steps)
+        positions.append(positions_of(context))
+    values = measured(positions, chains)
+    for v in (values["b"], values["a"], np.cos(values["d"])):
+        # What is left of a deviation from one frame to the next: samples count in full.
+        assert abs(np.corrcoef(v[:-1].ravel(), v[1:].ravel())[0, 1]) < 0.1
+    return values
+
+
+@pytest.mark.parametrize(
+    ("name", "frames"),
+    [
+        ("Reference", 6000),
+        pytest.param("CPU", 1500, marks=pytest.mark.slow),
+        pytest.param("OpenCL mixed", 1500, marks=pytest.mark.slow),
+    ],
+)
+def test_samples_are_exact_at_steps_at_which_those_of_the_plain_integrator_are_not(name, frames):
+    # A false alarm for each of b, a and d in one of a hundred seeds.
+    plain = separable(name, 150, frames, measure_correction=True)
+    exact = separable(name, 150, frames, metropolis=True)
+    for kind in "bad":
+        assert p_value(exact[kind].ravel(), kind, BOLTZMANN) > 0.01, kind
+    for kind in "ba":
+        assert p_value(plain[kind].ravel(), kind, BOLTZMANN) < 1e-6, kind
+
+
+@PLATFORMS
+def test_internal_moves_keep_the_first_bead_the_first_bond_and_the_plane(name):
+    walk = Walk(ONE, "one chain", seed=4)
+    context = walk.context(name, cartesian_step=0.0)
+    integrator = context.getIntegrator()
+    integrator.step(50)
+    assert integrator.getAcceptanceRates()[0] == 0
+    assert integrator.getAcceptanceRates()[1] > 0.1
+    before, after = torch.tensor(ONE.start()), torch.tensor(positions_of(context))
+    assert (after - before)[1:].abs().max() > 0.02
+    tolerance = {"rtol": 0, "atol": 1e-6}
+    for old, new in zip(rigid_frame(before), rigid_frame(after), strict=True):
+        torch.testing.assert_close(new, old, **tolerance)
+    # The map is exact and can be reversed: the coordinates of where it led to lead there.
+    z = cartesian_to_internal(10 * after)
+    there = internal_to_cartesian(z, *rigid_frame(10 * before)) / 10
+    torch.testing.assert_close(after, there, **tolerance)
+
+
+@PLATFORMS
+def test_small_steps_are_accepted(name):
+    walk = Walk(MANY, "chains and free particles", seed=4)
+    context = walk.context(name, cartesian_step=1e-7, internal_step=1e-5)
+    context.getIntegrator().step(100)
+    assert min(context.getIntegrator().getAcceptanceRates()) >= 0.97
+    assert np.abs(positions_of(context) - MANY.start()).max() > 1e-3
+
+
+def test_rates_are_1_without_metropolis():
+    assert CompiledIntegrator(300, 1e-5, 1e-4).getAcceptanceRates() == (1, 1)
+
+
+def test_detrending_and_speed_limit_are_off():
+    integrator = CompiledIntegrator(
+        300, 1e-5, 1e-4, detrend=True, max_displacement=1e-3, metropolis=True
+    )
+    assert integrator.getMetropolis()
+    assert integrator.getMeasureCorrection()
+    assert integrator.getDetrend() is False
+    assert integrator.getMaxDisplacement()._value == math.inf
+    context = platform_context(ONE.system(), integrator, ONE.start(), "Reference")
+    integrator.step(100)
+    assert integrator.getNumClippedSteps() == 0
+    drift = (positions_of(context) - ONE.start()).mean(0)
+    assert np.abs(drift).max() > 1e-4
+
+
+def walls(expression: str) -> mm.System:
+    """Four beads, each with an energy that is a function of x."""
+    system, wall = mm.System(), mm.CustomExternalForce(expression)
+    for particle in range(4):
+        system.addParticle(1.0)
+        wall.addParticle(particle)
+    system.addForce(wall)
+    return system
+
+
+# A small tetrahedron to the left of the wall.
+CORNERS = 0.1 * np.array([[0, 0, 0], [3, 1, 0], [0, 3, 1], [-3, 0, 3]])
+
+
+@PLATFORMS
+def test_proposals_without_an_energy_are_rejected(name):
+    integrator = CompiledIntegrator(300, 0.1, 1.0, seed=1, metropolis=True)
+    context = platform_context(walls("4*log(1 - x)^2 + 4*(y^2 + z^2)"), integrator, CORNERS, name)
+    for _ in range(200):
+        integrator.step(1)
+        assert (positions_of(context)[:, 0] < 1).all()
+    assert np.abs(positions_of(context) - CORNERS).max() > 0.1
+    assert 0.1 < min(integrator.getAcceptanceRates()) < 0.9
+
+
+@PLATFORMS
+def test_a_start_without_an_energy_is_an_error(name):
+    integrator = CompiledIntegrator(300, 1e-5, 1e-4, metropolis=True)
+    context = platform_context(walls("sqrt(1 - x)"), integrator, CORNERS + 1, name)
+    for _ in range(2):
+        with pytest.raises(mm.OpenMMException, match="energy is not finite at step 0"):
+            integrator.step(1)
+    np.testing.assert_allclose(positions_of(context), CORNERS + 1, rtol=0, atol=1e-6)
+    assert integrator.getNumSteps() == 0
+    context.setPositions(CORNERS)
+    integrator.step(1)
+    assert integrator.getNumSteps() == 1
+
+
+class Counted:
+    """A spring for every particle, for PythonForce: counts its calls, and fails from one of them on."""
+
+    def __init__(self):
+        self.calls, self.failing, self.energy, self.force = 0, False, 0.0, 0.0
+
+    def __call__(self, state: mm.State) -> tuple[float, np.ndarray]:
+        self.calls += 1
+        x = state.getPositions(asNumpy=True)._value
+        energy, force = 50 * (x**2).sum(), -100 * x
+        if self.failing:
+            energy, force = energy + self.energy, force + self.force
+        return energy, force
+
+    def context(self, name: str, **options) -> mm.Context:
+        system = mm.System()
+        for _ in range(4):
+            system.addParticle(1.0)
+        system.addForce(mm.PythonForce(self, {"unused": 0.0}))
+        integrator = CompiledIntegrator(300, 1e-4, 1e-3, seed=1, metropolis=True, **options)
+        return platform_context(system, integrator, CORNERS, name)
+
+
+@PLATFORMS
+@pytest.mark.parametrize("lost", [{"energy": math.nan}, {"force": math.nan}, {"energy": math.inf}])
+def test_what_is_not_a_number_is_not_accepted(name, lost):
+    springs = Counted()
+    context = springs.context(name)
+    integrator = context.getIntegrator()
+    integrator.step(3)
+    before, rates = positions_of(context), np.array(integrator.getAcceptanceRates())
+    springs.failing = True
+    for key, value in lost.items():
+        setattr(springs, key, value)
+    integrator.step(5)
+    np.testing.assert_array_equal(positions_of(context), before)
+    np.testing.assert_allclose(np.array(integrator.getAcceptanceRates()), rates * 3 / 8)
+    assert integrator.getNumSteps() == 8
+    assert integrator.getLargestDisplacement()._value == 0
+
+
+@PLATFORMS
+def test_a_step_takes_two_evaluations_and_one_more_where_the_state_has_changed(name):
+    springs = Counted()
+    context = springs.context(name)
+    integrator = context.getIntegrator()
+
+    def calls(n_steps: int) -> int:
+        before = springs.calls
+        integrator.step(n_steps)
+        return springs.calls - before
+
+    integrator.step(1)
+    assert calls(10) == 20
+    context.setPositions(CORNERS + 0.01)
+    assert calls(5) == 11
+    context.setParameter("unused", 1.0)
+    assert calls(5) == 11
+    assert calls(5) == 10
+    integrator.setInternalStep(0)
+    assert calls(5) == 5
+
+
+@PLATFORMS
+def test_a_checkpoint_leads_to_the_same_steps(name):
+    context = Walk(MANY, "chains and free particles", seed=5).context(name)
+    integrator = context.getIntegrator()
+    integrator.step(7)
+    checkpoint = context.createCheckpoint()
+    integrator.step(20)
+    expected, rates = positions_of(context), integrator.getAcceptanceRates()
+    context.loadCheckpoint(checkpoint)
+    assert integrator.getNumSteps() == 7
+    integrator.step(20)
+    np.testing.assert_array_equal(positions_of(context), expected)
+    assert integrator.getAcceptanceRates() == rates
