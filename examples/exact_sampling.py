@@ -23,7 +23,7 @@ out = Path(sys.argv[1] if len(sys.argv) > 1 else "run/exact_sampling")
 out.mkdir(parents=True, exist_ok=True)
 
 KT = 300 * 8.31446261815324e-3  # kJ/mol
-N_BEADS, N_FRAMES, STEPS_BETWEEN = 5, 6000, 50
+N_BEADS, N_FRAMES, STEPS_BETWEEN = 5, 20000, 40
 BOND, ANGLE = (3.8, 10.0), (1.9, 20.0)  # minimum and spring constant, Angstrom, radian and kT
 
 # Energies are in kT of 300 K, lengths in Angstrom; OpenMM wants kJ/mol and nm.
@@ -74,7 +74,9 @@ for axis, (label, limits, (centre, spring), volume), *values in zip(
     density = volume(q) * np.exp(-0.5 * spring * (q - centre) ** 2)
     density /= np.trapezoid(density, q)
     bins = np.linspace(*limits, 70)
-    axis.hist(values[0], bins, density=True, color="tab:orange", alpha=0.55, label="plain")
+    axis.hist(
+        values[0], bins, density=True, color="tab:orange", alpha=0.55, label="plain integrator"
+    )
     axis.hist(
         values[1],
         bins,

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import openmm.version
 
+import openmm_nemo.plugin
+
+SOURCES = Path(openmm_nemo.plugin.__file__).parent / "csrc"
 OPENMM = Path(openmm.version.openmm_library_path)
 
 
