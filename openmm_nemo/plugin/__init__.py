@@ -29,7 +29,10 @@ def _load(library: str) -> str | None:
     try:
         built_for = core_functions().openmm_nemo_built_for().decode()
         if built_for != mm.version.short_version:
-            return f"it was built for OpenMM {built_for}, not {mm.version.short_version}: install openmm_nemo again"
+            return (
+                f"it was built for OpenMM {built_for}, not {mm.version.short_version}: install openmm=={built_for}, or "
+                "openmm_nemo again with pip install --no-build-isolation --no-cache-dir"
+            )
         mm.Platform.loadPluginLibrary(str(path))
     except Exception as error:
         return f"it cannot be loaded ({error}): install openmm_nemo again"

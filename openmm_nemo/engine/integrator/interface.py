@@ -63,12 +63,12 @@ class LangevinInterface:
 
     (Metropolis-adjusted Langevin; Roberts & Tweedie, Bernoulli 2, 341, 1996). Cartesian: w = x, v = eps_x C_x, pi(x) =
     exp(-U/kT), g = grad U/kT. Internal: w = z = (b~, a~, d), v = eps_z C_z, with x' = F(z + dz) built exactly, bead by
-    bead, while the first bead, the direction of the first bond and the plane of the first three beads stay, which is a
-    choice of rigid-body frame on which neither U nor the volume element depends; because dx = |det dx/dz| dz up to that
-    frame, the density to sample is pi(z) = exp(-U/kT) |det dx/dz| with the log-volume of nemo.md section 2, and g is
-    minus the gradient of log pi. Dihedrals are taken as real numbers of which U and F are periodic functions, so that
-    -dz leads back from z' to z. Each sub-step evaluates energy and forces once, in all particles at once. Detrending
-    and the speed limit are off; a rejected sub-step leaves all where it was. It is exact to the rounding of the
+    bead, while the first bead, the direction of the first bond and the plane of the first three beads stay. Given
+    these, exp(-U/kT) dx is pi(z) dz with pi(z) = exp(-U/kT) |det dx/dz| and the log-volume of nemo.md section 2,
+    whether or not U depends on them; the Cartesian sub-step moves them. g is minus the gradient of log pi. Dihedrals
+    are taken as real numbers of which U and F are periodic functions, so that -dz leads back from z' to z. Each
+    sub-step evaluates energy and forces once, in all particles at once. Detrending and the speed limit are off; a
+    rejected sub-step leaves all where it was. It is exact to the rounding of the
     platform's energies, and computed on the host.
 
     Parameters
@@ -219,11 +219,13 @@ class LangevinInterface:
         return self._get("largest_displacement") * unit.nanometer
 
     def getAcceptanceRates(self) -> tuple[float, float]:
-        """Fractions of the Cartesian and of the internal sub-steps that were accepted; 1 without ``metropolis``."""
+        """Fractions of the proposed Cartesian and internal sub-steps that were accepted; 1 where none was proposed."""
         if not self.getMetropolis():
             return 1.0, 1.0
-        steps = max(self.getNumSteps(), 1)
-        return self._get("accepted_cartesian") / steps, self._get("accepted_internal") / steps
+        proposed = self._get("proposed_cartesian"), self._get("proposed_internal")
+        accepted = self._get("accepted_cartesian"), self._get("accepted_internal")
+        cartesian, internal = (a / p if p else 1.0 for a, p in zip(accepted, proposed, strict=True))
+        return cartesian, internal
 
     def _set_positive(self, name: str, value: float, or_zero: bool = False) -> None:
         if not (value > 0 or (or_zero and value == 0)):

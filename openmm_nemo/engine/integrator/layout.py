@@ -52,6 +52,7 @@ def summary(system: mm.System) -> tuple[float, ...]:
 def chain_layout(
     system: mm.System,
     chains: list[list[int]] | None,
+    detrends_system: bool,
     cartesian_preconditioner: np.ndarray,
     internal_preconditioner: np.ndarray,
 ) -> ChainLayout:
@@ -62,6 +63,8 @@ def chain_layout(
     system : openmm.System
     chains : list of list of int, optional
         Particles of every chain. None: all particles are one chain.
+    detrends_system : bool
+        Whether the rotation of the whole system is removed.
     cartesian_preconditioner : ndarray, shape (N,) or (0,)
     internal_preconditioner : ndarray, shape (3 N,) or (0,)
         Empty: 1.
@@ -69,14 +72,19 @@ def chain_layout(
     Raises
     ------
     openmm.OpenMMException
-        If the system has constraints, lacks a particle of a chain or gives it no mass, or if a preconditioner is for
-        another number of particles.
+        If the system has constraints, lacks a particle of a chain or gives it no mass, or is periodic and its rotation
+        is removed; or if a preconditioner is for another number of particles.
     """
     n = system.getNumParticles()
     if system.getNumConstraints() > 0:
         raise mm.OpenMMException(
             f"The system has {system.getNumConstraints()} constraints: NemoLangevinIntegrator "
             "cannot keep them; build the system without constraints."
+        )
+    if detrends_system and system.usesPeriodicBoundaryConditions():
+        raise mm.OpenMMException(
+            "detrend='system' takes out the rotation of the whole system, which means nothing in a periodic box: use "
+            "detrend=True or detrend=False."
         )
     masses = np.array([system.getParticleMass(i)._value for i in range(n)])
     chains = chains or [list(range(n))]

@@ -189,6 +189,7 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
             self._layout = chain_layout(
                 system,
                 self.getChains(),
+                self.getDetrend() == "system",
                 self._table("cartesian_preconditioner"),
                 self._table("internal_preconditioner"),
             )

@@ -125,7 +125,9 @@ void ChainAxes::rebuild(const Vec3& first, const vector<Vec3>& dz, vector<Vec3>&
             next[k] = turned(rotated(rotated(axis, bend), twist));
         }
         copy(next, next+3, columns);
-        double newLength = log1p(expm1(length[j])*exp(dz[j][0]));
+        // b = log(1 + exp(b~)) and back, for bonds of any length.
+        double stretched = length[j]+log(-expm1(-length[j]))+dz[j][0];
+        double newLength = max(stretched, 0.0)+log1p(exp(-fabs(stretched)));
         x[j] = x[j-1]+turned(direction[j])*newLength;
     }
 }

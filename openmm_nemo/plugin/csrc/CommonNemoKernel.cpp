@@ -29,13 +29,7 @@ const int STEPS_BETWEEN_CHECKS = 200;
 /** Keeps the beads of a chain in one molecule, so that they are wrapped and reordered together. */
 class ChainInfo : public ComputeForceInfo {
 public:
-    ChainInfo(const vector<vector<int>>& chains, int numParticles) : chains(chains), inChain(numParticles, false) {
-        for (const vector<int>& chain : chains)
-            for (int particle : chain)
-                inChain[particle] = true;
-    }
-    bool areParticlesIdentical(int particle1, int particle2) override {
-        return particle1 == particle2 || !(inChain[particle1] || inChain[particle2]);
+    explicit ChainInfo(const vector<vector<int>>& chains) : chains(chains) {
     }
     int getNumParticleGroups() override {
         return chains.size();
@@ -48,7 +42,6 @@ public:
     }
 private:
     vector<vector<int>> chains;
-    vector<bool> inChain;
 };
 
 class CommonNemoKernel : public IntegrateNemoStepKernel {
@@ -56,7 +49,7 @@ public:
     CommonNemoKernel(const string& name, const Platform& platform, ComputeContext& cc) : IntegrateNemoStepKernel(name, platform), cc(cc),
             orderChanged(make_shared<bool>(true)) {
     }
-    void initialize(const System& system, const NemoLangevinIntegrator& integrator) override;
+    void initialize(const Layout& layout, const NemoLangevinIntegrator& integrator) override;
     bool execute(ContextImpl& context, const NemoLangevinIntegrator& integrator) override;
     long long finish(ContextImpl& context, Counters& counters) override;
 private:
@@ -85,11 +78,11 @@ private:
     shared_ptr<bool> orderChanged;
 };
 
-void CommonNemoKernel::initialize(const System& system, const NemoLangevinIntegrator& integrator) {
-    layout.reset(new Layout(integrator.parameters, system));
+void CommonNemoKernel::initialize(const Layout& systemLayout, const NemoLangevinIntegrator& integrator) {
+    layout.reset(new Layout(systemLayout));
     // Molecules are found once. In a CompoundIntegrator, that may have been done for another integrator.
     if (!cc.getEnergyBuffer().isInitialized())
-        cc.addForce(new ChainInfo(layout->chains, system.getNumParticles()));
+        cc.addForce(new ChainInfo(layout->chains));
     else if (cc.getNonbondedUtilities().getUseCutoff())
         throw OpenMMException("In a CompoundIntegrator of a system with a cutoff, NemoLangevinIntegrator has to come first.");
     cc.initializeContexts();
@@ -231,7 +224,8 @@ long long CommonNemoKernel::finish(ContextImpl& context, Counters& counters) {
     status.download(now);
     vector<float> displacements;
     largest.download(displacements);
-    status.upload(vector<int>(2, 0));
+    if (now[0] > 0 || now[1] > 0)
+        status.upload(vector<int>(2, 0));
     counters.clippedSteps += now[0];
     counters.largestDisplacement = *max_element(displacements.begin(), displacements.end());
     long long failed = (now[1] == 0 ? -1 : counters.steps-stepsSinceCheck+now[1]-1);

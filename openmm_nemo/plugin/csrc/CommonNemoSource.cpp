@@ -290,7 +290,10 @@ DEVICE inline V3 forceAt(GLOBAL const mm_long* RESTRICT force, int slot) {
     return v3(unit*force[slot], unit*force[slot+PADDED_NUM_ATOMS], unit*force[slot+2*PADDED_NUM_ATOMS]);
 }
 
-/** Forces are fixed-point numbers: what was not finite is now at or near the end of their range. */
+/**
+ * Forces are fixed-point numbers: what was not finite is now at or near the end of their range. Two such forces on one
+ * particle may add up to zero, which nobody can see.
+ */
 DEVICE inline int isLost(V3 f) {
     const mixed limit = 2147480000.0f;
     return !(fabs(f.x) < limit && fabs(f.y) < limit && fabs(f.z) < limit);
@@ -456,7 +459,7 @@ KERNEL void nemoDisplace(unsigned int seed, unsigned int step, mixed inverseKT, 
  * Moves the particles by their displacements, unless one of them, in this or an earlier step, is not finite.
  *
  * status: number of clipped steps; 1 + number of the step that failed, or 0. largest: the largest displacement of a bead of
- * a chain, Angstrom, for every group.
+ * a chain, nm, for every group.
  */
 KERNEL void nemoMove(int step, GLOBAL real4* RESTRICT posq, GLOBAL real4* RESTRICT posqCorrection, GLOBAL const int* RESTRICT slots,
         GLOBAL const int* RESTRICT particles, GLOBAL const mixed4* RESTRICT allD, GLOBAL const mixed* RESTRICT summary,

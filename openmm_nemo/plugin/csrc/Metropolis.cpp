@@ -18,10 +18,16 @@ void Metropolis::step(ContextImpl& context, NemoLangevinIntegrator& integrator) 
     const Parameters& p = integrator.parameters;
     Counters& counters = integrator.counters;
     int groups = integrator.getIntegrationForceGroups();
-    if (!known || groups != knownGroups) {
-        context.getPositions(current.x);
+    // Minimizers, other integrators and changes of the box do not tell that they have been there.
+    vector<Vec3> before;
+    Vec3 box[3];
+    context.getPositions(before);
+    context.getPeriodicBoxVectors(box[0], box[1], box[2]);
+    if (!known || groups != knownGroups || before != current.x || !equal(box, box+3, knownBox)) {
+        known = false;
         evaluate(context, current, groups);
         knownGroups = groups;
+        copy(box, box+3, knownBox);
         if (!isfinite(current.energy))
             throw OpenMMException("The energy is not finite at step "+to_string(counters.steps)+".");
         for (const Vec3& f : current.force)
@@ -30,14 +36,20 @@ void Metropolis::step(ContextImpl& context, NemoLangevinIntegrator& integrator) 
     }
     double u[2];
     acceptanceNumbers(p.seed, (uint32_t) counters.steps, u);
-    vector<Vec3> before = current.x;
+    before = current.x;
+    const Counters countersBefore = counters;
     try {
-        if (p.cartesianStep > 0)
+        if (p.cartesianStep > 0) {
             counters.acceptedCartesian += tryCartesian(context, integrator, u[0]);
-        if (p.internalStep > 0)
+            counters.proposedCartesian++;
+        }
+        if (p.internalStep > 0) {
             counters.acceptedInternal += tryInternal(context, integrator, u[1]);
+            counters.proposedInternal++;
+        }
     }
     catch (...) {
+        counters = countersBefore;
         place(context, before);
         known = false;
         throw;

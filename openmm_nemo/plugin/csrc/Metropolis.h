@@ -49,6 +49,7 @@ private:
     std::vector<int> moving; // particles that take Cartesian steps
     bool known;
     int knownGroups;
+    OpenMM::Vec3 knownBox[3];
     State current, proposal;
     std::vector<double> noise[3];
     ChainAxes axes;

@@ -14,7 +14,7 @@ public:
     }
     IntegrateNemoStepKernel(const std::string& name, const OpenMM::Platform& platform) : KernelImpl(name, platform) {
     }
-    virtual void initialize(const OpenMM::System& system, const NemoLangevinIntegrator& integrator) = 0;
+    virtual void initialize(const Layout& layout, const NemoLangevinIntegrator& integrator) = 0;
     /**
      * Moves the particles with the forces that the context has computed; may return before that is done.
      *

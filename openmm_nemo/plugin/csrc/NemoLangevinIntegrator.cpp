@@ -26,13 +26,14 @@ void NemoLangevinIntegrator::initialize(ContextImpl& c) {
     // A context that is not told that its integrator is deleted uses it later, also if it has refused it.
     context = &c;
     Layout layout(parameters, c.getSystem());
-    // An integrator that a context refused can be used in another one.
-    owner = &c.getOwner();
-    hasComputedForces = false;
-    kernel = c.getPlatform().createKernel(IntegrateNemoStepKernel::Name(), c);
-    kernel.getAs<IntegrateNemoStepKernel>().initialize(c.getSystem(), *this);
+    Kernel created = c.getPlatform().createKernel(IntegrateNemoStepKernel::Name(), c);
+    created.getAs<IntegrateNemoStepKernel>().initialize(layout, *this);
     if (parameters.metropolis)
         metropolis.reset(new Metropolis(layout));
+    // Not before: an integrator that a context refused can be used in another one.
+    kernel = created;
+    owner = &c.getOwner();
+    hasComputedForces = false;
     initialized = true;
 }
 
@@ -62,6 +63,8 @@ bool NemoLangevinIntegrator::kineticEnergyRequiresForce() const {
 void NemoLangevinIntegrator::step(int steps) {
     if (!initialized)
         throw OpenMMException("This Integrator is not bound to a context!");
+    if (steps <= 0)
+        return;
     // Nobody else counts steps between here and finish(), which may have to take some back.
     double time = context->getTime();
     long long count = context->getStepCount(), first = counters.steps;
@@ -70,31 +73,40 @@ void NemoLangevinIntegrator::step(int steps) {
         context->setStepCount(count+number-first);
         context->setTime(time+(number-first)*getStepSize());
     };
-    if (!hasComputedForces && steps > 0) {
+    auto finish = [&]() {
+        long long failed = (metropolis ? -1 : kernel.getAs<IntegrateNemoStepKernel>().finish(*context, counters));
+        if (failed >= 0)
+            taken(failed);
+        return failed;
+    };
+    if (!hasComputedForces) {
         // TorchScript rewrites a module after its first call, which changes the last bits of the forces. That call is made
         // here, so that a run that is resumed repeats the one that was not interrupted.
         context->calcForcesAndEnergy(true, true, getIntegrationForceGroups());
         hasComputedForces = true;
     }
-    bool good = true;
-    for (int i = 0; i < steps && good; i++) {
-        if (metropolis) {
-            if (context->updateContextState())
-                metropolis->forget();
-            metropolis->step(*context, *this);
+    try {
+        bool good = true;
+        for (int i = 0; i < steps && good; i++) {
+            bool changed = context->updateContextState();
+            if (metropolis) {
+                if (changed)
+                    metropolis->forget();
+                metropolis->step(*context, *this);
+            }
+            else {
+                context->calcForcesAndEnergy(true, false, getIntegrationForceGroups());
+                good = kernel.getAs<IntegrateNemoStepKernel>().execute(*context, *this);
+            }
+            taken(counters.steps+1);
         }
-        else {
-            context->updateContextState();
-            context->calcForcesAndEnergy(true, false, getIntegrationForceGroups());
-            good = kernel.getAs<IntegrateNemoStepKernel>().execute(*context, *this);
-        }
-        taken(counters.steps+1);
     }
-    if (metropolis)
-        return;
-    long long failed = kernel.getAs<IntegrateNemoStepKernel>().finish(*context, counters);
+    catch (...) {
+        finish(); // A force has thrown: the steps before it count.
+        throw;
+    }
+    long long failed = finish();
     if (failed >= 0) {
-        taken(failed);
         vector<Vec3> forces;
         context->calcForcesAndEnergy(true, false, getIntegrationForceGroups());
         context->getForces(forces);
@@ -114,13 +126,18 @@ Layout::Layout(const Parameters& parameters, const System& system) : chains(para
     if (system.getNumConstraints() > 0)
         throw OpenMMException("The system has "+to_string(system.getNumConstraints())+" constraints: NemoLangevinIntegrator "
                 "cannot keep them; build the system without constraints.");
+    if (parameters.detrend == Detrend::System && system.usesPeriodicBoundaryConditions())
+        throw OpenMMException("detrend='system' takes out the rotation of the whole system, which means nothing in a periodic "
+                "box: use detrend=True or detrend=False.");
     if (chains.empty()) {
         chains.resize(1);
         for (int i = 0; i < numParticles; i++)
             chains[0].push_back(i);
     }
     vector<bool> inChain(numParticles, false);
-    for (int i = 0; i < (int) chains.size(); i++)
+    for (int i = 0; i < (int) chains.size(); i++) {
+        if (chains[i].empty())
+            throw OpenMMException("Chain "+to_string(i)+" is empty.");
         for (int particle : chains[i]) {
             if (particle < 0 || particle >= numParticles)
                 throw OpenMMException("Chain "+to_string(i)+" has particle "+to_string(particle)+", but the system has "+
@@ -132,6 +149,7 @@ Layout::Layout(const Parameters& parameters, const System& system) : chains(para
                         "move: give it a mass, or leave it out of the chains.");
             inChain[particle] = true;
         }
+    }
     for (int i = 0; i < numParticles; i++) {
         if (!inChain[i] && system.getParticleMass(i) > 0)
             freeParticles.push_back(i);

@@ -34,7 +34,8 @@ struct Parameters {
 struct Counters {
     long long steps = 0;
     long long clippedSteps = 0;
-    long long acceptedCartesian = 0, acceptedInternal = 0; // of as many sub-steps as steps, with metropolis
+    long long proposedCartesian = 0, acceptedCartesian = 0; // sub-steps, with metropolis
+    long long proposedInternal = 0, acceptedInternal = 0;
     double largestDisplacement = 0;                        // nm, of the last step
 };
 

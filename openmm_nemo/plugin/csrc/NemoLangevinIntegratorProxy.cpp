@@ -26,7 +26,9 @@ static void writeState(const Parameters& p, const Counters& c, SerializationNode
     node.setIntProperty("randomSeed", p.seed);
     node.setStringProperty("steps", to_string(c.steps));
     node.setStringProperty("clippedSteps", to_string(c.clippedSteps));
+    node.setStringProperty("proposedCartesian", to_string(c.proposedCartesian));
     node.setStringProperty("acceptedCartesian", to_string(c.acceptedCartesian));
+    node.setStringProperty("proposedInternal", to_string(c.proposedInternal));
     node.setStringProperty("acceptedInternal", to_string(c.acceptedInternal));
     node.setDoubleProperty("largestDisplacement", c.largestDisplacement);
 }
@@ -40,7 +42,9 @@ static void readState(const SerializationNode& node, Parameters& p, Counters& c)
     p.seed = node.getIntProperty("randomSeed");
     c.steps = stoll(node.getStringProperty("steps"));
     c.clippedSteps = stoll(node.getStringProperty("clippedSteps"));
+    c.proposedCartesian = stoll(node.getStringProperty("proposedCartesian"));
     c.acceptedCartesian = stoll(node.getStringProperty("acceptedCartesian"));
+    c.proposedInternal = stoll(node.getStringProperty("proposedInternal"));
     c.acceptedInternal = stoll(node.getStringProperty("acceptedInternal"));
     c.largestDisplacement = node.getDoubleProperty("largestDisplacement");
 }
@@ -50,6 +54,8 @@ void NemoLangevinIntegrator::serializeParameters(SerializationNode& node) const 
 }
 
 void NemoLangevinIntegrator::deserializeParameters(const SerializationNode& node) {
+    if (!node.hasProperty("clippedSteps"))
+        throw OpenMMException("The state is that of another integrator: save and load it without integrator parameters.");
     readState(node, parameters, counters);
 }
 

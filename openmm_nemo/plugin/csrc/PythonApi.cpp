@@ -52,8 +52,12 @@ double openmm_nemo_get(void* address, const char* cname) {
         return (double) c.steps;
     if (name == "clipped_steps")
         return (double) c.clippedSteps;
+    if (name == "proposed_cartesian")
+        return (double) c.proposedCartesian;
     if (name == "accepted_cartesian")
         return (double) c.acceptedCartesian;
+    if (name == "proposed_internal")
+        return (double) c.proposedInternal;
     if (name == "accepted_internal")
         return (double) c.acceptedInternal;
     if (name == "largest_displacement")

@@ -22,7 +22,7 @@ public:
     ReferenceNemoKernel(const string& name, const Platform& platform, ReferencePlatform::PlatformData& data) :
             IntegrateNemoStepKernel(name, platform), data(data), failed(-1), clippedSteps(0), largest(0) {
     }
-    void initialize(const System& system, const NemoLangevinIntegrator& integrator) override;
+    void initialize(const Layout& layout, const NemoLangevinIntegrator& integrator) override;
     bool execute(ContextImpl& context, const NemoLangevinIntegrator& integrator) override;
     long long finish(ContextImpl& context, Counters& counters) override;
 private:
@@ -46,8 +46,8 @@ private:
     ChainAxes axes;
 };
 
-void ReferenceNemoKernel::initialize(const System& system, const NemoLangevinIntegrator& integrator) {
-    layout.reset(new Layout(integrator.parameters, system));
+void ReferenceNemoKernel::initialize(const Layout& systemLayout, const NemoLangevinIntegrator& integrator) {
+    layout.reset(new Layout(systemLayout));
     for (const vector<int>& chain : layout->chains)
         particles.insert(particles.end(), chain.begin(), chain.end());
     numBeads = particles.size();
