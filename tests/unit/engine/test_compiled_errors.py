@@ -231,3 +231,94 @@ def test_an_exception_in_a_python_force_passes_through_and_the_run_can_go_on(nam
     expected = make_context(nemo_system(), nemo(), random_walk(N), name)
     expected.getIntegrator().step(done + 4)
     np.testing.assert_array_equal(positions_of(context), positions_of(expected))
+
+
+class Failing:
+    """Energy of a PythonForce that fails once, at a call that can be chosen."""
+
+    def __init__(self):
+        self.calls_left = np.inf
+
+    def __call__(self, state: mm.State) -> tuple[float, np.ndarray]:
+        self.calls_left -= 1
+        if self.calls_left == 0:
+            raise ValueError("not now")
+        return 0.0, np.zeros((N, 3))
+
+
+@one_precision
+@pytest.mark.parametrize("metropolis", [False, True])
+def test_an_exception_leaves_counters_as_of_the_steps_that_were_taken(name, metropolis):
+    failing, system = Failing(), nemo_system()
+    system.addForce(mm.PythonForce(failing))
+    integrator = nemo(metropolis=metropolis, max_displacement=1e-4)
+    context = make_context(system, integrator, random_walk(N), name)
+    integrator.step(4)
+    rates, clipped = integrator.getAcceptanceRates(), integrator.getNumClippedSteps()
+    assert clipped == (0 if metropolis else 4)
+    x, checkpoint = positions_of(context), context.createCheckpoint()
+    # The second evaluation of a step: with metropolis, that of the internal sub-step.
+    failing.calls_left = 2
+    with pytest.raises(mm.OpenMMException, match="not now"):
+        integrator.step(5)
+    taken = 4 if metropolis else 5
+    assert counters(context) == (taken,) * 3
+    assert integrator.getNumClippedSteps() == (0 if metropolis else 5)
+    if metropolis:
+        assert integrator.getAcceptanceRates() == rates
+        np.testing.assert_array_equal(positions_of(context), x)
+    context.loadCheckpoint(checkpoint)
+    integrator.step(1)
+    assert counters(context) == (5, 5, 5)
+    assert integrator.getNumClippedSteps() == (0 if metropolis else 5)
+
+
+@one_precision
+def test_no_steps_change_nothing(name):
+    integrator = nemo()
+    context = make_context(nemo_system(), integrator, random_walk(N), name)
+    integrator.step(3)
+    checkpoint, largest = context.createCheckpoint(), integrator.getLargestDisplacement()
+    integrator.step(2)
+    context.loadCheckpoint(checkpoint)
+    integrator.step(0)
+    assert integrator.getLargestDisplacement() == largest
+    assert counters(context) == (3, 3, 3)
+
+
+@one_precision
+def test_the_rotation_of_a_periodic_system_is_not_taken_out(name):
+    system = nemo_system()
+    repulsion = mm.CustomNonbondedForce("1-r")
+    repulsion.setNonbondedMethod(mm.CustomNonbondedForce.CutoffPeriodic)
+    repulsion.setCutoffDistance(0.5)
+    for _ in range(N):
+        repulsion.addParticle([])
+    system.addForce(repulsion)
+    with pytest.raises(mm.OpenMMException, match="periodic box: use detrend=True"):
+        make_context(system, nemo(detrend="system"), random_walk(N), name)
+
+
+def test_an_empty_chain_in_xml_is_refused_by_the_context():
+    xml = mm.XmlSerializer.serialize(nemo()).replace("<Chains>", "<Chains><Chain/>")
+    with pytest.raises(mm.OpenMMException, match="Chain 0 is empty"):
+        make_context(nemo_system(), CompiledIntegrator.from_xml(xml), random_walk(N))
+
+
+def test_the_state_of_another_integrator_is_refused():
+    other = make_context(nemo_system(), mm.LangevinIntegrator(300, 1, 0.001), random_walk(N))
+    state = other.getState(positions=True, integratorParameters=True)
+    context = make_context(nemo_system(), nemo(), random_walk(N))
+    with pytest.raises(mm.OpenMMException, match="state is that of another integrator"):
+        context.setState(state)
+
+
+def test_an_integrator_that_a_device_refused_can_be_used_in_another_context():
+    integrator = nemo()
+    devices = {"DeviceIndex": "0,0"}
+    with pytest.raises(mm.OpenMMException):
+        mm.Context(nemo_system(), integrator, mm.Platform.getPlatformByName("OpenCL"), devices)
+    others = [make_context(nemo_system(), nemo(), random_walk(N)) for _ in range(5)]
+    others.append(make_context(nemo_system(), integrator, random_walk(N)))
+    integrator.step(1)
+    assert integrator.getNumSteps() == 1

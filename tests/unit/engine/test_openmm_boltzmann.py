@@ -128,7 +128,7 @@ def test_corrected_steps_sample_the_boltzmann_distribution_on_gpu_platforms():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("where", ["Reference", "CPU", "OpenCL mixed"])
+@pytest.mark.parametrize("where", QUICK)
 @pytest.mark.parametrize("detrend", [False, True])
 @pytest.mark.parametrize("temperature", [300, 450])
 def test_smaller_steps_and_more_samples_agree_as_well(detrend, temperature, where):
@@ -138,7 +138,7 @@ def test_smaller_steps_and_more_samples_agree_as_well(detrend, temperature, wher
         0.001,
         0.001,
         50,
-        every=300,
+        every=500,
         detrend=detrend,
         measure_correction=True,
         temperature=temperature,
