@@ -224,6 +224,20 @@ def test_trajectory_is_that_of_the_torch_simulator(platform_name, name):
         assert integrator.getNumClippedSteps() >= 20
 
 
+def test_mixed_precision_adds_up_steps_that_are_smaller_than_a_float_resolves():
+    system, moved = mm.System(), {}
+    for _ in range(5):
+        system.addParticle(1.0)
+    start = 100 + random_chain(5).numpy() / 10
+    for name in ("Reference", "OpenCL mixed"):
+        integrator = CompiledIntegrator(300, 1e-14, 0.0, detrend=False, seed=3)
+        context = platform_context(system, integrator, start, name)
+        integrator.step(50)
+        moved[name] = positions_of(context) - start
+    assert np.abs(moved["Reference"]).max() > 3e-7
+    np.testing.assert_allclose(moved["OpenCL mixed"], moved["Reference"], rtol=0, atol=1e-9)
+
+
 @pytest.mark.slow
 def test_work_groups_of_128_threads_as_on_gpus_move_chains_alike(tmp_path):
     """These tests again on a private build whose work groups on OpenCL's CPUs have the size that they have on GPUs."""
