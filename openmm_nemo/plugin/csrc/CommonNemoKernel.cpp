@@ -25,6 +25,7 @@ namespace {
 
 const int SUMMARY_SIZE = 18;
 const int STEPS_BETWEEN_CHECKS = 200;
+const int FREE_PORTION = 256;
 
 /** Keeps the beads of a chain in one molecule, so that they are wrapped and reordered together. */
 class ChainInfo : public ComputeForceInfo {
@@ -97,9 +98,11 @@ void CommonNemoKernel::initialize(const Layout& systemLayout, const NemoLangevin
     }
     numBeads = order.size();
     starts.push_back(order.size());
-    if (!layout->freeParticles.empty()) {
-        order.insert(order.end(), layout->freeParticles.begin(), layout->freeParticles.end());
-        starts.push_back(order.size());
+    // Particles in no chain are dealt with in portions, that many groups may share the work.
+    for (int i = 0; i < (int) layout->freeParticles.size(); i++) {
+        order.push_back(layout->freeParticles[i]);
+        if ((i+1)%FREE_PORTION == 0 || i+1 == (int) layout->freeParticles.size())
+            starts.push_back(order.size());
     }
     numMoving = order.size();
     numSegments = starts.size()-1;

@@ -300,9 +300,10 @@ DEVICE inline int isLost(V3 f) {
 }
 
 /**
- * The displacement of every particle that moves. Chain NUM_CHAINS are the particles in no chain; their beads are their indices.
+ * The displacement of every particle that moves. The segments from NUM_CHAINS on are portions of the particles in no chain,
+ * whose noise is that of one more chain in which their indices are the beads.
  *
- * summary: for every chain, whether something is not finite, whether it was clipped, its number of beads, and its Motion, nm.
+ * summary: for every segment, whether something is not finite, whether it was clipped, its number of beads, and its Motion, nm.
  */
 KERNEL void nemoDisplace(unsigned int seed, unsigned int step, mixed inverseKT, mixed cartesianStep, mixed internalStep, mixed limit,
         GLOBAL const real4* RESTRICT posq, GLOBAL const real4* RESTRICT posqCorrection, GLOBAL const mm_long* RESTRICT force,
@@ -337,7 +338,7 @@ KERNEL void nemoDisplace(unsigned int seed, unsigned int step, mixed inverseKT, 
             lost |= isLost(f);
             V3 gradient = scaled(f, -inverseKT/angstrom);
             mixed variance = cartesianStep*cartesianPreconditioners[start+i];
-            V3 noise = langevinNoise(seed, step, chain, isChain ? i : particle, 0);
+            V3 noise = langevinNoise(seed, step, isChain ? chain : NUM_CHAINS, isChain ? i : particle, 0);
             V3 move = sub(scaled(noise, sqrt(variance)), scaled(gradient, variance/2));
             put3(x, i, position);
             put3(g, i, gradient);

@@ -455,3 +455,19 @@ def test_contexts_that_come_and_go_leave_nothing_behind(name, cycles, integrator
             del integrator
     gc.collect()
     assert memory_in_mb() - before < 4
+
+
+@pytest.mark.parametrize("detrend", [True, "system"])
+def test_hundreds_of_free_particles_move_as_on_the_reference_platform(detrend):
+    """GPUs deal with them in portions."""
+    n, chain = 700, [5, 3, 8, 400, 399]
+    x0 = np.random.default_rng(4).normal(size=(n, 3))
+    x0[chain] = random_walk(len(chain))
+    ends = []
+    for name in ("Reference", "OpenCL double"):
+        integrator = CompiledIntegrator(300, 1e-5, 1e-4, seed=3, chains=[chain], detrend=detrend)
+        context = make_context(toy_system(n, [chain], (5, 3)), integrator, x0, name)
+        integrator.step(10)
+        ends.append(positions_of(context))
+    assert np.abs(ends[0] - x0).max(1).min() > 1e-4
+    np.testing.assert_allclose(ends[1], ends[0], rtol=0, atol=PLATFORM_TRAJECTORY["OpenCL double"])
