@@ -57,15 +57,19 @@ private:
     class ReorderListener;
     void createKernels(const Parameters& parameters);
     void uploadSlots();
+    /** Fetches what the device has noted since the last time. */
+    void check();
     void setMixedArg(int index, double value);
     ComputeContext& cc;
     unique_ptr<Layout> layout;
     // Set by a listener that may outlive this kernel.
     shared_ptr<bool> orderChanged;
     int groupSize, numSegments, numBeads, numMoving, moveThreads, stepsSinceCheck = 0;
+    long long firstStep = 0, clippedSteps = 0, failedStep = -1;
+    double largest = 0;
     ComputeKernel displace, move;
-    ComputeArray slots, particles, chainStart, internalPreconditioner, cartesianPreconditioner;
-    ComputeArray x, y, gradient, dz, d, stage, stretch, bend, direction, summary, status, largest;
+    ComputeArray slots, particles, chainStart, internalRoots, cartesianRoots;
+    ComputeArray x, y, gradient, dz, d, stage, stretch, bend, direction, summary, status;
 };
 
 class CommonNemoKernel::ReorderListener : public ComputeContext::ReorderListener {
@@ -107,7 +111,7 @@ void CommonNemoKernel::initialize(const Layout& systemLayout, const NemoLangevin
     numMoving = order.size();
     numSegments = starts.size()-1;
     // Threads of a processor take turns: fewer of them cost less.
-    groupSize = (cc.getIsCPU() ? 8 : 128);
+    groupSize = (cc.getIsCPU() ? 4 : 128);
     int moveGroups = min((numMoving+groupSize-1)/groupSize, cc.getNumThreadBlocks());
     moveThreads = moveGroups*groupSize;
 
@@ -118,26 +122,24 @@ void CommonNemoKernel::initialize(const Layout& systemLayout, const NemoLangevin
     chainStart.initialize<int>(cc, starts.size(), "nemoChainStart");
     particles.upload(order);
     chainStart.upload(starts);
-    cartesianPreconditioner.initialize(cc, numMoving, size, "nemoCartesianPreconditioner");
-    map<ComputeArray*, const char*> perBead = {{&internalPreconditioner, "nemoInternalPreconditioner"}, {&x, "nemoX"}, {&y, "nemoY"},
+    cartesianRoots.initialize(cc, numMoving, size, "nemoCartesianRoots");
+    map<ComputeArray*, const char*> perBead = {{&internalRoots, "nemoInternalRoots"}, {&x, "nemoX"}, {&y, "nemoY"},
             {&gradient, "nemoGradient"}, {&dz, "nemoDz"}, {&d, "nemoD"}, {&stage, "nemoStage"}, {&stretch, "nemoStretch"},
             {&bend, "nemoBend"}, {&direction, "nemoDirection"}};
     for (auto& [array, name] : perBead)
         array->initialize(cc, numMoving, 4*size, name);
     summary.initialize(cc, numSegments*SUMMARY_SIZE, size, "nemoSummary");
-    status.initialize<int>(cc, 2, "nemoStatus");
-    status.upload(vector<int>(2, 0));
-    largest.initialize<float>(cc, moveGroups, "nemoLargest");
-    largest.upload(vector<float>(moveGroups, 0.0f));
+    status.initialize<float>(cc, 2+moveGroups, "nemoStatus");
+    status.upload(vector<float>(2+moveGroups, 0.0f));
     vector<double> cartesian;
     vector<mm_double4> internal;
     for (int particle : order) {
         Vec3 c = layout->internalPreconditioner[particle];
-        cartesian.push_back(layout->cartesianPreconditioner[particle]);
-        internal.push_back(mm_double4(c[0], c[1], c[2], 0));
+        cartesian.push_back(sqrt(layout->cartesianPreconditioner[particle]));
+        internal.push_back(mm_double4(sqrt(c[0]), sqrt(c[1]), sqrt(c[2]), 0));
     }
-    cartesianPreconditioner.upload(cartesian, true);
-    internalPreconditioner.upload(internal, true);
+    cartesianRoots.upload(cartesian, true);
+    internalRoots.upload(internal, true);
     cc.addReorderListener(new ReorderListener(orderChanged));
     createKernels(integrator.parameters);
 }
@@ -168,14 +170,14 @@ void CommonNemoKernel::createKernels(const Parameters& p) {
         displace->addArg();
     for (ArrayInterface* array : {&cc.getPosq(), &correction, &cc.getLongForceBuffer()})
         displace->addArg(*array);
-    for (ComputeArray* array : {&slots, &particles, &chainStart, &internalPreconditioner, &cartesianPreconditioner, &x, &y, &gradient, &dz,
+    for (ComputeArray* array : {&slots, &particles, &chainStart, &internalRoots, &cartesianRoots, &x, &y, &gradient, &dz,
             &d, &stage, &stretch, &bend, &direction, &summary})
         displace->addArg(*array);
     move = program->createKernel("nemoMove");
     move->addArg();
     move->addArg(cc.getPosq());
     move->addArg(correction);
-    for (ComputeArray* array : {&slots, &particles, &d, &summary, &status, &largest})
+    for (ComputeArray* array : {&slots, &particles, &d, &summary, &status})
         move->addArg(*array);
 }
 
@@ -203,10 +205,12 @@ bool CommonNemoKernel::execute(ContextImpl& context, const NemoLangevinIntegrato
     displace->setArg(0, (unsigned int) p.seed);
     displace->setArg(1, (unsigned int) integrator.counters.steps);
     setMixedArg(2, 1/(GAS_CONSTANT*p.temperature));
-    setMixedArg(3, p.cartesianStep*ANGSTROM_PER_NM*ANGSTROM_PER_NM);
-    setMixedArg(4, p.internalStep);
+    setMixedArg(3, sqrt(p.cartesianStep)*ANGSTROM_PER_NM);
+    setMixedArg(4, sqrt(p.internalStep));
     setMixedArg(5, isfinite(p.maxDisplacement) ? p.maxDisplacement*ANGSTROM_PER_NM : -1);
     displace->execute(numSegments*groupSize, groupSize);
+    if (stepsSinceCheck == 0)
+        firstStep = integrator.counters.steps;
     move->setArg(0, stepsSinceCheck);
     move->execute(moveThreads, groupSize);
     if (layout->hasVirtualSites)
@@ -214,25 +218,34 @@ bool CommonNemoKernel::execute(ContextImpl& context, const NemoLangevinIntegrato
     cc.reorderAtoms();
     stepsSinceCheck++;
     // Waiting for the device is dear, but so is a long run that has failed.
-    if (stepsSinceCheck%STEPS_BETWEEN_CHECKS > 0)
-        return true;
-    vector<int> now;
+    if (stepsSinceCheck == STEPS_BETWEEN_CHECKS)
+        check();
+    return failedStep < 0;
+}
+
+void CommonNemoKernel::check() {
+    vector<float> now;
     status.download(now);
-    return now[1] == 0;
+    clippedSteps += (long long) now[0];
+    if (now[1] > 0)
+        failedStep = firstStep+(long long) now[1]-1;
+    largest = *max_element(now.begin()+2, now.end());
+    if (now[0] > 0 || now[1] > 0) {
+        fill(now.begin(), now.begin()+2, 0.0f);
+        status.upload(now);
+    }
+    stepsSinceCheck = 0;
 }
 
 long long CommonNemoKernel::finish(ContextImpl& context, Counters& counters) {
     ContextSelector selector(cc);
-    vector<int> now;
-    status.download(now);
-    vector<float> displacements;
-    largest.download(displacements);
-    if (now[0] > 0 || now[1] > 0)
-        status.upload(vector<int>(2, 0));
-    counters.clippedSteps += now[0];
-    counters.largestDisplacement = *max_element(displacements.begin(), displacements.end());
-    long long failed = (now[1] == 0 ? -1 : counters.steps-stepsSinceCheck+now[1]-1);
-    stepsSinceCheck = 0;
+    if (stepsSinceCheck > 0)
+        check();
+    counters.clippedSteps += clippedSteps;
+    counters.largestDisplacement = largest;
+    long long failed = failedStep;
+    clippedSteps = 0;
+    failedStep = -1;
     return failed;
 }
 

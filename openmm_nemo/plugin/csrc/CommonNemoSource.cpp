@@ -141,34 +141,33 @@ DEVICE void nestedScan(V3* a, V3* b, V3 d, int reversed, LOCAL_ARG mixed* buffer
 
 /**
  * What the internal coordinates of row j do at y: the points from j on move by stretch and turn about bend, per unit of b~
- * and a~, and turn about direction[j-1], per radian of d. Returns the gradient of log|det dx/dz| with respect to b~ and a~.
+ * and a~, and turn about direction[j-1], per radian of d. First of all bonds, then of all angles; each returns the slope of
+ * log|det dx/dz|.
  */
-DEVICE V3 findAxes(GLOBAL const mixed4* RESTRICT y, int j, GLOBAL mixed4* RESTRICT stretch, GLOBAL mixed4* RESTRICT bend,
-        GLOBAL mixed4* RESTRICT direction) {
-    V3 volumeGradient = zero3();
-    if (j > 0) {
-        V3 before = get3(y, j-1), bond = sub(get3(y, j), before);
-        mixed length = lengthOf(bond);
-        V3 here = scaled(bond, 1/length);
-        mixed slope = 1-exp(-length);
-        put3(direction, j, here);
-        put3(stretch, j, scaled(here, slope));
-        volumeGradient.x = 2*slope/length+1-slope;
-        if (j > 1) {
-            V3 previous = sub(before, get3(y, j-2));
-            previous = scaled(previous, 1/lengthOf(previous));
-            V3 normal = cross3(previous, here);
-            const mixed sine = lengthOf(normal), cosine = -dot3(previous, here);
-            // As exact as atan2 and faster.
-            mixed angle = acos(cosine);
-            if (fabs(cosine) > (mixed) 0.9f)
-                angle = (cosine > 0 ? asin(sine) : PI-asin(sine));
-            slope = angle*(PI-angle)/PI;
-            put3(bend, j, scaled(normal, -slope/sine));
-            volumeGradient.y = slope*cosine/sine+1-2*angle/PI;
-        }
-    }
-    return volumeGradient;
+DEVICE mixed findBond(GLOBAL const mixed4* RESTRICT y, int j, GLOBAL mixed4* RESTRICT stretch, GLOBAL mixed4* RESTRICT direction) {
+    if (j < 1)
+        return 0;
+    V3 bond = sub(get3(y, j), get3(y, j-1));
+    const mixed length = lengthOf(bond), slope = 1-exp(-length);
+    V3 unit = scaled(bond, 1/length);
+    put3(direction, j, unit);
+    put3(stretch, j, scaled(unit, slope));
+    return 2*slope/length+1-slope;
+}
+
+DEVICE mixed findAngle(GLOBAL const mixed4* RESTRICT direction, int j, GLOBAL mixed4* RESTRICT bend) {
+    if (j < 2)
+        return 0;
+    V3 previous = get3(direction, j-1), here = get3(direction, j);
+    V3 normal = cross3(previous, here);
+    const mixed sine = lengthOf(normal), cosine = -dot3(previous, here);
+    // As exact as atan2 and faster.
+    mixed angle = acos(cosine);
+    if (fabs(cosine) > (mixed) 0.9f)
+        angle = (cosine > 0 ? asin(sine) : PI-asin(sine));
+    const mixed slope = angle*(PI-angle)/PI;
+    put3(bend, j, scaled(normal, -slope/sine));
+    return slope*cosine/sine+1-2*angle/PI;
 }
 
 /** d = J dz for the beads first ... last-1 of this thread. */
@@ -303,15 +302,16 @@ DEVICE inline int isLost(V3 f) {
 }
 
 /**
- * The displacement of every particle that moves. The segments from NUM_CHAINS on are portions of the particles in no chain,
- * whose noise is that of one more chain in which their indices are the beads.
+ * The displacement of every particle that moves, from the roots of the step sizes and of the preconditioners. The segments from
+ * NUM_CHAINS on are portions of the particles in no chain, whose noise is that of one more chain in which their indices are
+ * the beads.
  *
  * summary: for every segment, whether something is not finite, whether it was clipped, its number of beads, and its Motion, nm.
  */
-KERNEL void nemoDisplace(unsigned int seed, unsigned int step, mixed inverseKT, mixed cartesianStep, mixed internalStep, mixed limit,
+KERNEL void nemoDisplace(unsigned int seed, unsigned int step, mixed inverseKT, mixed cartesianRoot, mixed internalRoot, mixed limit,
         GLOBAL const real4* RESTRICT posq, GLOBAL const real4* RESTRICT posqCorrection, GLOBAL const mm_long* RESTRICT force,
         GLOBAL const int* RESTRICT slots, GLOBAL const int* RESTRICT particles, GLOBAL const int* RESTRICT chainStart,
-        GLOBAL const mixed4* RESTRICT preconditioners, GLOBAL const mixed* RESTRICT cartesianPreconditioners,
+        GLOBAL const mixed4* RESTRICT internalRoots, GLOBAL const mixed* RESTRICT cartesianRoots,
         GLOBAL mixed4* RESTRICT allX, GLOBAL mixed4* RESTRICT allY, GLOBAL mixed4* RESTRICT allG, GLOBAL mixed4* RESTRICT allDz,
         GLOBAL mixed4* RESTRICT allD, GLOBAL mixed4* RESTRICT allStage, GLOBAL mixed4* RESTRICT allStretch,
         GLOBAL mixed4* RESTRICT allBend, GLOBAL mixed4* RESTRICT allDirection, GLOBAL mixed* RESTRICT summary) {
@@ -340,9 +340,9 @@ KERNEL void nemoDisplace(unsigned int seed, unsigned int step, mixed inverseKT, 
             V3 f = forceAt(force, slot);
             lost |= isLost(f);
             V3 gradient = scaled(f, -inverseKT/angstrom);
-            mixed variance = cartesianStep*cartesianPreconditioners[start+i];
+            mixed deviation = cartesianRoot*cartesianRoots[start+i];
             V3 noise = langevinNoise(seed, step, isChain ? chain : NUM_CHAINS, isChain ? i : particle, 0);
-            V3 move = sub(scaled(noise, sqrt(variance)), scaled(gradient, variance/2));
+            V3 move = sub(scaled(noise, deviation), scaled(gradient, deviation*deviation/2));
             put3(x, i, position);
             put3(g, i, gradient);
             put3(d, i, move);
@@ -356,14 +356,24 @@ KERNEL void nemoDisplace(unsigned int seed, unsigned int step, mixed inverseKT, 
             const int run = (n+GROUP_SIZE-1)/GROUP_SIZE;
             const int first = min((int) LOCAL_ID*run, n), last = min(first+run, n);
             for (int j = LOCAL_ID; j < n; j += GROUP_SIZE) {
-                V3 volumeGradient = findAxes(y, j, stretch, bend, direction);
-                V3 variance = scaled(get3(preconditioners, start+j), internalStep);
+                mixed volumeSlope = findBond(y, j, stretch, direction);
+                V3 deviation = scaled(get3(internalRoots, start+j), internalRoot);
                 V3 noise = langevinNoise(seed, step, chain, j, 1);
-                V3 change = v3(sqrt(variance.x)*noise.x, sqrt(variance.y)*noise.y, sqrt(variance.z)*noise.z);
+                V3 change = v3(deviation.x*noise.x, deviation.y*noise.y, deviation.z*noise.z);
 #ifdef MEASURE_CORRECTION
-                change = add(change, v3(variance.x*volumeGradient.x/2, variance.y*volumeGradient.y/2, 0));
+                change.x += deviation.x*deviation.x*volumeSlope/2;
 #endif
                 put3(dz, j, change);
+            }
+            SYNC_THREADS;
+            for (int j = LOCAL_ID; j < n; j += GROUP_SIZE) {
+                mixed volumeSlope = findAngle(direction, j, bend);
+#ifdef MEASURE_CORRECTION
+                mixed deviation = get3(internalRoots, start+j).y*internalRoot;
+                V3 change = get3(dz, j);
+                change.y += deviation*deviation*volumeSlope/2;
+                put3(dz, j, change);
+#endif
             }
             SYNC_THREADS;
             V3 downstream = zero3(), torque = zero3();
@@ -376,13 +386,13 @@ KERNEL void nemoDisplace(unsigned int seed, unsigned int step, mixed inverseKT, 
             for (int j = last-1; j >= max(first, 1); j--) {
                 downstream = add(downstream, get3(g, j));
                 torque = add(torque, cross3(sub(get3(y, j), get3(y, j-1)), downstream));
-                V3 drift = scaled(get3(preconditioners, start+j), internalStep/2);
+                V3 deviation = scaled(get3(internalRoots, start+j), internalRoot);
                 V3 change = get3(dz, j);
-                change.x -= drift.x*dot3(get3(stretch, j), downstream);
+                change.x -= deviation.x*deviation.x/2*dot3(get3(stretch, j), downstream);
                 if (j > 1)
-                    change.y -= drift.y*dot3(get3(bend, j), torque);
+                    change.y -= deviation.y*deviation.y/2*dot3(get3(bend, j), torque);
                 if (j > 2)
-                    change.z -= drift.z*dot3(get3(direction, j-1), torque);
+                    change.z -= deviation.z*deviation.z/2*dot3(get3(direction, j-1), torque);
                 put3(dz, j, change);
             }
             displacement(y, stretch, bend, direction, dz, stage, first, last, buffer);
@@ -410,7 +420,10 @@ KERNEL void nemoDisplace(unsigned int seed, unsigned int step, mixed inverseKT, 
             }
             SYNC_THREADS;
             for (int j = LOCAL_ID; j < n; j += GROUP_SIZE)
-                findAxes(y, j, stretch, bend, direction);
+                findBond(y, j, stretch, direction);
+            SYNC_THREADS;
+            for (int j = LOCAL_ID; j < n; j += GROUP_SIZE)
+                findAngle(direction, j, bend);
             SYNC_THREADS;
             displacement(y, stretch, bend, direction, dz, stage, first, last, buffer);
             for (int i = first; i < last; i++)
@@ -462,12 +475,12 @@ KERNEL void nemoDisplace(unsigned int seed, unsigned int step, mixed inverseKT, 
 /**
  * Moves the particles by their displacements, unless one of them, in this or an earlier step, is not finite.
  *
- * status: number of clipped steps; 1 + number of the step that failed, or 0. largest: the largest displacement of a bead of
- * a chain, nm, for every group.
+ * status: since it was last read, the number of clipped steps; 1 + number of the step that failed, or 0; then, for every group,
+ * the largest displacement of a bead of a chain, nm.
  */
 KERNEL void nemoMove(int step, GLOBAL real4* RESTRICT posq, GLOBAL real4* RESTRICT posqCorrection, GLOBAL const int* RESTRICT slots,
         GLOBAL const int* RESTRICT particles, GLOBAL const mixed4* RESTRICT allD, GLOBAL const mixed* RESTRICT summary,
-        GLOBAL int* RESTRICT status, GLOBAL float* RESTRICT largest) {
+        GLOBAL float* RESTRICT status) {
     LOCAL mixed buffer[9*GROUP_SIZE];
     const mixed angstrom = 10;
     mixed bad = status[1], clipped = 0;
@@ -535,7 +548,7 @@ KERNEL void nemoMove(int step, GLOBAL real4* RESTRICT posq, GLOBAL real4* RESTRI
         }
         longest = groupMax(longest, buffer);
         if (LOCAL_ID == 0)
-            largest[GROUP_ID] = (float) sqrt(longest);
+            status[2+GROUP_ID] = (float) sqrt(longest);
     }
 }
 
