@@ -241,7 +241,7 @@ def test_mixed_precision_adds_up_steps_that_are_smaller_than_a_float_resolves():
 @pytest.mark.slow
 def test_work_groups_of_128_threads_as_on_gpus_move_chains_alike(tmp_path):
     """These tests again on a private build whose work groups on OpenCL's CPUs have the size that they have on GPUs."""
-    small = "groupSize = (cc.getIsCPU() ? 8 : 128);"
+    small = "groupSize = (cc.getIsCPU() ? 4 : 128);"
     for folder in ("openmm_nemo", "tests", "torchscript_models"):
         shutil.copytree(folder, tmp_path / folder)
     shutil.copy("pyproject.toml", tmp_path)
