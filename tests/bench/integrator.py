@@ -23,6 +23,7 @@ import openmm as mm
 import torch
 
 from openmm_nemo import NemoConfig, NemoModel
+from openmm_nemo.engine import choose_backend
 from openmm_nemo.engine.integrator import CompiledIntegrator, PythonIntegrator
 from openmm_nemo.plugin import platform_names, plugin_problem
 from tests.bench.timing import SEQUENCE, interleaved
@@ -103,7 +104,7 @@ def _bonds_only(platform: str, precision: str, chains: int, beads: int) -> None:
 def _share(model: NemoModel, length: int) -> None:
     """Print a row: step and force evaluation of the NEMO energy, and the step without forces."""
     protein = model.condition(SEQUENCE[:length])
-    systems = {"whole": protein.create_system(), "own": mm.System()}
+    systems = {"whole": protein.create_system(choose_backend(platform="CPU")), "own": mm.System()}
     for particle in range(length):
         systems["own"].addParticle(systems["whole"].getParticleMass(particle))
     contexts, counts = {}, {"whole": 5, "own": 200}

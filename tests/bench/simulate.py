@@ -10,6 +10,7 @@ import openmm as mm
 import torch
 
 from openmm_nemo import NemoConfig, NemoModel
+from openmm_nemo.engine import choose_backend
 from tests.bench.timing import SEQUENCE, interleaved
 
 LENGTHS = (20, 100, 200)
@@ -71,7 +72,7 @@ def _share(model: NemoModel, length: int) -> tuple[float, float]:
     protein = model.condition(SEQUENCE[:length])
     integrator = protein.create_integrator(seed=1)
     platform = mm.Platform.getPlatformByName("CPU")
-    context = mm.Context(protein.create_system(), integrator, platform)
+    context = mm.Context(protein.create_system(choose_backend(platform="CPU")), integrator, platform)
     context.setPositions(protein.initial_positions())
     functions = {
         "force": lambda: context.getState(forces=True),
