@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -563,4 +564,5 @@ def test_progress_does_not_need_a_reader(clock, capsys, monkeypatch, stderr):
     assert told == [1, 2, 3]
     assert capsys.readouterr().out == ""
     if stderr is not None:
-        os.close(writing)
+        with suppress(OSError):
+            stderr.close()
