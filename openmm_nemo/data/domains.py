@@ -1,0 +1,117 @@
+"""Protein domains: what the networks are trained on and compared with."""
+
+from dataclasses import dataclass, replace
+
+import mdtraj as md
+import numpy as np
+
+from openmm_nemo.data.structures import Structure
+from openmm_nemo.residues import THREE_LETTER
+
+DSSP_CLASSES = "-HBEGITS"
+"""Coil, alpha helix, bridge, strand, 3-10 helix, pi helix, turn, bend."""
+
+_ATOMS = (("N", "nitrogen"), ("CA", "carbon"), ("C", "carbon"), ("O", "oxygen"))
+
+
+@dataclass(frozen=True, eq=False)
+class Domain:
+    """A protein domain or chain.
+
+    Attributes
+    ----------
+    id : str
+        Unique within a set.
+    sequence : str
+        One letter a residue, length L.
+    backbone : ndarray, shape (L, 5, 3), float32
+        N, CA, C, O and the centre of mass of the side chain's heavy atoms (glycine: CA), Angstrom; NaN where atoms are
+        missing. CA is always there.
+    dssp : str
+        8-class secondary structure, see `DSSP_CLASSES`, length L.
+    residue_ids : tuple of str
+        Author numbering with insertion code, length L.
+    breaks : tuple of int
+        Residues (from 0) that are not linked to the next one.
+    cath, scop : tuple of str
+        Codes like "1.10.490.10" and "a.1.1.2"; several for a chain of several domains, none if not known.
+    """
+
+    id: str
+    sequence: str
+    backbone: np.ndarray
+    dssp: str
+    residue_ids: tuple[str, ...]
+    breaks: tuple[int, ...] = ()
+    cath: tuple[str, ...] = ()
+    scop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.sequence)
+        lengths = len(self.backbone), len(self.dssp), len(self.residue_ids)
+        if lengths != (n, n, n):
+            raise ValueError(
+                f"Domain {self.id} has {n} residues, but backbone, dssp and residue_ids have {lengths}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.sequence)
+
+    @property
+    def ca(self) -> np.ndarray:
+        """C-alpha positions (L, 3), float32, Angstrom."""
+        return self.backbone[:, 1]
+
+    def window(self, start: int, length: int) -> "Domain":
+        """The ``length`` residues from ``start`` on."""
+        stop = start + length
+        return replace(
+            self,
+            sequence=self.sequence[start:stop],
+            backbone=self.backbone[start:stop],
+            dssp=self.dssp[start:stop],
+            residue_ids=self.residue_ids[start:stop],
+            breaks=tuple(i - start for i in self.breaks if start <= i < stop - 1),
+        )
+
+
+def domain_of(structure: Structure) -> Domain:
+    """Domain of a structure that was read from a file; its id is the file's name and the chain."""
+    return Domain(
+        id="_".join(filter(None, (structure.name, structure.chain))),
+        sequence=structure.sequence,
+        backbone=structure.backbone.astype(np.float32),
+        dssp=secondary_structure(structure.sequence, structure.backbone),
+        residue_ids=structure.residue_ids,
+    )
+
+
+def secondary_structure(sequence: str, backbone: np.ndarray) -> str:
+    """8-class DSSP (Kabsch & Sander 1983), by mdtraj.
+
+    Parameters
+    ----------
+    sequence : str
+        Length L.
+    backbone : ndarray, shape (L, 5, 3)
+        N, CA, C, O and side-chain centre, Angstrom.
+
+    Returns
+    -------
+    str
+        Length L, of `DSSP_CLASSES`; "-" also where an atom is missing.
+    """
+    topology = md.Topology()
+    chain = topology.add_chain()
+    complete = np.isfinite(backbone[:, :4]).all(axis=(1, 2))
+    for number, letter in enumerate(sequence):
+        if complete[number]:
+            residue = topology.add_residue(THREE_LETTER[letter], chain, number + 1)
+            for name, element in _ATOMS:
+                topology.add_atom(name, getattr(md.element, element), residue)
+    classes = np.full(len(sequence), "-")
+    if complete.any():
+        xyz = backbone[complete, :4].reshape(1, -1, 3) / 10
+        found = md.compute_dssp(md.Trajectory(xyz, topology), simplified=False)[0]
+        classes[complete] = np.where(found == " ", "-", found)
+    return "".join(classes)

@@ -1,0 +1,197 @@
+"""Domains, their secondary structure, JSON lines and sets on disk."""
+
+import gzip
+import json
+import os
+
+import numpy as np
+import pytest
+
+from openmm_nemo.data import read_structure
+from openmm_nemo.data.domain_sets import DomainSet, write_domains
+from openmm_nemo.data.domains import DSSP_CLASSES, Domain, domain_of, secondary_structure
+from openmm_nemo.data.json_lines import Failure, read_json_lines
+from openmm_nemo.errors import InputError
+
+TRP_CAGE = "examples/data/1l2y.pdb"
+
+# Of the first model: helix of residues 2-8, 3-10 helix of 11-14 (Neidigh et al., Nat. Struct. Biol. 9, 425, 2002).
+TRP_CAGE_DSSP = "-HHHHHHHTTGGGGT-----"
+
+
+def domain(name="d1", n=7, seed=0, **options) -> Domain:
+    backbone = np.random.default_rng(seed).normal(size=(5, n, 3)).astype(np.float32)
+    options = {"residue_ids": tuple(map(str, range(n))), "dssp": "H" * n} | options
+    # Not contiguous, as after a transposition.
+    return Domain(name, "ACDEFGHIKL"[:n], backbone.transpose(1, 0, 2), **options)
+
+
+def assert_same(first: Domain, second: Domain) -> None:
+    np.testing.assert_array_equal(first.backbone, second.backbone)
+    for name in ("id", "sequence", "dssp", "residue_ids", "breaks", "cath", "scop"):
+        assert getattr(first, name) == getattr(second, name)
+
+
+# Domains
+
+
+def test_a_structure_is_a_domain_with_the_secondary_structure_of_dssp():
+    structure = read_structure(TRP_CAGE)
+    cage = domain_of(structure)
+    assert cage.id == "1l2y_A"
+    assert cage.sequence == "NLYIQWLKDGGPSSGRPPPS"
+    assert cage.dssp == TRP_CAGE_DSSP
+    np.testing.assert_allclose(cage.ca, structure.ca, rtol=0, atol=1e-5)
+
+
+def test_secondary_structure_is_coil_where_atoms_are_missing():
+    structure = read_structure(TRP_CAGE)
+    backbone = structure.backbone.copy()
+    backbone[12, 3] = np.nan
+    found = secondary_structure(structure.sequence, backbone)
+    assert len(found) == 20
+    assert found[12] == "-" != TRP_CAGE_DSSP[12]
+    assert found[:8] == TRP_CAGE_DSSP[:8]
+    assert set(found) <= set(DSSP_CLASSES)
+    assert secondary_structure("GAVL", np.full((4, 5, 3), np.nan)) == "----"
+
+
+def test_parts_of_a_domain_have_its_length():
+    with pytest.raises(ValueError, match=r"Domain d1 has 7 residues.*\(7, 6, 7\)"):
+        domain(dssp="H" * 6)
+
+
+def test_a_window_is_a_part_of_the_domain():
+    whole = domain(n=9, breaks=(1, 4, 6), cath=("1.10.8.10",))
+    part = whole.window(2, 5)
+    assert (part.sequence, part.residue_ids) == ("DEFGH", ("2", "3", "4", "5", "6"))
+    assert part.breaks == (2,)
+    assert part.cath == whole.cath
+    np.testing.assert_array_equal(part.backbone, whole.backbone[2:7])
+
+
+# Sets
+
+
+@pytest.fixture
+def domains() -> list[Domain]:
+    missing = domain("b", 4, seed=1, breaks=(2,), residue_ids=("1", "1A", "2", "-3"))
+    missing.backbone[2, 4] = np.nan
+    return [domain("a", cath=("1.10.8.10", "2.40.50.140")), missing, domain("ü", 5, scop=("a.1",))]
+
+
+def test_a_set_gives_back_what_was_written(tmp_path, domains):
+    path = tmp_path / "set.safetensors"
+    write_domains(path, iter(domains))
+    found = DomainSet(path)
+    assert len(found) == 3
+    assert found.ids == ("a", "b", "ü")
+    assert found.lengths.tolist() == [7, 4, 5]
+    for first, second in zip(found, domains, strict=True):
+        assert_same(first, second)
+    assert_same(found[-1], domains[-1])
+    assert [d.id for d in found[1:]] == ["b", "ü"]
+    assert_same(found.find("b"), domains[1])
+    assert os.listdir(tmp_path) == ["set.safetensors"]
+    with pytest.raises(IndexError):
+        found[3]
+    with pytest.raises(InputError, match="no domain c"):
+        found.find("c")
+
+
+@pytest.mark.parametrize("place", [0.3, 0.9, 0.999])
+def test_a_set_that_was_damaged_is_refused(tmp_path, domains, place):
+    path = tmp_path / "set.safetensors"
+    write_domains(path, domains)
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="build it again"):
+        DomainSet(path)
+
+
+@pytest.mark.parametrize("size", [0, 5, 100, 500, -1])
+def test_a_set_that_was_cut_short_is_refused(tmp_path, domains, size):
+    path = tmp_path / "set.safetensors"
+    write_domains(path, domains)
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(InputError, match="build it again"):
+        DomainSet(path)
+
+
+def test_files_that_are_no_sets_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"none\.safetensors cannot be read"):
+        DomainSet(tmp_path / "none.safetensors")
+    with pytest.raises(InputError, match="is not a set of domains"):
+        DomainSet("torchscript_models/nemo-tiny/model.safetensors")
+
+
+def test_empty_sets_and_equal_names_are_refused_and_leave_nothing(tmp_path, domains):
+    path = tmp_path / "set.safetensors"
+    with pytest.raises(InputError, match="no domains"):
+        write_domains(path, [])
+    with pytest.raises(InputError, match="are named a"):
+        write_domains(path, [*domains, domain("a")])
+    assert os.listdir(tmp_path) == []
+
+
+# JSON lines
+
+
+def as_json(d: Domain, **changes) -> str:
+    names = ("N", "CA", "C", "O", "SC")
+    atoms = {name: d.backbone[:, k].tolist() for k, name in enumerate(names)}
+    values = {"id": d.id, "seq": d.sequence, "ss8": d.dssp, "resnum": list(d.residue_ids)} | atoms
+    return json.dumps(values | changes)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_json_lines_are_read(tmp_path, zipped):
+    path = tmp_path / "domains.jsonl"
+    first, second = domain("a", cath=("1.10.8.10",)), domain("b", 4, scop=("a.1.1.2",))
+    text = as_json(first, cath=first.cath) + "\n\n" + as_json(second, cath=None, scop=second.scop)
+    path.write_bytes(gzip.compress(text.encode()) if zipped else text.encode())
+    found = list(read_json_lines(path))
+    assert_same(found[0], first)
+    assert_same(found[1], second)
+
+
+def test_what_json_lacks_is_computed(tmp_path):
+    cage = domain_of(read_structure(TRP_CAGE))
+    values = json.loads(as_json(cage))
+    del values["ss8"], values["resnum"]
+    path = tmp_path / "domains.jsonl"
+    path.write_text(json.dumps(values))
+    (found,) = read_json_lines(path)
+    assert found.dssp == TRP_CAGE_DSSP
+    assert found.residue_ids == tuple(map(str, range(1, 21)))
+
+
+def test_a_bad_line_does_not_stop_the_others(tmp_path):
+    good = domain("good")
+    lines = [
+        "{",
+        '{"id": "x"}',
+        as_json(good, seq="ACDEFGX"),
+        as_json(good, CA=[None] * 7),
+        as_json(good, N=[[0, 0, 0]]),
+        as_json(good),
+    ]
+    path = tmp_path / "domains.jsonl"
+    path.write_text("\n".join(lines))
+    *bad, last = read_json_lines(path)
+    assert_same(last, good)
+    assert all(isinstance(failure, Failure) for failure in bad)
+    assert [failure.place for failure in bad] == [f"line {i} of {path}" for i in range(1, 6)]
+    assert bad[1].reason == "it has no 'seq'"
+    assert "'X' at position 7" in bad[2].reason
+    assert bad[3].reason == "a residue has no CA"
+
+
+def test_a_file_that_is_cut_short_is_told(tmp_path):
+    path = tmp_path / "domains.jsonl.gz"
+    path.write_bytes(gzip.compress(as_json(domain()).encode())[:-20])
+    with pytest.raises(InputError, match="cannot be read to its end"):
+        list(read_json_lines(path))
+    with pytest.raises(InputError, match=r"none\.jsonl cannot be read"):
+        list(read_json_lines(tmp_path / "none.jsonl"))
