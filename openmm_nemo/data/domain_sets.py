@@ -94,9 +94,7 @@ class DomainSet(Sequence[Domain]):
             if metadata.get("format") != FORMAT:
                 raise InputError(f"{path} is not a set of domains: {remedy}")
             if metadata["version"] != VERSION:
-                raise InputError(
-                    f"{path} was written by another version of openmm_nemo: {remedy}"
-                )
+                raise InputError(f"{path} was written by another version of openmm_nemo: {remedy}")
             tensors = {name: self._file.get_tensor(name) for name in _TENSORS}
             if _digest(tensors) != metadata["sha256"]:
                 raise InputError(f"{path} is damaged (its checksum is wrong): {remedy}")
@@ -146,7 +144,9 @@ class DomainSet(Sequence[Domain]):
             If there is none.
         """
         if name not in self.ids:
-            raise InputError(f"{self.path} has no domain {name}: 'openmm-nemo data info' lists them.")
+            raise InputError(
+                f"{self.path} has no domain {name}: 'openmm-nemo data info' lists them."
+            )
         return self[self.ids.index(name)]
 
 

@@ -1,0 +1,208 @@
+"""From files of structures to a set of domains on disk: in parallel, resumable, and no bad file stops the others."""
+
+import csv
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import NamedTuple
+
+from openmm_nemo.data.domain_sets import DomainSet, write_domains
+from openmm_nemo.data.domains import Domain, domain_of
+from openmm_nemo.data.json_lines import Failure, read_json_lines
+from openmm_nemo.data.structures import read_structure
+from openmm_nemo.errors import InputError
+
+SET_FILE = "domains.safetensors"
+FAILURES_FILE = "failures.csv"
+PARTS_FOLDER = "parts"
+
+STRUCTURE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif")
+JSON_SUFFIX = ".jsonl"
+
+
+class Built(NamedTuple):
+    """Outcome of `build_set`.
+
+    Attributes
+    ----------
+    n_domains : int
+        In the set.
+    failures : list of Failure
+        What is not in it, and why.
+    """
+
+    n_domains: int
+    failures: list[Failure]
+
+
+def source_files(inputs: Sequence[Path]) -> list[Path]:
+    """Files named by ``inputs``: themselves, and those below folders that are structures or JSON lines, may be gzipped.
+
+    Raises
+    ------
+    InputError
+        If one does not exist, or there is no file.
+    """
+    files: dict[Path, None] = {}
+    for path in inputs:
+        if path.is_dir():
+            below = (file for file in sorted(path.rglob("*")) if file.is_file())
+            files.update((file, None) for file in below if _suffix(file) is not None)
+        elif path.exists():
+            files[path] = None
+        else:
+            raise InputError(f"{path} is not there: give files or folders of structures.")
+    if not files:
+        kinds = ", ".join((*STRUCTURE_SUFFIXES, JSON_SUFFIX))
+        raise InputError(f"{inputs[0]} has no file that ends in {kinds} or these with .gz.")
+    return list(files)
+
+
+def read_source(path: Path) -> tuple[list[Domain], list[Failure]]:
+    """Domains of a file, and what could not be read."""
+    try:
+        if _suffix(path) != JSON_SUFFIX:
+            return [domain_of(read_structure(path))], []
+        found = list(read_json_lines(path))
+    except InputError as error:
+        return [], [Failure(str(path), str(error))]
+    domains = [item for item in found if isinstance(item, Domain)]
+    failures = [item for item in found if isinstance(item, Failure)]
+    if not domains:  # another kind of file, most likely
+        why = failures[0].reason if failures else "it is empty"
+        return [], [Failure(str(path), f"none of its {len(failures)} lines is a domain: {why}")]
+    return domains, failures
+
+
+def build_set(
+    inputs: Sequence[Path],
+    out: Path,
+    workers: int | None = None,
+    tell: Callable[[int], None] = lambda count: None,
+) -> Built:
+    """Read files and write a set of domains.
+
+    What has been read is kept in ``out/parts`` until the set is complete, so that an interrupted build goes on.
+
+    Parameters
+    ----------
+    inputs : sequence of Path
+        Files and folders, see `source_files`.
+    out : Path
+        Folder; made if it does not exist. A set in it is replaced when the new one is complete.
+    workers : int, optional
+        Processes. Default: one for each processor.
+    tell : callable
+        Told the number of files that have been read, from time to time.
+
+    Returns
+    -------
+    Built
+
+    Raises
+    ------
+    InputError
+        If there is nothing to read, nothing could be read, or the folder cannot be written.
+    """
+    files = source_files(inputs)
+    parts = out / PARTS_FOLDER
+    try:
+        parts.mkdir(parents=True, exist_ok=True)
+        places = [_part_of(file, parts) for file in files]
+        missing = [pair for pair in zip(files, places, strict=True) if not _done(pair[1]).exists()]
+        tell(len(files) - len(missing))
+        _read_in_parallel(missing, workers, lambda n: tell(len(files) - len(missing) + n))
+        domains, failures = _gather(files, places)
+        if not domains:
+            reasons = "; ".join(failure.reason for failure in failures[:3])
+            raise InputError(f"None of {len(files)} files could be read: {reasons}")
+        write_domains(out / SET_FILE, domains)
+        _write_failures(out / FAILURES_FILE, failures)
+        shutil.rmtree(parts)
+    except BrokenProcessPool:
+        raise InputError(
+            "A process that reads files was killed (memory may be short): run the same command again, it goes on."
+        ) from None
+    except OSError as error:
+        raise InputError(f"{error.filename or out} cannot be written ({error.strerror}).") from None
+    return Built(len(domains), failures)
+
+
+def _suffix(path: Path) -> str | None:
+    """What the name says that a file is, or None."""
+    name = path.name.lower().removesuffix(".gz")
+    return next((s for s in (*STRUCTURE_SUFFIXES, JSON_SUFFIX) if name.endswith(s)), None)
+
+
+def _part_of(file: Path, parts: Path) -> Path:
+    """Where the domains of a file are kept; another place if the file changes."""
+    status = file.stat()
+    key = f"{file.resolve()} {status.st_size} {status.st_mtime_ns}"
+    return parts / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.safetensors"
+
+
+def _done(part: Path) -> Path:
+    """Written last: what could not be read of a file that has been read."""
+    return part.with_suffix(".json")
+
+
+def _read_in_parallel(
+    tasks: list[tuple[Path, Path]], workers: int | None, tell: Callable[[int], None]
+) -> None:
+    if workers == 1 or len(tasks) == 1:
+        for count, task in enumerate(tasks, start=1):
+            _read_part(*task)
+            tell(count)
+        return
+    # Not by fork: torch's threads are not in the child.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers or os.cpu_count() or 1, len(tasks) or 1), context) as pool:
+        for count, future in enumerate(
+            as_completed([pool.submit(_read_part, *task) for task in tasks]), start=1
+        ):
+            future.result()
+            tell(count)
+
+
+def _read_part(file: Path, part: Path) -> None:
+    domains, failures = read_source(file)
+    unique: dict[str, Domain] = {}
+    for domain in domains:
+        if domain.id in unique:
+            failures.append(Failure(str(file), f"it has {domain.id} twice; the first was taken"))
+        unique.setdefault(domain.id, domain)
+    if unique:
+        write_domains(part, unique.values())
+    partial = part.with_suffix(".partial")
+    partial.write_text(json.dumps({"failures": failures, "n_domains": len(unique)}))
+    os.replace(partial, _done(part))
+
+
+def _gather(files: list[Path], places: list[Path]) -> tuple[list[Domain], list[Failure]]:
+    """All domains, each id once, and all failures, in the order of the files."""
+    domains: dict[str, Domain] = {}
+    failures: list[Failure] = []
+    for file, part in zip(files, places, strict=True):
+        record = json.loads(_done(part).read_text())
+        failures += [Failure(*failure) for failure in record["failures"]]
+        for domain in DomainSet(part) if record["n_domains"] else ():
+            if domain.id in domains:
+                reason = f"another file has {domain.id}, too, and was taken"
+                failures.append(Failure(str(file), reason))
+            domains.setdefault(domain.id, domain)
+    return list(domains.values()), failures
+
+
+def _write_failures(path: Path, failures: list[Failure]) -> None:
+    partial = path.with_suffix(".partial")
+    with open(partial, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(Failure._fields)
+        writer.writerows(failures)
+    os.replace(partial, path)

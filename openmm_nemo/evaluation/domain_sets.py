@@ -1,0 +1,56 @@
+"""What is in a set of domains: counts by length and class, and a picture of it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from openmm_nemo.data.building import SET_FILE
+from openmm_nemo.data.domain_sets import DomainSet
+from openmm_nemo.evaluation.plots import plot_domains
+
+CATH_CLASSES = {
+    "1": "1 mainly alpha",
+    "2": "2 mainly beta",
+    "3": "3 alpha beta",
+    "4": "4 few structures",
+    "6": "6 special",
+}
+INFO_FILE = "info.png"
+LENGTHS = (0, 50, 100, 150, 200)
+
+
+def describe_set(folder: Path) -> Iterator[str]:
+    """Lines about the set in a folder; draws ``folder/info.png``.
+
+    A domain with codes of several classes counts as "several", one without any as "unknown".
+
+    Raises
+    ------
+    InputError
+        If the set cannot be read.
+    """
+    domains = DomainSet(folder / SET_FILE)
+    of_domain = np.array([_class_of(domain.cath) for domain in domains])
+    classes = {name: of_domain == name for name in sorted(set(of_domain.tolist()))}
+    yield f"{len(domains)} domains, {domains.lengths.sum()} residues"
+    for low, high in zip(LENGTHS, (*LENGTHS[1:], None), strict=True):
+        inside = (domains.lengths >= low) & (domains.lengths < (high or np.inf))
+        if inside.any():
+            span = f"{low} to {high - 1}" if high else f"{low} and more"
+            yield f"  {span:16} residues {inside.sum():7}"
+    for name, inside in classes.items():
+        yield f"  class {name:19} {inside.sum():7}"
+    partial = folder / f"{INFO_FILE}.partial"
+    plot_domains(domains.lengths, classes, partial, f"{len(domains)} domains")
+    os.replace(partial, folder / INFO_FILE)
+    yield f"Drew {folder / INFO_FILE}"
+
+
+def _class_of(cath: tuple[str, ...]) -> str:
+    found = {code.split(".")[0] for code in cath}
+    if len(found) != 1:
+        return "several" if found else "unknown"
+    (number,) = found
+    return CATH_CLASSES.get(number, number)

@@ -1,0 +1,185 @@
+"""From files and folders to a set: what is taken, what is not and why, and builds that were interrupted."""
+
+import csv
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from openmm_nemo.data import building
+from openmm_nemo.data.building import build_set, source_files
+from openmm_nemo.data.domain_sets import DomainSet
+from openmm_nemo.errors import InputError
+from tests.helpers import command_line, refused
+
+TRP_CAGE = Path("examples/data/1l2y.pdb")
+
+
+@pytest.fixture
+def inputs(tmp_path) -> Path:
+    """A folder of two good structures, a broken one, something else, JSON lines and a JSON file without domains."""
+    folder = tmp_path / "in"
+    (folder / "deeper").mkdir(parents=True)
+    shutil.copy(TRP_CAGE, folder / "cage.pdb")
+    (folder / "deeper" / "zipped.ent.gz").write_bytes(gzip.compress(TRP_CAGE.read_bytes()))
+    (folder / "broken.cif").write_text("data_")
+    (folder / "notes.txt").write_text("nothing")
+    atoms = dict.fromkeys(("N", "CA", "C", "O", "SC"), np.eye(4, 3).tolist())
+    lines = [{"id": name, "seq": "GAVL", "ss8": "----"} | atoms for name in ("x", "y", "x")]
+    (folder / "some.jsonl").write_text("\n".join(map(json.dumps, [*lines, {"id": "z"}])))
+    (folder / "other.jsonl").write_text('{"a": 1}\n{"a": 2}\n')
+    return folder
+
+
+def assert_same_set(*folders: Path) -> None:
+    first, second = (DomainSet(folder / "domains.safetensors") for folder in folders)
+    assert first.ids == second.ids
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one.backbone, other.backbone)
+        assert (one.sequence, one.dssp) == (other.sequence, other.dssp)
+
+
+def test_files_are_those_named_and_those_in_folders_that_hold_structures(inputs):
+    names = [
+        path.name for path in source_files([inputs, inputs / "notes.txt", inputs / "cage.pdb"])
+    ]
+    assert sorted(names) == [
+        "broken.cif",
+        "cage.pdb",
+        "notes.txt",
+        "other.jsonl",
+        "some.jsonl",
+        "zipped.ent.gz",
+    ]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_bad_file_does_not_stop_the_others(inputs, tmp_path, workers):
+    told = []
+    built = build_set([inputs], tmp_path / "set", workers, told.append)
+    domains = DomainSet(tmp_path / "set" / "domains.safetensors")
+    assert sorted(domains.ids) == ["cage_A", "x", "y", "zipped_A"]
+    assert built.n_domains == 4
+    reasons = {Path(failure.place).name: failure.reason for failure in built.failures}
+    assert "broken.cif" in reasons["broken.cif"]
+    assert reasons["other.jsonl"] == "none of its 2 lines is a domain: it has no 'id'"
+    assert reasons["some.jsonl"] == "it has x twice; the first was taken"
+    assert len(built.failures) == 4
+    assert (told[0], told[-1]) == (0, 5)
+    with open(tmp_path / "set" / "failures.csv", newline="") as file:
+        assert [tuple(row.values()) for row in csv.DictReader(file)] == built.failures
+    assert sorted(os.listdir(tmp_path / "set")) == ["domains.safetensors", "failures.csv"]
+
+
+def test_domains_of_equal_name_are_taken_once(inputs, tmp_path):
+    (tmp_path / "more").mkdir()
+    shutil.copy(TRP_CAGE, tmp_path / "more" / "cage.pdb")
+    built = build_set([inputs / "cage.pdb", tmp_path / "more"], tmp_path / "set", 1)
+    assert built.n_domains == 1
+    assert [failure.reason for failure in built.failures] == [
+        "another file has cage_A, too, and was taken"
+    ]
+
+
+def test_an_interrupted_build_goes_on_and_reads_nothing_twice(inputs, tmp_path, monkeypatch):
+    whole = build_set([inputs], tmp_path / "whole", 1)
+    read, calls = building.read_source, []
+
+    def interrupted(path):
+        calls.append(path)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return read(path)
+
+    monkeypatch.setattr(building, "read_source", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build_set([inputs], tmp_path / "set", 1)
+    assert not (tmp_path / "set" / "domains.safetensors").exists()
+    told = []
+    built = build_set([inputs], tmp_path / "set", 1, told.append)
+    assert told[0] == 3
+    assert len(calls) == 6  # of five files, that which was interrupted twice
+    assert built == whole
+    assert_same_set(tmp_path / "set", tmp_path / "whole")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from openmm_nemo.data import building
+from openmm_nemo.errors import InputError
+
+def read(path, original=building.read_source):
+    if path.name == "some.jsonl":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(path)
+
+building.read_source = read
+if __name__ == "__main__":
+    try:
+        building.build_set([Path(sys.argv[1])], Path(sys.argv[2]), 2)
+    except InputError as error:
+        print(error)
+"""
+
+
+def test_a_worker_that_is_killed_loses_and_doubles_nothing(inputs, tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    out = tmp_path / "set"
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+    done = subprocess.run(
+        [sys.executable, script, inputs, out], capture_output=True, text=True, env=environment
+    )
+    assert "was killed" in done.stdout, done.stderr
+    assert not (out / "domains.safetensors").exists()
+    built = build_set([inputs], out, 2)
+    assert built == build_set([inputs], tmp_path / "whole", 1)
+    assert_same_set(out, tmp_path / "whole")
+
+
+def test_nothing_to_read_is_refused(inputs, tmp_path):
+    with pytest.raises(InputError, match="none is not there"):
+        build_set([tmp_path / "none"], tmp_path / "set")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"empty has no file that ends in \.pdb"):
+        build_set([tmp_path / "empty"], tmp_path / "set")
+    with pytest.raises(InputError, match=r"None of 1 files could be read: .*broken"):
+        build_set([inputs / "broken.cif"], tmp_path / "set")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        build_set([inputs], tmp_path / "file" / "set")
+
+
+# The command line
+
+
+def test_data_build_and_info(inputs, tmp_path):
+    out = tmp_path / "set"
+    outcome = command_line("data", "build", inputs, "--out", out, "--workers", 1)
+    assert outcome.code == 0, outcome.err
+    lines = outcome.out.splitlines()
+    assert sum(line.startswith("Not taken: ") for line in lines) == 4
+    assert lines[-1] == f"Wrote 4 domains from 5 files to {out}; 4 were not taken."
+    outcome = command_line("data", "info", out)
+    assert outcome.code == 0, outcome.err
+    lines = [" ".join(line.split()) for line in outcome.out.splitlines()]
+    assert lines == [
+        "4 domains, 48 residues",
+        "0 to 49 residues 4",
+        "class unknown 4",
+        f"Drew {out / 'info.png'}",
+    ]
+    picture = matplotlib.image.imread(out / "info.png")
+    assert picture[..., :3].std() > 0.05
+
+
+def test_info_about_no_set_is_refused(tmp_path):
+    assert "domains.safetensors cannot be read" in refused("data", "info", tmp_path)
