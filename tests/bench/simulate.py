@@ -72,7 +72,9 @@ def _share(model: NemoModel, length: int) -> tuple[float, float]:
     protein = model.condition(SEQUENCE[:length])
     integrator = protein.create_integrator(seed=1)
     platform = mm.Platform.getPlatformByName("CPU")
-    context = mm.Context(protein.create_system(choose_backend(platform="CPU")), integrator, platform)
+    context = mm.Context(
+        protein.create_system(choose_backend(platform="CPU")), integrator, platform
+    )
     context.setPositions(protein.initial_positions())
     functions = {
         "force": lambda: context.getState(forces=True),
