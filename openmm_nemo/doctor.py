@@ -87,9 +87,7 @@ def _integrator() -> Finding:
     problem = plugin_problem()
     if problem is None:
         return Finding(True, "integrator", "compiled")
-    return Finding(
-        False, "integrator", f"driven from Python, several times slower, because {problem}"
-    )
+    return Finding(False, "integrator", f"driven from Python, many times slower, because {problem}")
 
 
 def _library(library: str, needed_by: str | None) -> Finding:

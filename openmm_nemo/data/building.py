@@ -17,6 +17,7 @@ from openmm_nemo.data.domains import Domain, domain_of
 from openmm_nemo.data.json_lines import Failure, read_json_lines
 from openmm_nemo.data.structures import read_structure
 from openmm_nemo.errors import InputError
+from openmm_nemo.files import completing
 
 SET_FILE = "domains.safetensors"
 FAILURES_FILE = "failures.csv"
@@ -179,9 +180,8 @@ def _read_part(file: Path, part: Path) -> None:
         unique.setdefault(domain.id, domain)
     if unique:
         write_domains(part, unique.values())
-    partial = part.with_suffix(".partial")
-    partial.write_text(json.dumps({"failures": failures, "n_domains": len(unique)}))
-    os.replace(partial, _done(part))
+    with completing(_done(part)) as partial:
+        partial.write_text(json.dumps({"failures": failures, "n_domains": len(unique)}))
 
 
 def _gather(files: list[Path], places: list[Path]) -> tuple[list[Domain], list[Failure]]:
@@ -200,9 +200,7 @@ def _gather(files: list[Path], places: list[Path]) -> tuple[list[Domain], list[F
 
 
 def _write_failures(path: Path, failures: list[Failure]) -> None:
-    partial = path.with_suffix(".partial")
-    with open(partial, "w", newline="") as file:
+    with completing(path) as partial, open(partial, "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Failure._fields)
         writer.writerows(failures)
-    os.replace(partial, path)

@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 from openmm_nemo.data.domains import Domain
 from openmm_nemo.errors import InputError
+from openmm_nemo.files import completing
 
 FORMAT = "openmm_nemo domains"
 VERSION = "1"
@@ -66,10 +67,8 @@ def write_domains(path: str | os.PathLike[str], domains: Iterable[Domain]) -> No
         "records": _letters(json.dumps(records)),
     }
     metadata = {"format": FORMAT, "version": VERSION, "sha256": _digest(tensors)}
-    path = Path(path)
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    save_file(tensors, partial, metadata)
-    os.replace(partial, path)
+    with completing(Path(path)) as partial:
+        save_file(tensors, partial, metadata)
 
 
 class DomainSet(Sequence[Domain]):

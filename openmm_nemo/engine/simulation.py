@@ -27,6 +27,7 @@ from openmm_nemo.engine.trajectory import check_format
 from openmm_nemo.engine.units import ANGSTROM_PER_NM
 from openmm_nemo.errors import InputError
 from openmm_nemo.evaluation.plots import plot_simulation
+from openmm_nemo.files import completing, partial_of
 from openmm_nemo.networks import ConditionedModel, NemoModel
 
 SETTINGS_FILE = "run.json"
@@ -366,23 +367,18 @@ class SimulationRun:
         state = self.simulation.context.getState(positions=True)
         for reporter, name in zip(self._trajectories, FINAL_FILES, strict=True):
             positions = state.getPositions(asNumpy=True)._value
-            output = _Output(self.folder / name)
             frame = reporter.frame(self.protein, positions)
-            md.Trajectory(frame[None], reporter.topology(self.protein)).save_pdb(
-                str(output.partial)
+            with completing(self.folder / name) as partial:
+                md.Trajectory(frame[None], reporter.topology(self.protein)).save_pdb(str(partial))
+        reference = self.settings.reference
+        with completing(self.folder / PLOT_FILE) as partial:
+            plot_simulation(
+                self.folder / STATE_FILE,
+                partial,
+                title=self._title(),
+                x=state.getPositions(asNumpy=True)._value * ANGSTROM_PER_NM,
+                reference=None if reference is None else np.array(reference),
             )
-            output.complete()
-        output = _Output(self.folder / PLOT_FILE)
-        plot_simulation(
-            self.folder / STATE_FILE,
-            output.partial,
-            title=self._title(),
-            x=state.getPositions(asNumpy=True)._value * ANGSTROM_PER_NM,
-            reference=None
-            if self.settings.reference is None
-            else np.array(self.settings.reference),
-        )
-        output.complete()
         self._write_checkpoint()
 
     def _title(self) -> str:
@@ -413,17 +409,16 @@ class SimulationRun:
             ) from None
 
     def _write(self, name: str, content: bytes) -> None:
-        output = _Output(self.folder / name)
-        output.partial.write_bytes(content)
-        output.complete()
+        with completing(self.folder / name) as partial:
+            partial.write_bytes(content)
 
 
 class _Output:
-    """A file that gets its name when it is complete; until then it is NAME.partial.EXT."""
+    """A file that grows during a run, and gets its name when the run ends; until then it is NAME.partial.EXT."""
 
     def __init__(self, path: Path):
         self.path = path
-        self.partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+        self.partial = partial_of(path)
         self.new = path.with_name(f"{path.stem}.new{path.suffix}")
 
     def earlier(self) -> Path:

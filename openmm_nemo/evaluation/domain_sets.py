@@ -1,6 +1,5 @@
 """What is in a set of domains: counts by length and class, and a picture of it."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 from openmm_nemo.data.building import SET_FILE
 from openmm_nemo.data.domain_sets import DomainSet
 from openmm_nemo.evaluation.plots import plot_domains
+from openmm_nemo.files import completing
 
 CATH_CLASSES = {
     "1": "1 mainly alpha",
@@ -42,9 +42,8 @@ def describe_set(folder: Path) -> Iterator[str]:
             yield f"  {span:16} residues {inside.sum():7}"
     for name, inside in classes.items():
         yield f"  class {name:19} {inside.sum():7}"
-    partial = folder / f"{INFO_FILE}.partial"
-    plot_domains(domains.lengths, classes, partial, f"{len(domains)} domains")
-    os.replace(partial, folder / INFO_FILE)
+    with completing(folder / INFO_FILE) as partial:
+        plot_domains(domains.lengths, classes, partial, f"{len(domains)} domains")
     yield f"Drew {folder / INFO_FILE}"
 
 

@@ -110,7 +110,7 @@ def plot_domains(
     axes.set_title(title)
     axes.legend(title="CATH class", frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(Path(file), dpi=120, format="png")
+    figure.savefig(Path(file), dpi=120)
 
 
 def _draw_chains(axes: Any, x: np.ndarray, reference: np.ndarray | None) -> None:

@@ -44,6 +44,12 @@ def backend(request) -> str:
     return request.param
 
 
+@pytest.fixture
+def plugin() -> None:
+    """Needs the compiled integrator."""
+    need_plugin()
+
+
 @pytest.fixture(params=[CompiledIntegrator, PythonIntegrator], ids=["compiled", "python"])
 def implementation(request, monkeypatch) -> type:
     """Puts an implementation in the place of NemoLangevinIntegrator, in the test module and in create_integrator."""

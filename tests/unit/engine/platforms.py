@@ -8,6 +8,10 @@ import pytest
 
 from openmm_nemo.plugin import platform_names
 from tests.helpers import need_plugin, platform
+from tests.tolerances import PLATFORM_TRAJECTORY
+
+each_platform = pytest.mark.parametrize("name", list(PLATFORM_TRAJECTORY))
+one_precision = pytest.mark.parametrize("name", ["Reference", "CPU", "OpenCL mixed"])
 
 
 def platform_context(

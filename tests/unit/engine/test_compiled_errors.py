@@ -7,22 +7,14 @@ import openmm as mm
 import pytest
 
 from openmm_nemo.engine.integrator import CompiledIntegrator
-from tests.helpers import need_plugin
+from tests.unit.engine.platforms import each_platform, one_precision
 from tests.unit.engine.toys import make_context, positions_of, random_walk, run, toy_system
+
+pytestmark = pytest.mark.usefixtures("plugin")
 
 N = 8
 CHAINS = [[0, 1, 2, 3], [6, 5]]
 STEPS = {"cartesian_step": 2e-5, "internal_step": 4e-4}
-
-each_platform = pytest.mark.parametrize(
-    "name", ["Reference", "CPU", "OpenCL single", "OpenCL mixed", "OpenCL double"]
-)
-one_precision = pytest.mark.parametrize("name", ["Reference", "CPU", "OpenCL mixed"])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _plugin():
-    need_plugin()
 
 
 def nemo(**options) -> CompiledIntegrator:

@@ -15,23 +15,17 @@ from openmm import app, unit
 
 from openmm_nemo import NemoLangevinIntegrator
 from openmm_nemo.engine.integrator import CompiledIntegrator, PythonIntegrator
-from tests.helpers import need_plugin, platform
+from tests.helpers import platform
 from tests.tolerances import PLATFORM_TRAJECTORY
+from tests.unit.engine.platforms import each_platform, one_precision
 from tests.unit.engine.toys import make_context, positions_of, random_walk, run, toy_system
+
+pytestmark = pytest.mark.usefixtures("plugin")
 
 N = 14
 CHAINS = [[0, 2, 4, 6, 8], [7, 5, 3, 1]]
 FIXED = 11
 STEPS = {"cartesian_step": 2e-5, "internal_step": 4e-4}
-
-PLATFORMS = list(PLATFORM_TRAJECTORY)
-each_platform = pytest.mark.parametrize("name", PLATFORMS)
-one_precision = pytest.mark.parametrize("name", ["Reference", "CPU", "OpenCL mixed"])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _plugin():
-    need_plugin()
 
 
 def nemo(**options) -> CompiledIntegrator:

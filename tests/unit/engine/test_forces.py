@@ -170,7 +170,10 @@ def test_torchforce_works_or_is_refused_on_every_platform():
         "    context.setPositions(numpy.zeros((1, 3)))\n"
         "    context.getState(forces=True)\n"
     )
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_auto_makes_a_torchforce_where_that_works(protein, monkeypatch):

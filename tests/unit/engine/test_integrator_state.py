@@ -103,7 +103,14 @@ def test_xml_is_read_in_a_fresh_process_as_a_plain_integrator_or_a_nemo_one(
         "integrator = kind.from_xml(xml)\n"
         f"assert integrator.getChains() == {CHAINS}\n"
     )
-    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def new_simulation(protein, backend: str, name: str, seed: int | None) -> app.Simulation:

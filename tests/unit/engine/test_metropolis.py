@@ -37,7 +37,7 @@ from tests.unit.engine.boltzmann import (
     system_of,
 )
 from tests.unit.engine.platforms import platform_context
-from tests.unit.engine.toys import KT, positions_of
+from tests.unit.engine.toys import KT, chain_forces, positions_of
 
 # kJ/mol, nm and radian; all of them float32 numbers, to which OpenCL rounds.
 BOND = (0.375, 4096.0)
@@ -71,21 +71,13 @@ class Toy(NamedTuple):
     def system(self) -> mm.System:
         """Bonds, angles and torsions, a well, and a spring between the first and the last particle."""
         system = mm.System()
-        bonds, angles = mm.HarmonicBondForce(), mm.HarmonicAngleForce()
-        torsions = mm.PeriodicTorsionForce()
+        spring = mm.HarmonicBondForce()
         well = mm.CustomExternalForce(f"{WELL}*(x*x + 2*y*y)")
         for particle in range(self.n):
             system.addParticle(0.0 if particle in self.fixed else 110.0)
             well.addParticle(particle)
-        for c in self.chains:
-            for i, j in itertools.pairwise(c):
-                bonds.addBond(i, j, *BOND)
-            for i in range(len(c) - 2):
-                angles.addAngle(*c[i : i + 3], *ANGLE)
-            for i in range(len(c) - 3):
-                torsions.addTorsion(*c[i : i + 4], 1, 0.0, TORSION)
-        bonds.addBond(0, self.n - 1, 0.0, PULL)
-        for force in (bonds, angles, torsions, well):
+        spring.addBond(0, self.n - 1, 0.0, PULL)
+        for force in (*chain_forces(self.chains, BOND, ANGLE, TORSION), spring, well):
             system.addForce(force)
         return system
 

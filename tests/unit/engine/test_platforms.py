@@ -23,7 +23,7 @@ from tests.helpers import random_chain
 from tests.tolerances import PLATFORM_TRAJECTORY
 from tests.unit.engine.builds import compile_gpu_library
 from tests.unit.engine.platforms import platform_context
-from tests.unit.engine.toys import positions_of, simulator_trajectory
+from tests.unit.engine.toys import chain_forces, positions_of, simulator_trajectory
 
 PLATFORMS = list(PLATFORM_TRAJECTORY)
 
@@ -99,26 +99,14 @@ def pull_of(case: Case) -> tuple[int, int]:
 def system_of(case: Case) -> mm.System:
     """Bonds, angles and torsions along chains, two particles that attract each other, and a well."""
     system = mm.System()
-    bonds, angles, torsions = (
-        mm.HarmonicBondForce(),
-        mm.HarmonicAngleForce(),
-        mm.PeriodicTorsionForce(),
-    )
     pull = mm.HarmonicBondForce()
     well = mm.CustomExternalForce(f"{WELL}*(x*x + 2*y*y)")
     for particle in range(case.n):
         system.addParticle(0.0 if particle in case.fixed else 110.0)
         well.addParticle(particle)
-    for c in case.chains:
-        for i, j in itertools.pairwise(c):
-            bonds.addBond(i, j, *BOND)
-        for i in range(len(c) - 2):
-            angles.addAngle(*c[i : i + 3], *ANGLE)
-        for i in range(len(c) - 3):
-            torsions.addTorsion(*c[i : i + 4], 1, 0.0, TORSION)
     if case.n > 1:
         pull.addBond(*pull_of(case), 0.0, PULL)
-    for force in (bonds, angles, torsions, pull, well):
+    for force in (*chain_forces(case.chains, BOND, ANGLE, TORSION), pull, well):
         system.addForce(force)
     return system
 

@@ -51,6 +51,25 @@ def toy_system(n: int, chains: Sequence[Sequence[int]], restraint: tuple[int, in
     return system
 
 
+def chain_forces(
+    chains: Sequence[Sequence[int]],
+    bond: tuple[float, float],
+    angle: tuple[float, float],
+    torsion: float,
+) -> list[mm.Force]:
+    """Harmonic bonds and angles (rest value, spring constant), and torsions of one cosine, along chains."""
+    bonds, angles = mm.HarmonicBondForce(), mm.HarmonicAngleForce()
+    torsions = mm.PeriodicTorsionForce()
+    for chain in chains:
+        for i, j in itertools.pairwise(chain):
+            bonds.addBond(i, j, *bond)
+        for i in range(len(chain) - 2):
+            angles.addAngle(*chain[i : i + 3], *angle)
+        for i in range(len(chain) - 3):
+            torsions.addTorsion(*chain[i : i + 4], 1, 0.0, torsion)
+    return [bonds, angles, torsions]
+
+
 def toy_energy(
     chains: Sequence[Sequence[int]], restraint: tuple[int, int], groups: Sequence[int] = (0, 1, 2)
 ) -> Callable[[Tensor], Tensor]:

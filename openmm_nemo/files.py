@@ -1,0 +1,19 @@
+"""Files that appear when they are complete."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def partial_of(path: Path) -> Path:
+    """What a file is named until it is complete: NAME.partial.EXT, because extensions tell libraries the format."""
+    return path.with_name(f"{path.stem}.partial{path.suffix}")
+
+
+@contextmanager
+def completing(path: Path) -> Iterator[Path]:
+    """Give the file to write in place of ``path``, which it becomes, replacing any other, when all went well."""
+    partial = partial_of(path)
+    yield partial
+    os.replace(partial, path)
