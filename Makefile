@@ -48,10 +48,10 @@ bench: .venv-test/ready
 	.venv-test/bin/pip install --quiet --no-deps OpenMM-CUDA-12==8.6.1
 	touch $@
 
-# On Debian: a compiler for the plugin, and PoCL, with which its OpenCL kernels run on any processor.
+# On Debian: a compiler for the plugin, PoCL, with which its OpenCL kernels run on any processor, and a browser for reports.
 tools:
-	@{ command -v g++ && ls /etc/OpenCL/vendors/*.icd; } >/dev/null 2>&1 || \
-	    { apt-get update --quiet && apt-get install --quiet --yes g++ pocl-opencl-icd; }
+	@{ command -v g++ && ls /etc/OpenCL/vendors/*.icd && command -v chromedriver; } >/dev/null 2>&1 || \
+	    { apt-get update --quiet && apt-get install --quiet --yes g++ pocl-opencl-icd chromium chromium-driver; }
 
 clean:
 	rm -rf .venv .venv-test run build *.egg-info

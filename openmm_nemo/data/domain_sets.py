@@ -20,7 +20,7 @@ from openmm_nemo.errors import InputError
 from openmm_nemo.files import completing
 
 FORMAT = "openmm_nemo domains"
-VERSION = "1"
+VERSION = "2"
 
 _TENSORS = ("offset", "backbone", "sequence", "dssp", "break", "records")
 
@@ -54,6 +54,7 @@ def write_domains(path: str | os.PathLike[str], domains: Iterable[Domain]) -> No
             "residue_ids": " ".join(domain.residue_ids),
             "cath": domain.cath,
             "scop": domain.scop,
+            "cluster": domain.cluster,
         }
         for domain in domains
     ]
@@ -129,6 +130,7 @@ class DomainSet(Sequence[Domain]):
             breaks=tuple(np.flatnonzero(part("break")).tolist()),
             cath=tuple(record["cath"]),
             scop=tuple(record["scop"]),
+            cluster=record["cluster"],
         )
 
     def __iter__(self) -> Iterator[Domain]:

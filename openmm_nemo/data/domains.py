@@ -35,6 +35,8 @@ class Domain:
         Residues (from 0) that are not linked to the next one.
     cath, scop : tuple of str
         Codes like "1.10.490.10" and "a.1.1.2"; several for a chain of several domains, none if not known.
+    cluster : str
+        Name of its cluster at 30% sequence identity; empty if not known.
     """
 
     id: str
@@ -45,6 +47,7 @@ class Domain:
     breaks: tuple[int, ...] = ()
     cath: tuple[str, ...] = ()
     scop: tuple[str, ...] = ()
+    cluster: str = ""
 
     def __post_init__(self) -> None:
         n = len(self.sequence)

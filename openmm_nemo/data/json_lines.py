@@ -32,7 +32,8 @@ def read_json_lines(path: Path) -> Iterator[Domain | Failure]:
     """Read domains one by one.
 
     Needed are ``id``, ``seq`` and coordinates ``N``, ``CA``, ``C``, ``O``, ``SC`` of shape (L, 3) in Angstrom, null for
-    a missing atom. Taken if there: ``ss8`` (else it is computed), ``resnum``, ``chain_breaks``, ``cath``, ``scop``.
+    a missing atom. Taken if there: ``ss8`` (else it is computed), ``resnum``, ``chain_breaks``, ``cath``, ``scop``,
+    ``c30`` (cluster at 30% sequence identity).
 
     Parameters
     ----------
@@ -88,4 +89,5 @@ def _domain(values: dict[str, Any]) -> Domain:
         breaks=tuple(values.get("chain_breaks") or ()),
         cath=tuple(values.get("cath") or ()),
         scop=tuple(values.get("scop") or ()),
+        cluster=values.get("c30") or "",
     )

@@ -124,7 +124,7 @@ def during(monkeypatch):
     def progress(*_):
         yield lambda step: calls.get(step, lambda: None)()
 
-    monkeypatch.setattr("openmm_nemo.cli.progress", progress)
+    monkeypatch.setattr("openmm_nemo.cli.simulation.progress", progress)
     return calls
 
 

@@ -1,4 +1,4 @@
-"""The command ``openmm-nemo``: every verb reads its options and calls one function."""
+"""``openmm-nemo simulate``: a simulation in OpenMM."""
 
 import random
 import sys
@@ -10,79 +10,17 @@ import click
 import numpy as np
 import torch
 
-from openmm_nemo import __version__
 from openmm_nemo.data import Structure, read_structure
-from openmm_nemo.data.building import FAILURES_FILE, build_set, source_files
 from openmm_nemo.engine.simulation import SimulationRun, SimulationSettings
 from openmm_nemo.errors import InputError
-from openmm_nemo.evaluation.domain_sets import describe_set
-from openmm_nemo.networks import list_models
 from openmm_nemo.networks.pretrained import find_model, model_folders
 from openmm_nemo.progress import progress
 from openmm_nemo.residues import check_sequence
 
 DEFAULT_MODEL = "nemo-tiny"
-SHOWN_FAILURES = 10
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="openmm-nemo")
-def cli() -> None:
-    """NEMO: neural coarse-grained energies of proteins, simulated in OpenMM."""
-
-
-@cli.command()
-def models() -> None:
-    """List the installed models."""
-    for name, description in list_models().items():
-        click.echo(f"{name}\t{description}")
-
-
-@cli.command()
-def doctor() -> None:
-    """Tell which integrator, platforms and forces work here, and what to do about those that do not."""
-    from openmm_nemo.doctor import examine
-
-    for finding in examine():
-        click.echo(finding)
-
-
-@cli.group()
-def data() -> None:
-    """Sets of protein domains."""
-
-
-@data.command()
-@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IN...")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
-@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: all processors]")
-def build(inputs: tuple[Path, ...], out: Path, workers: int | None) -> None:
-    """Read structures and JSON lines, from files or whole folders, to a set of domains.
-
-    Writes to --out: domains.safetensors, and failures.csv with what could not be read and why. The same command goes on
-    with a build that was interrupted.
-    """
-    total = len(source_files(inputs))
-    with progress("Reading", 0, total) as tell:
-        built = build_set(inputs, out, workers, tell)
-    for failure in built.failures[:SHOWN_FAILURES]:
-        click.echo(f"Not taken: {failure.place}: {failure.reason}")
-    if len(built.failures) > SHOWN_FAILURES:
-        click.echo(f"and {len(built.failures) - SHOWN_FAILURES} more, see {out / FAILURES_FILE}")
-    click.echo(
-        f"Wrote {built.n_domains} domains from {total} files to {out}; {len(built.failures)} were not taken."
-    )
-
-
-@data.command()
-@click.argument("folder", type=click.Path(path_type=Path), metavar="SET")
-def info(folder: Path) -> None:
-    """Tell how many domains a set has, by length and class, and draw it to SET/info.png."""
-    for line in describe_set(folder):
-        click.echo(line)
-
-
-@cli.command()
+@click.command()
 @click.option("--pdb", type=click.Path(path_type=Path), help="PDB or mmCIF file, may be gzipped.")
 @click.option("--sequence", help="One-letter amino-acid codes, instead of --pdb.")
 @click.option("--chain", help="Chain of the --pdb file.  [default: the first protein chain]")
@@ -236,17 +174,3 @@ def _read_profile(path: Path) -> list[list[float]]:
         raise InputError(
             f"The profile {path} cannot be read ({error}): give 20 numbers a line."
         ) from None
-
-
-def main() -> None:
-    """Entry point: bad input is one line on standard error and exit code 2."""
-    try:
-        cli(standalone_mode=False)
-    except InputError as error:
-        click.echo(f"openmm-nemo: {error}", err=True)
-        sys.exit(2)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except click.Abort:
-        sys.exit(130)

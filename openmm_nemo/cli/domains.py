@@ -1,0 +1,46 @@
+"""``openmm-nemo data``: sets of protein domains."""
+
+from pathlib import Path
+
+import click
+
+from openmm_nemo.data.building import FAILURES_FILE, build_set, source_files
+from openmm_nemo.evaluation.domain_sets import describe_set
+from openmm_nemo.progress import progress
+
+SHOWN_FAILURES = 10
+
+
+@click.group()
+def data() -> None:
+    """Sets of protein domains."""
+
+
+@data.command()
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IN...")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: all processors]")
+def build(inputs: tuple[Path, ...], out: Path, workers: int | None) -> None:
+    """Read structures and JSON lines, from files or whole folders, to a set of domains.
+
+    Writes to --out: domains.safetensors, and failures.csv with what could not be read and why. The same command goes on
+    with a build that was interrupted.
+    """
+    total = len(source_files(inputs))
+    with progress("Reading", 0, total) as tell:
+        built = build_set(inputs, out, workers, tell)
+    for failure in built.failures[:SHOWN_FAILURES]:
+        click.echo(f"Not taken: {failure.place}: {failure.reason}")
+    if len(built.failures) > SHOWN_FAILURES:
+        click.echo(f"and {len(built.failures) - SHOWN_FAILURES} more, see {out / FAILURES_FILE}")
+    click.echo(
+        f"Wrote {built.n_domains} domains from {total} files to {out}; {len(built.failures)} were not taken."
+    )
+
+
+@data.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="SET")
+def info(folder: Path) -> None:
+    """Tell how many domains a set has, by length and class, and draw it to SET/info.png."""
+    for line in describe_set(folder):
+        click.echo(line)
