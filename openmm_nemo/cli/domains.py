@@ -26,13 +26,17 @@ def build(inputs: tuple[Path, ...], out: Path, workers: int | None) -> None:
     Writes to --out: domains.safetensors, and failures.csv with what could not be read and why. The same command goes on
     with a build that was interrupted.
     """
-    total = len(source_files(inputs))
+    sources = source_files(inputs)
+    total = len(sources.files)
     with progress("Reading", 0, total) as tell:
         built = build_set(inputs, out, workers, tell)
     for failure in built.failures[:SHOWN_FAILURES]:
         click.echo(f"Not taken: {failure.place}: {failure.reason}")
     if len(built.failures) > SHOWN_FAILURES:
         click.echo(f"and {len(built.failures) - SHOWN_FAILURES} more, see {out / FAILURES_FILE}")
+    if sources.others:
+        names = ", ".join(file.name for file in sources.others[:SHOWN_FAILURES])
+        click.echo(f"Passed over by their names: {len(sources.others)} files ({names})")
     click.echo(
         f"Wrote {built.n_domains} domains from {total} files to {out}; {len(built.failures)} were not taken."
     )

@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from openmm_nemo.data.domain_sets import DomainSet, write_domains
 from openmm_nemo.data.domains import Domain, domain_of
-from openmm_nemo.data.json_lines import Failure, read_json_lines
-from openmm_nemo.data.structures import read_structure
+from openmm_nemo.data.failures import Failure
+from openmm_nemo.data.json_lines import read_json_lines
+from openmm_nemo.data.structures import read_chains
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import completing
 
@@ -42,8 +43,25 @@ class Built(NamedTuple):
     failures: list[Failure]
 
 
-def source_files(inputs: Sequence[Path]) -> list[Path]:
-    """Files named by ``inputs``: themselves, and those below folders that are structures or JSON lines, may be gzipped.
+class Sources(NamedTuple):
+    """Files to read, see `source_files`.
+
+    Attributes
+    ----------
+    files : list of Path
+    others : list of Path
+        Files in the folders that are something else by their names.
+    """
+
+    files: list[Path]
+    others: list[Path]
+
+
+def source_files(inputs: Sequence[Path]) -> Sources:
+    """Files named by ``inputs``: themselves, and those below folders that can be structures or JSON lines.
+
+    Of a folder, that is files with the extensions of these, which may be gzipped, and with none, as those of CATH's and
+    ASTRAL's domains.
 
     Raises
     ------
@@ -51,10 +69,13 @@ def source_files(inputs: Sequence[Path]) -> list[Path]:
         If one does not exist, or there is no file.
     """
     files: dict[Path, None] = {}
+    others: dict[Path, None] = {}
     for path in inputs:
         if path.is_dir():
-            below = (file for file in sorted(path.rglob("*")) if file.is_file())
-            files.update((file, None) for file in below if _suffix(file) is not None)
+            for file in sorted(path.rglob("*")):
+                if file.is_file():
+                    readable = _suffix(file) is not None or not file.suffix
+                    (files if readable else others)[file] = None
         elif path.exists():
             files[path] = None
         else:
@@ -62,14 +83,15 @@ def source_files(inputs: Sequence[Path]) -> list[Path]:
     if not files:
         kinds = ", ".join((*STRUCTURE_SUFFIXES, JSON_SUFFIX))
         raise InputError(f"{inputs[0]} has no file that ends in {kinds} or these with .gz.")
-    return list(files)
+    return Sources(list(files), [file for file in others if file not in files])
 
 
 def read_source(path: Path) -> tuple[list[Domain], list[Failure]]:
     """Domains of a file, and what could not be read."""
     try:
         if _suffix(path) != JSON_SUFFIX:
-            return [domain_of(read_structure(path))], []
+            structures, failures = read_chains(path)
+            return [domain_of(structure) for structure in structures], failures
         found = list(read_json_lines(path))
     except InputError as error:
         return [], [Failure(str(path), str(error))]
@@ -111,7 +133,7 @@ def build_set(
     InputError
         If there is nothing to read, nothing could be read, or the folder cannot be written.
     """
-    files = source_files(inputs)
+    files = source_files(inputs).files
     parts = out / PARTS_FOLDER
     try:
         parts.mkdir(parents=True, exist_ok=True)

@@ -84,12 +84,13 @@ def domain_of(structure: Structure) -> Domain:
         id="_".join(filter(None, (structure.name, structure.chain))),
         sequence=structure.sequence,
         backbone=structure.backbone.astype(np.float32),
-        dssp=secondary_structure(structure.sequence, structure.backbone),
+        dssp=secondary_structure(structure.sequence, structure.backbone, structure.breaks),
         residue_ids=structure.residue_ids,
+        breaks=structure.breaks,
     )
 
 
-def secondary_structure(sequence: str, backbone: np.ndarray) -> str:
+def secondary_structure(sequence: str, backbone: np.ndarray, breaks: tuple[int, ...] = ()) -> str:
     """8-class DSSP (Kabsch & Sander 1983), by mdtraj.
 
     Parameters
@@ -98,6 +99,8 @@ def secondary_structure(sequence: str, backbone: np.ndarray) -> str:
         Length L.
     backbone : ndarray, shape (L, 5, 3)
         N, CA, C, O and side-chain centre, Angstrom.
+    breaks : tuple of int
+        Residues (from 0) that are not linked to the next one.
 
     Returns
     -------
@@ -105,9 +108,11 @@ def secondary_structure(sequence: str, backbone: np.ndarray) -> str:
         Length L, of `DSSP_CLASSES`; "-" also where an atom is missing.
     """
     topology = md.Topology()
-    chain = topology.add_chain()
     complete = np.isfinite(backbone[:, :4]).all(axis=(1, 2))
     for number, letter in enumerate(sequence):
+        # A new chain, or a hydrogen would be put on N by a C that is not linked to it.
+        if number == 0 or number - 1 in breaks or not complete[number - 1]:
+            chain = topology.add_chain()
         if complete[number]:
             residue = topology.add_residue(THREE_LETTER[letter], chain, number + 1)
             for name, element in _ATOMS:

@@ -4,28 +4,17 @@ import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from openmm_nemo.data.domains import Domain, secondary_structure
+from openmm_nemo.data.failures import Failure
 from openmm_nemo.errors import InputError
 from openmm_nemo.residues import check_sequence
 
 _ATOMS = ("N", "CA", "C", "O", "SC")
 _KEYS = ("id", "seq", *_ATOMS)
-
-
-class Failure(NamedTuple):
-    """A domain that could not be read, and why.
-
-    Attributes
-    ----------
-    place, reason : str
-    """
-
-    place: str
-    reason: str
 
 
 def read_json_lines(path: Path) -> Iterator[Domain | Failure]:
@@ -79,14 +68,15 @@ def _domain(values: dict[str, Any]) -> Domain:
     backbone = np.array(atoms, dtype=np.float32).transpose(1, 0, 2)
     if not np.isfinite(backbone[:, 1]).all():
         raise ValueError("a residue has no CA")
+    breaks = tuple(values.get("chain_breaks") or ())
     numbers = values.get("resnum") or range(1, len(sequence) + 1)
     return Domain(
         id=str(values["id"]),
         sequence=sequence,
         backbone=backbone,
-        dssp=values.get("ss8") or secondary_structure(sequence, backbone),
+        dssp=values.get("ss8") or secondary_structure(sequence, backbone, breaks),
         residue_ids=tuple(map(str, numbers)),
-        breaks=tuple(values.get("chain_breaks") or ()),
+        breaks=breaks,
         cath=tuple(values.get("cath") or ()),
         scop=tuple(values.get("scop") or ()),
         cluster=values.get("c30") or "",

@@ -12,6 +12,7 @@ from pathlib import Path
 import gemmi
 import numpy as np
 
+from openmm_nemo.data.failures import Failure
 from openmm_nemo.data.names import (
     BACKBONE,
     FORCE_FIELD_NAMES,
@@ -29,10 +30,12 @@ from openmm_nemo.residues import MIN_LENGTH, THREE_LETTER
 MIN_CA_DISTANCE = 2.0
 """Angstrom. Neighbours in a chain are 3.8 apart (trans) or 2.9 (cis)."""
 
+_REMEDY = "choose another chain with --chain, or cut the file to one unbroken segment."
+
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """One unbroken protein chain.
+    """One protein chain.
 
     Attributes
     ----------
@@ -53,6 +56,8 @@ class Structure:
         Author numbering with insertion code, like "52A".
     notes : tuple[str, ...]
         One sentence for each choice that was made in reading the file.
+    breaks : tuple[int, ...]
+        Residues (from 0) whose CA is too far from the next one to be linked to it.
     """
 
     name: str
@@ -63,12 +68,13 @@ class Structure:
     backbone: np.ndarray
     residue_ids: tuple[str, ...]
     notes: tuple[str, ...]
+    breaks: tuple[int, ...]
 
 
 def read_structure(
     path: str | Path, chain: str | None = None, model_index: int | None = None
 ) -> Structure:
-    """Read one protein chain from a PDB or mmCIF file, plain or gzipped.
+    """Read one unbroken protein chain from a PDB or mmCIF file, plain or gzipped.
 
     The format is told by the content, so the extension does not matter.
 
@@ -93,22 +99,48 @@ def read_structure(
     """
     path = Path(path)
     parsed = parse(read_bytes(path), path)
-    model, model_notes = _choose_model(parsed, model_index, path)
-    chain_name, polymer, chain_notes = _choose_chain(model, chain, path)
-    place = f"chain {_shown(chain_name)} of {path}"
-    residues, cap_notes = known_residues(polymer, place)
-    backbone = _backbone(residues)
-    _check_trace(residues, backbone[:, 1], place)
-    return Structure(
-        name=re.sub(r"\.(pdb|ent|cif|mmcif)$", "", re.sub(r"(?i)\.gz$", "", path.name), flags=re.I),
-        chain=chain_name,
-        model=model.num,
-        sequence="".join(residue.letter for residue in residues),
-        ca=backbone[:, 1].copy(),
-        backbone=backbone,
-        residue_ids=tuple(residue.number for residue in residues),
-        notes=(*model_notes, *chain_notes, *cap_notes, *_notes_on_residues(residues, backbone)),
-    )
+    model, notes = _choose_model(parsed, model_index, path)
+    proteins = _proteins(model, path)
+    name, chain_notes = _choose_chain(model, proteins, chain, path)
+    return _structure(path, model, name, proteins[name], [*notes, *chain_notes], unbroken=True)
+
+
+def read_chains(path: str | Path) -> tuple[list[Structure], list[Failure]]:
+    """Read all protein chains of the first model of a file; they may have breaks.
+
+    Parameters
+    ----------
+    path : str or Path
+        As for `read_structure`.
+
+    Returns
+    -------
+    list of Structure
+        Chains of equal sequence are taken once.
+    list of Failure
+        The chains that were not taken, and why.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or holds no protein chain.
+    """
+    path = Path(path)
+    model, notes = _choose_model(parse(read_bytes(path), path), None, path)
+    structures: dict[str, Structure] = {}
+    failures = []
+    for name, polymer in _proteins(model, path).items():
+        place = _place(name, path)
+        try:
+            structure = _structure(path, model, name, polymer, notes, unbroken=False)
+        except InputError as error:
+            failures.append(Failure(place, str(error)))
+            continue
+        first = structures.setdefault(structure.sequence, structure)
+        if first is not structure:
+            reason = f"it has the sequence of chain {_shown(first.chain)}, which was taken"
+            failures.append(Failure(place, reason))
+    return list(structures.values()), failures
 
 
 def _choose_model(
@@ -125,10 +157,8 @@ def _choose_model(
     return parsed[model_index - 1], []
 
 
-def _choose_chain(
-    model: gemmi.Model, wanted: str | None, path: Path
-) -> tuple[str, list[gemmi.Residue], list[str]]:
-    """Return the name of the chain, its protein residues and the note on the choice."""
+def _proteins(model: gemmi.Model, path: Path) -> dict[str, list[gemmi.Residue]]:
+    """Return the protein residues of every protein chain by its name."""
     # An mmCIF chain comes in parts: the polymer, its ligands, its waters.
     parts: dict[str, list[gemmi.Residue]] = {}
     for part in model:
@@ -141,15 +171,23 @@ def _choose_chain(
     }
     if not proteins:
         raise InputError(f"{path} has no protein chain: give a file that holds a protein.")
+    return proteins
+
+
+def _choose_chain(
+    model: gemmi.Model, proteins: dict[str, list[gemmi.Residue]], wanted: str | None, path: Path
+) -> tuple[str, list[str]]:
+    """Return the name of the chain and the note on the choice."""
     listed = ", ".join(map(_shown, proteins))
     if wanted is not None:
         wanted = wanted.strip()
         if wanted not in proteins:
-            what = "is not a protein" if wanted in parts else "is not there"
+            there = any(part.name == wanted for part in model)
+            what = "is not a protein" if there else "is not there"
             raise InputError(
                 f"Chain {_shown(wanted)} of {path} {what}: choose --chain from {listed}."
             )
-        return wanted, proteins[wanted], []
+        return wanted, []
     chosen = next(
         (name for name, residues in proteins.items() if _known_count(residues) >= MIN_LENGTH),
         next(iter(proteins)),
@@ -157,7 +195,43 @@ def _choose_chain(
     notes = []
     if len(proteins) > 1:
         notes.append(f"Took chain {_shown(chosen)} of {listed}; choose with --chain.")
-    return chosen, proteins[chosen], notes
+    return chosen, notes
+
+
+def _structure(
+    path: Path,
+    model: gemmi.Model,
+    chain_name: str,
+    polymer: list[gemmi.Residue],
+    notes: list[str],
+    unbroken: bool,
+) -> Structure:
+    place = _place(chain_name, path)
+    residues, cap_notes = known_residues(polymer, place)
+    backbone = _backbone(residues)
+    steps = np.linalg.norm(np.diff(backbone[:, 1], axis=0), axis=1)
+    breaks = tuple(np.flatnonzero(steps > MAX_CA_DISTANCE).tolist())
+    for i in breaks[:1] if unbroken else ():
+        raise InputError(
+            f"The chain breaks between residues {residues[i]} and {residues[i + 1]} of {place}, "
+            f"whose CA atoms are {steps[i]:.1f} Angstrom apart: {_REMEDY}"
+        )
+    _refuse_overlaps(residues, backbone[:, 1], place)
+    return Structure(
+        name=re.sub(r"\.(pdb|ent|cif|mmcif)$", "", re.sub(r"(?i)\.gz$", "", path.name), flags=re.I),
+        chain=chain_name,
+        model=model.num,
+        sequence="".join(residue.letter for residue in residues),
+        ca=backbone[:, 1].copy(),
+        backbone=backbone,
+        residue_ids=tuple(residue.number for residue in residues),
+        notes=(*notes, *cap_notes, *_notes_on_residues(residues, backbone)),
+        breaks=breaks,
+    )
+
+
+def _place(chain_name: str, path: Path) -> str:
+    return f"chain {_shown(chain_name)} of {path}"
 
 
 def _shown(chain_name: str) -> str:
@@ -189,21 +263,14 @@ def _backbone(residues: list[Residue]) -> np.ndarray:
     return backbone
 
 
-def _check_trace(residues: list[Residue], ca: np.ndarray, place: str) -> None:
-    remedy = "choose another chain with --chain, or cut the file to one unbroken segment."
-    steps = np.linalg.norm(np.diff(ca, axis=0), axis=1)
-    for i in np.flatnonzero(steps > MAX_CA_DISTANCE)[:1]:
-        raise InputError(
-            f"The chain breaks between residues {residues[i]} and {residues[i + 1]} of {place}, "
-            f"whose CA atoms are {steps[i]:.1f} Angstrom apart: {remedy}"
-        )
+def _refuse_overlaps(residues: list[Residue], ca: np.ndarray, place: str) -> None:
     for i in range(len(ca) - 1):
         distances = np.linalg.norm(ca[i + 1 :] - ca[i], axis=1)
         nearest = int(np.argmin(distances))
         if distances[nearest] < MIN_CA_DISTANCE:
             raise InputError(
                 f"Residues {residues[i]} and {residues[i + 1 + nearest]} of {place} overlap: their "
-                f"CA atoms are {distances[nearest]:.1f} Angstrom apart; {remedy}"
+                f"CA atoms are {distances[nearest]:.1f} Angstrom apart; {_REMEDY}"
             )
 
 

@@ -47,12 +47,14 @@ def assert_same_set(*folders: Path) -> None:
 
 
 def test_files_are_those_named_and_those_in_folders_that_hold_structures(inputs):
-    names = [
-        path.name for path in source_files([inputs, inputs / "notes.txt", inputs / "cage.pdb"])
-    ]
-    assert sorted(names) == [
+    shutil.copy(TRP_CAGE, inputs / "d1l2ya_")
+    (inputs / "table.csv").touch()
+    sources = source_files([inputs, inputs / "notes.txt", inputs / "cage.pdb"])
+    assert [path.name for path in sources.others] == ["table.csv"]
+    assert sorted(path.name for path in sources.files) == [
         "broken.cif",
         "cage.pdb",
+        "d1l2ya_",
         "notes.txt",
         "other.jsonl",
         "some.jsonl",

@@ -10,7 +10,8 @@ import pytest
 from openmm_nemo.data import read_structure
 from openmm_nemo.data.domain_sets import DomainSet, write_domains
 from openmm_nemo.data.domains import DSSP_CLASSES, Domain, domain_of, secondary_structure
-from openmm_nemo.data.json_lines import Failure, read_json_lines
+from openmm_nemo.data.failures import Failure
+from openmm_nemo.data.json_lines import read_json_lines
 from openmm_nemo.errors import InputError
 
 TRP_CAGE = "examples/data/1l2y.pdb"
@@ -54,6 +55,17 @@ def test_secondary_structure_is_coil_where_atoms_are_missing():
     assert found[:8] == TRP_CAGE_DSSP[:8]
     assert set(found) <= set(DSSP_CLASSES)
     assert secondary_structure("GAVL", np.full((4, 5, 3), np.nan)) == "----"
+
+
+@pytest.mark.parametrize("cut", range(3, 16))
+def test_secondary_structure_does_not_reach_over_a_break(cut):
+    """The Trp-cage has no hydrogen bonds but those of its helices: its halves are what they are alone."""
+    cage = read_structure(TRP_CAGE)
+    whole = secondary_structure(cage.sequence, cage.backbone, (cut - 1,))
+    halves = (slice(cut), slice(cut, None))
+    alone = [secondary_structure(cage.sequence[half], cage.backbone[half]) for half in halves]
+    assert whole == "".join(alone)
+    assert whole != TRP_CAGE_DSSP
 
 
 def test_parts_of_a_domain_have_its_length():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from openmm_nemo.data import Structure, parsing, read_structure
+from openmm_nemo.data.structures import read_chains
 from openmm_nemo.errors import InputError
 from openmm_nemo.residues import THREE_LETTER
 
@@ -134,6 +135,32 @@ def test_chain_break_is_named_with_a_remedy(name: str, chain: str | None, messag
         read_structure(DATA / name, chain=chain)
     assert "--chain, or cut the file to one unbroken segment" in str(error.value)
     assert name in str(error.value)
+
+
+def test_all_chains_of_a_file_with_their_breaks() -> None:
+    """1xqa lacks a residue of each chain, 1wq2 a loop; 2hpf: B has the sequence of A, S is unknown."""
+    found = {}
+    for name in ("15_1xqa.pdb.gz", "06_1wq2.pdb.gz"):
+        structures, failures = read_chains(DATA / name)
+        assert failures == []
+        for structure in structures:
+            (i,) = structure.breaks
+            found[structure.name, structure.chain] = structure.residue_ids[i : i + 2]
+            steps = np.linalg.norm(np.diff(structure.ca, axis=0), axis=1)
+            assert np.flatnonzero(steps > 4.2).tolist() == [i]
+    assert found == {
+        ("15_1xqa", "A"): ("93", "95"),
+        ("15_1xqa", "B"): ("93", "95"),
+        ("06_1wq2", "A"): ("14", "20"),
+        ("06_1wq2", "B"): ("15", "18"),
+    }
+
+    structures, failures = read_chains(DATA / "20_2hpf.pdb.gz")
+    assert [structure.chain for structure in structures] == ["A"]
+    assert structures[0].breaks == ()
+    assert [failure.place.split(" of ")[0] for failure in failures] == ["chain B", "chain S"]
+    assert failures[0].reason == "it has the sequence of chain A, which was taken"
+    assert "unknown (UNK)" in failures[1].reason
 
 
 @pytest.mark.parametrize(
