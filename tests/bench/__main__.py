@@ -4,7 +4,7 @@ import sys
 
 import torch
 
-from tests.bench import forces, integrator, parameters, sampling, simulate
+from tests.bench import data, forces, integrator, parameters, sampling, simulate
 from tests.bench.timing import machine
 
 BENCHMARKS = {
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "integrator": integrator.main,
     "simulate": simulate.main,
     "sampling": sampling.main,
+    "data": data.main,
 }
 
 if __name__ == "__main__":
