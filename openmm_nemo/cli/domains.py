@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from openmm_nemo.data.building import FAILURES_FILE, build_set, source_files
+from openmm_nemo.data.labels import read_labels
 from openmm_nemo.evaluation.domain_sets import describe_set
 from openmm_nemo.progress import progress
 
@@ -20,16 +21,22 @@ def data() -> None:
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IN...")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--workers", type=click.IntRange(1), help="Processes.  [default: all processors]")
-def build(inputs: tuple[Path, ...], out: Path, workers: int | None) -> None:
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    help="CATH and SCOP codes: a table with the header id,cath,scop, or the domain list of a CATH release.",
+)
+def build(inputs: tuple[Path, ...], out: Path, workers: int | None, labels: Path | None) -> None:
     """Read structures and JSON lines, from files or whole folders, to a set of domains.
 
     Writes to --out: domains.safetensors, and failures.csv with what could not be read and why. The same command goes on
     with a build that was interrupted.
     """
+    codes = None if labels is None else read_labels(labels)
     sources = source_files(inputs)
     total = len(sources.files)
     with progress("Reading", 0, total) as tell:
-        built = build_set(inputs, out, workers, tell)
+        built = build_set(inputs, out, workers, tell, codes)
     for failure in built.failures[:SHOWN_FAILURES]:
         click.echo(f"Not taken: {failure.place}: {failure.reason}")
     if len(built.failures) > SHOWN_FAILURES:

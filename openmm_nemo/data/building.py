@@ -16,6 +16,7 @@ from openmm_nemo.data.domain_sets import DomainSet, write_domains
 from openmm_nemo.data.domains import Domain, domain_of
 from openmm_nemo.data.failures import Failure
 from openmm_nemo.data.json_lines import read_json_lines
+from openmm_nemo.data.labels import Labels, with_labels
 from openmm_nemo.data.structures import read_chains
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import completing
@@ -108,6 +109,7 @@ def build_set(
     out: Path,
     workers: int | None = None,
     tell: Callable[[int], None] = lambda count: None,
+    labels: Labels | None = None,
 ) -> Built:
     """Read files and write a set of domains.
 
@@ -123,6 +125,8 @@ def build_set(
         Processes. Default: one for each processor.
     tell : callable
         Told the number of files that have been read, from time to time.
+    labels : Labels, optional
+        CATH and SCOP codes, in place of those in the files.
 
     Returns
     -------
@@ -131,7 +135,8 @@ def build_set(
     Raises
     ------
     InputError
-        If there is nothing to read, nothing could be read, or the folder cannot be written.
+        If there is nothing to read, nothing could be read, the labels name domains that are not there, or the folder
+        cannot be written.
     """
     files = source_files(inputs).files
     parts = out / PARTS_FOLDER
@@ -145,7 +150,7 @@ def build_set(
         if not domains:
             reasons = "; ".join(failure.reason for failure in failures[:3])
             raise InputError(f"None of {len(files)} files could be read: {reasons}")
-        write_domains(out / SET_FILE, domains)
+        write_domains(out / SET_FILE, with_labels(domains, labels) if labels else domains)
         _write_failures(out / FAILURES_FILE, failures)
         shutil.rmtree(parts)
     except BrokenProcessPool:
