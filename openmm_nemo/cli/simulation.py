@@ -2,22 +2,18 @@
 
 import random
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 import torch
 
-from openmm_nemo.data import Structure, read_structure
+from openmm_nemo.cli.inputs import DEFAULT_MODEL, name_of_model, read_chain, read_profile
+from openmm_nemo.data import Structure
 from openmm_nemo.engine.simulation import SimulationRun, SimulationSettings
 from openmm_nemo.errors import InputError
-from openmm_nemo.networks.pretrained import find_model, model_folders
 from openmm_nemo.progress import progress
 from openmm_nemo.residues import check_sequence
-
-DEFAULT_MODEL = "nemo-tiny"
 
 
 @click.command()
@@ -124,7 +120,7 @@ def _settings(given: dict[str, Any]) -> SimulationSettings:
     structure = None
     choice = {"chain": given.pop("chain", None), "model_index": given.pop("model_index", None)}
     if pdb is not None:
-        structure = _read(pdb, **choice)
+        structure = read_chain(pdb, **choice)
         sequence = structure.sequence
     elif any(value is not None for value in choice.values()):
         raise InputError("--chain and --model-index go with --pdb.")
@@ -136,26 +132,18 @@ def _settings(given: dict[str, Any]) -> SimulationSettings:
     if "reference" in given:
         given["reference"] = _reference(given["reference"], structure, sequence)
     if "profile" in given:
-        given["profile"] = _read_profile(given["profile"])
-    model = given.pop("model", DEFAULT_MODEL)
-    folder = find_model(model)
-    if folder.parent not in model_folders():
-        model = str(folder.resolve())
+        given["profile"] = read_profile(given["profile"])
     return SimulationSettings(
-        sequence=sequence, model=model, seed=given.pop("seed", random.randrange(1, 2**31)), **given
+        sequence=sequence,
+        model=name_of_model(given.pop("model", DEFAULT_MODEL)),
+        seed=given.pop("seed", random.randrange(1, 2**31)),
+        **given,
     )
-
-
-def _read(path: Path, **choice: Any) -> Structure:
-    structure = read_structure(path, **choice)
-    for note in structure.notes:
-        click.echo(f"{path.name}: {note}")
-    return structure
 
 
 def _reference(file: str, structure: Structure | None, sequence: str) -> list[list[float]]:
     if file:
-        structure = _read(Path(file))
+        structure = read_chain(Path(file))
     elif structure is None:
         raise InputError("--reference without a file needs --pdb: give one of them.")
     if structure.sequence != sequence:
@@ -163,14 +151,3 @@ def _reference(file: str, structure: Structure | None, sequence: str) -> list[li
             f"The reference {structure.name} has another sequence than the protein: give a structure of the same chain."
         )
     return structure.ca.tolist()
-
-
-def _read_profile(path: Path) -> list[list[float]]:
-    try:
-        with warnings.catch_warnings(action="error"):
-            delimiter = "," if path.suffix == ".csv" else None
-            return np.loadtxt(path, ndmin=2, delimiter=delimiter).tolist()
-    except (OSError, ValueError, UserWarning) as error:
-        raise InputError(
-            f"The profile {path} cannot be read ({error}): give 20 numbers a line."
-        ) from None
