@@ -52,6 +52,6 @@ def build(inputs: tuple[Path, ...], out: Path, workers: int | None, labels: Path
 @data.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="SET")
 def info(folder: Path) -> None:
-    """Tell how many domains a set has, by length and class, and draw it to SET/info.png."""
+    """Tell how many domains a set has, by length and class; draw them to SET/info.png, list them in SET/domains.csv."""
     for line in describe_set(folder):
         click.echo(line)

@@ -146,7 +146,7 @@ class DomainSet(Sequence[Domain]):
         """
         if name not in self.ids:
             raise InputError(
-                f"{self.path} has no domain {name}: 'openmm-nemo data info' lists them."
+                f"{self.path} has no domain {name}: 'openmm-nemo data info' writes a table of them."
             )
         return self[self.ids.index(name)]
 

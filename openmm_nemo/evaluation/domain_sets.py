@@ -1,12 +1,15 @@
-"""What is in a set of domains: counts by length and class, and a picture of it."""
+"""What is in a set of domains: a table, counts by length and class, and a picture of it."""
 
+import csv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from openmm_nemo.data.building import SET_FILE
 from openmm_nemo.data.domain_sets import DomainSet
+from openmm_nemo.data.domains import Domain
 from openmm_nemo.evaluation.plots import plot_domains
 from openmm_nemo.files import completing
 
@@ -18,11 +21,12 @@ CATH_CLASSES = {
     "6": "6 special",
 }
 INFO_FILE = "info.png"
+TABLE_FILE = "domains.csv"
 LENGTHS = (0, 50, 100, 150, 200)
 
 
 def describe_set(folder: Path) -> Iterator[str]:
-    """Lines about the set in a folder; draws ``folder/info.png``.
+    """Lines about the set in a folder; draws ``folder/info.png`` and writes ``folder/domains.csv``.
 
     A domain with codes of several classes counts as "several", one without any as "unknown".
 
@@ -32,7 +36,10 @@ def describe_set(folder: Path) -> Iterator[str]:
         If the set cannot be read.
     """
     domains = DomainSet(folder / SET_FILE)
-    of_domain = np.array([_class_of(domain.cath) for domain in domains])
+    with completing(folder / TABLE_FILE) as partial, open(partial, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("id", "length", "breaks", "cath", "scop", "cluster", "sequence"))
+        of_domain = np.array([_describe(domain, writer) for domain in domains])
     classes = {name: of_domain == name for name in sorted(set(of_domain.tolist()))}
     yield f"{len(domains)} domains, {domains.lengths.sum()} residues"
     for low, high in zip(LENGTHS, (*LENGTHS[1:], None), strict=True):
@@ -44,7 +51,15 @@ def describe_set(folder: Path) -> Iterator[str]:
         yield f"  class {name:19} {inside.sum():7}"
     with completing(folder / INFO_FILE) as partial:
         plot_domains(domains.lengths, classes, partial, f"{len(domains)} domains")
-    yield f"Drew {folder / INFO_FILE}"
+    yield f"Wrote {folder / TABLE_FILE} and {folder / INFO_FILE}"
+
+
+def _describe(domain: Domain, writer: Any) -> str:
+    """Write a line of the table; the class of the domain."""
+    codes = " ".join(domain.cath), " ".join(domain.scop)
+    row = (domain.id, len(domain), len(domain.breaks), *codes, domain.cluster, domain.sequence)
+    writer.writerow(row)
+    return _class_of(domain.cath)
 
 
 def _class_of(cath: tuple[str, ...]) -> str:

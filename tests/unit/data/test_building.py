@@ -177,8 +177,13 @@ def test_data_build_and_info(inputs, tmp_path):
         "4 domains, 48 residues",
         "0 to 49 residues 4",
         "class unknown 4",
-        f"Drew {out / 'info.png'}",
+        f"Wrote {out / 'domains.csv'} and {out / 'info.png'}",
     ]
+    with open(out / "domains.csv", newline="") as file:
+        rows = {row["id"]: (row["length"], row["sequence"]) for row in csv.DictReader(file)}
+    assert rows["cage_A"] == ("20", "NLYIQWLKDGGPSSGRPPPS")
+    assert rows["x"] == ("4", "GAVL")
+    assert len(rows) == 4
     picture = matplotlib.image.imread(out / "info.png")
     assert picture[..., :3].std() > 0.05
 
