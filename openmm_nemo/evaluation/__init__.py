@@ -1,5 +1,37 @@
-"""Comparison of structures."""
+"""Comparison of structures, and of ensembles of them with natives."""
 
-from openmm_nemo.evaluation.metrics import tm_score
+from openmm_nemo.evaluation.assessment import Assessment, assess, complete_linkage, three_d_jury
+from openmm_nemo.evaluation.metrics import (
+    contact_precision,
+    gdt_ts,
+    lddt_ca,
+    radius_of_gyration,
+    tm_score,
+)
+from openmm_nemo.evaluation.tables import (
+    table_by_clusters,
+    table_by_level,
+    table_lines,
+    write_assessments,
+)
+from openmm_nemo.evaluation.tm_align import pairwise_tm, tm_to_native
+from openmm_nemo.geometry import rmsd
 
-__all__ = ["tm_score"]
+__all__ = [
+    "Assessment",
+    "assess",
+    "complete_linkage",
+    "contact_precision",
+    "gdt_ts",
+    "lddt_ca",
+    "pairwise_tm",
+    "radius_of_gyration",
+    "rmsd",
+    "table_by_clusters",
+    "table_by_level",
+    "table_lines",
+    "three_d_jury",
+    "tm_score",
+    "tm_to_native",
+    "write_assessments",
+]

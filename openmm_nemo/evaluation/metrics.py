@@ -1,9 +1,33 @@
-"""Measures of how close two structures of the same chain are."""
+"""Measures of how close two structures of the same chain are, residue i of one on residue i of the other."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from openmm_nemo.geometry import superpose
+
+GDT_TS_CUTOFFS = (1.0, 2.0, 4.0, 8.0)
+LDDT_RADIUS = 15.0
+LDDT_THRESHOLDS = (0.5, 1.0, 2.0, 4.0)
+CONTACT_DISTANCE = 8.0
+CONTACT_SEPARATION = 6
+
+
+class LocalDistanceTest(NamedTuple):
+    """Outcome of `lddt_ca`.
+
+    Attributes
+    ----------
+    score : float
+        Of the whole chain, from 0 to 1.
+    per_residue : Tensor, shape (L,)
+        Of the distances to each residue; NaN for a residue without neighbours.
+    """
+
+    score: float
+    per_residue: Tensor
 
 
 def tm_distance(length: int) -> float:
@@ -12,7 +36,7 @@ def tm_distance(length: int) -> float:
 
 
 def tm_score(mobile: Tensor, target: Tensor) -> float:
-    """TM-score for a fixed alignment: residue i of one chain on residue i of the other.
+    """TM-score for a fixed alignment (Zhang & Skolnick, Proteins 57, 702, 2004).
 
     The largest value over superpositions is searched from superpositions of fragments. Each is improved by superposing
     again with the weights 1 / (1 + (D_i / D0)^2)^2, which never lowers the score: what a residue adds is a convex
@@ -30,20 +54,125 @@ def tm_score(mobile: Tensor, target: Tensor) -> float:
         From 0 to 1.
     """
     d0 = tm_distance(len(mobile))
+
+    def close(distance: Tensor) -> Tensor:
+        return 1 / (1 + (distance / d0) ** 2)
+
+    found = [close(distance).mean(-1).max() for distance in _search(mobile, target, close)]
+    return float(torch.stack(found).max())
+
+
+def gdt_ts(mobile: Tensor, target: Tensor) -> float:
+    """Global distance test, total score (Zemla, Nucleic Acids Res. 31, 3370, 2003).
+
+    The mean over cutoffs of 1, 2, 4 and 8 Angstrom of the largest share of residues that one superposition brings
+    within the cutoff of their partners; every cutoff has a superposition of its own. They are searched like that of
+    `tm_score`, with the weights 1 / (1 + (D_i / cutoff)^4)^2.
+
+    Parameters
+    ----------
+    mobile, target : Tensor, shape (L, 3)
+        Positions, Angstrom.
+
+    Returns
+    -------
+    float
+        From 0 to 1.
+    """
+    cutoffs = mobile.new_tensor(GDT_TS_CUTOFFS)
+    best = torch.zeros_like(cutoffs)
+    for cutoff in GDT_TS_CUTOFFS:
+
+        def close(distance: Tensor, cutoff: float = cutoff) -> Tensor:
+            # A sharp edge gets stuck sooner.
+            return 1 / (1 + (distance / cutoff) ** 4)
+
+        for distance in _search(mobile, target, close):
+            within = distance <= cutoffs[:, None, None]
+            best = torch.maximum(best, within.to(best).mean(-1).amax(-1))
+    return float(best.mean())
+
+
+def lddt_ca(model: Tensor, native: Tensor) -> LocalDistanceTest:
+    """Local distance difference test of C-alpha atoms (Mariani et al., Bioinformatics 29, 2722, 2013).
+
+    Of all pairs that are within 15 Angstrom in the native, the share whose distance in the model differs by at most a
+    threshold, averaged over thresholds of 0.5, 1, 2 and 4 Angstrom. No superposition is involved.
+
+    Parameters
+    ----------
+    model, native : Tensor, shape (L, 3)
+        C-alpha positions, Angstrom.
+
+    Returns
+    -------
+    LocalDistanceTest
+    """
+    distance = _distances(native)
+    error = (_distances(model) - distance).abs()
+    preserved = (error[..., None] <= error.new_tensor(LDDT_THRESHOLDS)).to(error).mean(-1)
+    pairs = (distance < LDDT_RADIUS).to(error).fill_diagonal_(0)
+    kept, possible = (preserved * pairs).sum(-1), pairs.sum(-1)
+    return LocalDistanceTest(float(kept.sum() / possible.sum()), kept / possible)
+
+
+def contact_precision(model: Tensor, native: Tensor) -> float:
+    """Share of the model's contacts that are contacts in the native.
+
+    A contact is a pair of residues at least 6 apart in the sequence, the shortest range that CASP counts, whose C-alpha
+    atoms are less than 8 Angstrom apart. (CASP takes C-beta, which NEMO's coarse state lacks.)
+
+    Parameters
+    ----------
+    model, native : Tensor, shape (L, 3)
+        C-alpha positions, Angstrom.
+
+    Returns
+    -------
+    float
+        From 0 to 1; NaN if the model has no contact.
+    """
+    there, right = _contacts(model), _contacts(native)
+    return float((there & right).sum() / there.sum())
+
+
+def radius_of_gyration(x: Tensor) -> Tensor:
+    """Root-mean-square distance of points (..., L, 3) from their mean, shape (...), in the unit of the input."""
+    return ((x - x.mean(-2, keepdim=True)) ** 2).sum(-1).mean(-1).sqrt()
+
+
+def _distances(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x[:, None] - x, dim=-1)
+
+
+def _contacts(x: Tensor) -> Tensor:
+    """Indicator (L, L) of contacts i, j with i < j."""
+    return (_distances(x) < CONTACT_DISTANCE).triu(CONTACT_SEPARATION)
+
+
+def _search(
+    mobile: Tensor, target: Tensor, closeness: Callable[[Tensor], Tensor]
+) -> Iterator[Tensor]:
+    """Distances (S, L) after S superpositions at a time, which start from fragments and improve.
+
+    Parameters
+    ----------
+    mobile, target : Tensor, shape (L, 3)
+    closeness : callable
+        From distances (S, L) to numbers from 0 to 1. Its mean is what is to be large; its square is the weight in the
+        next superposition.
+    """
     weight = _fragments(len(mobile)).to(mobile)
-    best = mobile.new_zeros(())
     for step in range(20):
         moved = superpose(
             mobile.expand(len(weight), -1, -1), target.expand(len(weight), -1, -1), weight
         )
         distance = torch.linalg.vector_norm(moved - target, dim=-1)
-        close = 1 / (1 + (distance / d0) ** 2)
-        score = close.mean(-1)
-        best = torch.maximum(best, score.max())
+        yield distance
+        close = closeness(distance)
         weight = close**2
         if step == 3:  # by now the others are far behind
-            weight = weight[score.topk(min(32, len(score))).indices]
-    return float(best)
+            weight = weight[close.mean(-1).topk(min(32, len(close))).indices]
 
 
 def _fragments(n: int) -> Tensor:

@@ -1,0 +1,78 @@
+"""TM-scores of whole ensembles, by TM-align (Zhang & Skolnick, Nucleic Acids Res. 33, 2302, 2005).
+
+The alignment is fixed: residue i on residue i. TM-align is faster than `openmm_nemo.evaluation.tm_score` and is what the
+field reports. It may miss more of the largest value: up to 0.02 at 30 residues, and 0.1 or more below 20.
+"""
+
+from collections.abc import Callable
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from openmm_nemo.errors import InputError
+
+
+def tm_to_native(x: np.ndarray, native: np.ndarray) -> np.ndarray:
+    """TM-score of every structure to the native.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n, L, 3)
+        C-alpha positions, Angstrom.
+    native : ndarray, shape (L, 3)
+
+    Returns
+    -------
+    ndarray, shape (n,)
+
+    Raises
+    ------
+    InputError
+        If TM-align is not installed.
+    """
+    tm_align = _tm_align()
+    return np.array([_score(tm_align, structure, native) for structure in x])
+
+
+def pairwise_tm(x: np.ndarray) -> np.ndarray:
+    """TM-score of every structure to every other one; symmetric, with ones on the diagonal.
+
+    TM-align holds Python's lock: threads do not help, one process for each protein does.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n, L, 3)
+        C-alpha positions, Angstrom.
+
+    Returns
+    -------
+    ndarray, shape (n, n)
+
+    Raises
+    ------
+    InputError
+        If TM-align is not installed.
+    """
+    tm_align = _tm_align()
+    tm = np.eye(len(x))
+    for i, j in combinations(range(len(x)), 2):
+        tm[i, j] = tm[j, i] = _score(tm_align, x[i], x[j])
+    return tm
+
+
+def _score(tm_align: Callable[..., Any], mobile: np.ndarray, target: np.ndarray) -> float:
+    letters = "A" * len(target)  # they count only where an alignment is searched
+    alignment = (letters, letters)
+    return tm_align(mobile, target, letters, letters, alignment=alignment).tm_norm_chain2
+
+
+def _tm_align() -> Callable[..., Any]:
+    try:
+        from tmtools import tm_align
+    except ImportError:
+        raise InputError(
+            "TM-align is missing, which is optional because its Python package has another licence (GPL-3.0): "
+            'install it with pip install "openmm-nemo[evaluate]".'
+        ) from None
+    return tm_align
