@@ -1,0 +1,191 @@
+"""``openmm-nemo sample``: ensembles of structures."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from openmm_nemo.cli.inputs import DEFAULT_MODEL, name_of_model, read_chain, read_profile
+from openmm_nemo.data.building import SET_FILE
+from openmm_nemo.data.domain_sets import DomainSet
+from openmm_nemo.data.domains import domain_of
+from openmm_nemo.errors import InputError
+from openmm_nemo.evaluation.ensembles import ensemble_ids
+from openmm_nemo.evaluation.sampling import (
+    ENGINES,
+    MAX_SAMPLES,
+    Protein,
+    SamplingSettings,
+    sample_ensembles,
+)
+from openmm_nemo.networks import NemoModel
+from openmm_nemo.progress import progress
+from openmm_nemo.residues import check_sequence
+
+SHOWN_FAILURES = 10
+SEQUENCE_ID = "sequence"
+
+
+@click.command()
+@click.option("--sequence", help="One-letter amino-acid codes.")
+@click.option("--pdb", type=click.Path(path_type=Path), help="PDB or mmCIF file, may be gzipped.")
+@click.option("--chain", help="Chain of the --pdb file.  [default: the first protein chain]")
+@click.option(
+    "--model-index", type=int, help="Model of the --pdb file, from 1.  [default: the first]"
+)
+@click.option(
+    "--set",
+    "domain_set",
+    type=click.Path(path_type=Path),
+    help="Folder of 'openmm-nemo data build': all its domains.",
+)
+@click.option(
+    "--ids",
+    type=click.Path(path_type=Path),
+    help="Text file of ids, one a line: these domains of the --set alone.",
+)
+@click.option(
+    "-n",
+    "n_samples",
+    type=click.IntRange(1, MAX_SAMPLES),
+    default=100,
+    show_default=True,
+    help="Structures of each protein.",
+)
+@click.option(
+    "--steps", type=click.IntRange(1), default=250, show_default=True, help="Of each simulation."
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0, min_open=True),
+    default=300,
+    show_default=True,
+    help="Kelvin.",
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of all noise.")
+@click.option(
+    "--model",
+    default=DEFAULT_MODEL,
+    show_default=True,
+    help="Installed model or folder of one.",
+)
+@click.option(
+    "--profile",
+    type=click.Path(path_type=Path),
+    help="Text file of the sequence profile, a line of 20 numbers for each residue, for a profile model.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(list(ENGINES)),
+    default="torch",
+    show_default=True,
+    help="torch: many chains at once; openmm: one after another. The same numbers.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Processes on this machine.  [default: all processors]",
+)
+@click.option("--scheduler", help="Address of a Dask scheduler, to sample on its workers instead.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    help="Structures that a process samples at once.  [default: 10, or fewer of a long protein]",
+)
+def sample(
+    out: Path,
+    model: str,
+    workers: int | None,
+    scheduler: str | None,
+    batch_size: int | None,
+    sequence: str | None,
+    pdb: Path | None,
+    chain: str | None,
+    model_index: int | None,
+    domain_set: Path | None,
+    ids: Path | None,
+    profile: Path | None,
+    **options: Any,
+) -> None:
+    """Sample ensembles of structures of a protein, or of all domains of a set.
+
+    Every structure is the last state of a simulation of its own. Writes to --out: a folder for each protein with
+    coarse.h5 and atoms.h5 (MDTraj's HDF5), native.h5 where the experimental structure is known, and samples.csv, with
+    the seeds with which 'openmm-nemo simulate' repeats them; and sampling.json with the settings. The same command goes
+    on with what was interrupted.
+
+    \b
+    On many machines, with Dask (pip install 'openmm-nemo[dask]'):
+      dask scheduler                                                 prints its address
+      dask worker ADDRESS --nworkers auto --nthreads 1               on every machine
+      openmm-nemo sample --set SET --out FOLDER --scheduler ADDRESS
+    """
+    began = time.monotonic()
+    torch.set_num_threads(1)
+    if sum(source is not None for source in (sequence, pdb, domain_set)) != 1:
+        raise InputError("Give one of --sequence, --pdb and --set.")
+    if ids is not None and domain_set is None:
+        raise InputError("--ids chooses domains of a set: give --set.")
+    if pdb is None and (chain, model_index) != (None, None):
+        raise InputError("--chain and --model-index go with --pdb.")
+    if profile is not None and domain_set is not None:
+        raise InputError("--profile is that of one protein: give it with --sequence or --pdb.")
+    if scheduler is not None and workers is not None:
+        raise InputError(
+            "--workers are processes on this machine: leave it out where --scheduler has its own."
+        )
+    if domain_set is not None:
+        proteins = _proteins_of_set(domain_set, ids)
+    else:
+        rows = None if profile is None else read_profile(profile)
+        if pdb is not None:
+            domain = domain_of(read_chain(pdb, chain=chain, model_index=model_index))
+            proteins = [Protein(domain.id, domain.sequence, domain.ca, rows)]
+        else:
+            proteins = [Protein(SEQUENCE_ID, check_sequence(sequence or ""), None, rows)]
+    settings = SamplingSettings(model=name_of_model(model), **options)
+    network = NemoModel.from_pretrained(model)
+    if not network.trained:
+        click.echo(
+            f"Model {settings.model} is untrained (random weights): expect no meaningful structure."
+        )
+    before = len({protein.id for protein in proteins}.intersection(ensemble_ids(out)))
+    n = settings.n_samples
+    try:
+        with progress("Sampling", before * n, len(proteins) * n) as tell:
+            sampled = sample_ensembles(
+                out, network, proteins, settings, workers, scheduler, batch_size, tell
+            )
+    except KeyboardInterrupt:
+        click.echo(
+            f"Interrupted: {out} keeps all proteins that are complete, the same command goes on."
+        )
+        sys.exit(130)
+    count, seconds = len(sampled.ids), time.monotonic() - began
+    click.echo(f"Wrote {count * n} samples of {count} proteins to {out} in {seconds:.0f} s.")
+    if before:
+        click.echo(f"{before} proteins were there before.")
+    for name, reason in list(sampled.failures.items())[:SHOWN_FAILURES]:
+        click.echo(f"Not sampled: {name}: {reason}")
+    if sampled.failures:
+        raise InputError(
+            f"{len(sampled.failures)} of {len(proteins)} proteins could not be sampled: see above, try another --seed."
+        )
+
+
+def _proteins_of_set(folder: Path, ids: Path | None) -> list[Protein]:
+    domains = DomainSet(folder / SET_FILE)
+    chosen = domains.ids
+    if ids is not None:
+        try:
+            chosen = tuple(filter(None, map(str.strip, ids.read_text().splitlines())))
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{ids} cannot be read ({error}): give a text file of ids.") from None
+        if not chosen:
+            raise InputError(f"{ids} has no ids: give one a line.")
+    found = map(domains.find, chosen)
+    return [Protein(domain.id, domain.sequence, domain.ca.copy()) for domain in found]
