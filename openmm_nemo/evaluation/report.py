@@ -1,0 +1,277 @@
+"""The report of an evaluation: one HTML file with tables, figures and structures, which opens without network."""
+
+import base64
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from openmm_nemo.evaluation.assessment import Assessment
+from openmm_nemo.evaluation.figures import LEVEL_NAMES, Picture
+from openmm_nemo.evaluation.tables import FOLD_TM, HEADER, TRAIN, Row
+from openmm_nemo.files import completing
+from openmm_nemo.geometry import superpose
+from openmm_nemo.residues import THREE_LETTER
+
+SHOWN_STRUCTURES = 50
+SHOWN_ROWS = 1000
+
+_PAGE = Path(__file__).with_name("page")
+
+
+class Table(NamedTuple):
+    """A table of the report.
+
+    Attributes
+    ----------
+    caption : str
+    group : str
+        Heading of the first column.
+    rows : sequence of Row
+    """
+
+    caption: str
+    group: str
+    rows: Sequence[Row]
+
+
+class _Column(NamedTuple):
+    """A column of the table of proteins."""
+
+    name: str
+    meaning: str
+
+
+_COLUMNS = (
+    _Column("Protein", ""),
+    _Column("Length", "Residues."),
+    _Column("Level", "What is new to the training set: class (C), architecture (A), topology (T) or homology (H)."),
+    _Column("Identity", "Sequence identity to the nearest protein of the training set, %."),
+    _Column("Clusters", "Clusters of the ensemble at TM-score 0.5: few where the model is certain."),
+    _Column("TM", "TM-score of the representative, which 3D-Jury chooses without the native structure."),
+    _Column("Best TM", "TM-score of the structure of the ensemble that is closest to the native one."),
+    _Column("RMSD", "Of the representative, Å."),
+    _Column("GDT-TS", "Of the representative."),
+    _Column("lDDT", "Of the representative."),
+    _Column("Contacts", "Share of the representative's contacts that are native."),
+    _Column("Rg", "Mean radius of gyration of the ensemble, Å."),
+    _Column("Native Rg", "Radius of gyration of the native structure, Å."),
+)  # fmt: skip
+
+
+def write_report(
+    path: str | os.PathLike[str],
+    assessments: Sequence[Assessment],
+    title: str,
+    tables: Sequence[Table],
+    pictures: Sequence[Picture],
+    notes: Sequence[str] = (),
+) -> None:
+    """Write the page; it appears when it is complete.
+
+    At most `SHOWN_STRUCTURES` proteins are shown in 3D and `SHOWN_ROWS` listed, spread evenly from the best to the
+    worst; the page says so.
+
+    Parameters
+    ----------
+    path : path
+        HTML file to write.
+    assessments : sequence of Assessment
+        At least one.
+    title : str
+    tables : sequence of Table
+        The first row of the first one is the total.
+    pictures : sequence of Picture
+        See `openmm_nemo.evaluation.figures.draw_pictures`.
+    notes : sequence of str
+        What a reader has to know, a sentence each.
+    """
+    import jinja2
+    from markupsafe import Markup
+
+    from openmm_nemo import __version__
+
+    environment = jinja2.Environment(
+        autoescape=True, loader=jinja2.FileSystemLoader(_PAGE), undefined=jinja2.StrictUndefined
+    )
+    environment.filters["data_uri"] = _data_uri
+    ranked = rank(assessments)
+    shown = spread(ranked, SHOWN_STRUCTURES)
+    listed = spread(ranked, SHOWN_ROWS)
+    number = {a: k for k, a in enumerate(shown)}
+    marks = {ranked[place]: name for name, place in _landmarks(ranked).items()}
+    text = environment.get_template("report.html").render(
+        title=title,
+        version=__version__,
+        summary=_summary(assessments),
+        tiles=_tiles(tables[0].rows[0]),
+        notes=notes,
+        tables=tables,
+        header=HEADER[1:],
+        pictures=pictures,
+        groups=_groups(shown, marks),
+        structures_text=_how_many("shown", len(shown), len(ranked)),
+        proteins_text=_how_many("listed", len(listed), len(ranked)),
+        columns=_COLUMNS,
+        rows=[{"number": number.get(a), "cells": _cells(a)} for a in listed],
+        proteins=[_protein(a) for a in shown],
+        css=Markup(_read("report.css")),
+        js=Markup(_script("report.js")),
+        viewer=Markup(_script("3dmol/3Dmol-min.js")),
+        licence=_read("3dmol/LICENSE"),
+    )
+    with completing(Path(path)) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def rank(assessments: Sequence[Assessment]) -> list[Assessment]:
+    """Proteins from the highest TM-score of the representative to the lowest; those without a native come last."""
+    return sorted(assessments, key=lambda a: -a.representative_tm if _known(a) else np.inf)
+
+
+def spread(ranked: Sequence[Assessment], limit: int) -> list[Assessment]:
+    """At most ``limit`` (4 or more) of a ranking, evenly spaced; best, median and worst are always among them."""
+    if len(ranked) <= limit:
+        return list(ranked)
+    even = np.linspace(0, len(ranked) - 1, limit - 2).round().astype(int)
+    return [ranked[k] for k in sorted({*even.tolist(), *_landmarks(ranked).values()})]
+
+
+def _known(a: Assessment) -> bool:
+    return bool(np.isfinite(a.representative_tm))
+
+
+def _landmarks(ranked: Sequence[Assessment]) -> dict[str, int]:
+    """Places of the best, the median and the worst of those that have a TM-score."""
+    known = sum(map(_known, ranked))
+    return {"best": 0, "median": (known - 1) // 2, "worst": known - 1} if known >= 3 else {}
+
+
+def _groups(shown: Sequence[Assessment], marks: dict[Assessment, str]) -> list[dict[str, Any]]:
+    """Choices of proteins: first best, median and worst, then the others."""
+    marked, others = [], []
+    for number, a in enumerate(shown):
+        tm = _number(a.representative_tm)
+        words = ", ".join(filter(None, (tm and f"TM {tm}", marks.get(a))))
+        option = {"number": number, "label": f"{a.id} ({words})" if words else a.id}
+        (marked if a in marks else others).append(option)
+    rest = "Others, from best to worst" if marked else "Proteins"
+    groups = (("Best, median and worst", marked), (rest, others))
+    return [{"label": label, "proteins": members} for label, members in groups if members]
+
+
+def _protein(a: Assessment) -> dict[str, Any]:
+    """What the page shows of a protein beside the table: facts, and structures in one frame."""
+    x = torch.from_numpy(np.asarray(a.x, dtype=float))
+    native = None if a.native is None else torch.from_numpy(np.asarray(a.native, dtype=float))
+    if native is not None:
+        native = native - native.mean(0)
+        x = superpose(x, native)
+    facts = (
+        ("Residues", str(len(a.sequence))),
+        ("New at level", LEVEL_NAMES[a.level] if a.level else ""),
+        ("Identity to training", _percent(a.identity)),
+        ("TM-score", _number(a.representative_tm)),
+        ("Best in ensemble", _number(a.tm.max())),
+        ("RMSD", _number(a.rmsd, 2, " Å")),
+        ("GDT-TS", _number(a.gdt_ts)),
+        ("lDDT", _number(a.lddt)),
+        ("Structures", str(len(a.tm))),
+        ("Clusters", str(a.n_clusters)),
+        ("Largest cluster", str((a.clusters == 0).sum())),
+        ("Rg of the ensemble", _number(a.rg.mean(), 1, " Å")),
+        ("Rg of the native", _number(a.native_rg, 1, " Å")),
+    )
+    compared = "" if native is None else ", superposed on the native structure"
+    return {
+        "length": len(a.sequence),
+        "description": f"Predicted C-alpha trace of {a.id}{compared}",
+        "facts": [fact for fact in facts if fact[1]],
+        "native": "" if native is None else _pdb(a.sequence, native.numpy()),
+        "prediction": _pdb(a.sequence, (x - x.mean(0) if native is None else x).numpy()),
+    }
+
+
+def _pdb(sequence: str, x: np.ndarray) -> str:
+    """C-alpha trace (L, 3), Angstrom, as PDB text."""
+    return "\n".join(
+        f"ATOM  {i:5}  CA  {THREE_LETTER[letter]} A{i:4}    {p[0]:8.3f}{p[1]:8.3f}{p[2]:8.3f}  1.00  0.00           C"
+        for i, (letter, p) in enumerate(zip(sequence, x, strict=True), start=1)
+    )
+
+
+def _cells(a: Assessment) -> list[str]:
+    """Row of the table of proteins, in the order of `_COLUMNS`."""
+    return [
+        a.id,
+        str(len(a.sequence)),
+        a.level,
+        _number(100 * a.identity, 1),
+        str(a.n_clusters),
+        _number(a.representative_tm),
+        _number(a.tm.max()),
+        _number(a.rmsd, 2),
+        _number(a.gdt_ts),
+        _number(a.lddt),
+        _number(a.contact_precision),
+        _number(a.rg.mean(), 1),
+        _number(a.native_rg, 1),
+    ]
+
+
+def _summary(assessments: Sequence[Assessment]) -> str:
+    lengths = [len(a.sequence) for a in assessments]
+    sizes = [len(a.tm) for a in assessments]
+    proteins = "1 protein" if len(assessments) == 1 else f"{len(assessments)} proteins"
+    text = f"{proteins} of {_span(lengths)} residues, {_span(sizes)} structures of each."
+    trained = sum(a.level == TRAIN for a in assessments)
+    if trained:
+        text += f" {trained} of them are in the training set: they do not count in the means."
+    return text
+
+
+def _tiles(total: Row) -> list[dict[str, str]]:
+    """Large numbers at the top of the page."""
+    tiles = (
+        ("Proteins", str(total.n_proteins)),
+        ("Mean TM-score", _number(total.tm)),
+        (f"TM-score above {FOLD_TM}", _percent(total.same_fold)),
+        ("Mean number of clusters", _number(total.n_clusters, 1)),
+    )
+    return [{"label": label, "value": value} for label, value in tiles if value]
+
+
+def _how_many(verb: str, n: int, total: int) -> str:
+    if n == total:
+        return "" if n == 1 else f"All {n} proteins are {verb}."
+    return f"{n} of {total} proteins are {verb}, spread evenly from the best to the worst."
+
+
+def _span(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _number(value: float, digits: int = 3, unit: str = "") -> str:
+    """The value in words; nothing where it is not known."""
+    return f"{value:.{digits}f}{unit}" if np.isfinite(value) else ""
+
+
+def _percent(share: float) -> str:
+    return _number(100 * share, 0, "%")
+
+
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _read(name: str) -> str:
+    return (_PAGE / name).read_text(encoding="utf-8")
+
+
+def _script(name: str) -> str:
+    """Script to be written into a page: what would end it, or hide it, is escaped."""
+    return _read(name).replace("</script", r"<\/script").replace("<!--", r"<\!--")
