@@ -1,0 +1,126 @@
+"""``openmm-nemo profile``: the sequence profile of a protein from its homologues."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from openmm_nemo.data.alignments import (
+    MAX_GAPS,
+    MIN_DISTANCE,
+    Alignment,
+    parse_fasta,
+    read_alignment,
+    read_text,
+    write_alignment,
+)
+from openmm_nemo.data.homologues import BITS_PER_RESIDUE, ITERATIONS, search_homologues
+from openmm_nemo.data.profiles import information_content, write_profile
+from openmm_nemo.data.profiles import profile as make_profile
+from openmm_nemo.errors import InputError
+from openmm_nemo.progress import progress
+from openmm_nemo.residues import check_sequence
+
+
+@click.command()
+@click.option("--sequence", help="One-letter amino-acid codes.")
+@click.option(
+    "--fasta",
+    type=click.Path(path_type=Path),
+    help="File of the one sequence, instead of --sequence.",
+)
+@click.option(
+    "--alignment",
+    "alignment_file",
+    type=click.Path(path_type=Path),
+    help="A3M, aligned FASTA or Stockholm file that begins with the protein.",
+)
+@click.option(
+    "--database",
+    type=click.Path(path_type=Path),
+    help="FASTA file to search with jackhmmer, instead of --alignment.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Profile to write, for 'simulate --profile'; with commas if it ends in .csv.",
+)
+@click.option(
+    "--save-alignment",
+    type=click.Path(path_type=Path),
+    help="A3M file to write with the homologues that the profile was made of.",
+)
+@click.option(
+    "--bits-per-residue",
+    type=click.FloatRange(0, min_open=True),
+    help=f"Least score of a homologue in the search.  [default: {BITS_PER_RESIDUE}]",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), help="Threads of the search.  [default: all processors]"
+)
+def profile(
+    sequence: str | None,
+    fasta: Path | None,
+    alignment_file: Path | None,
+    database: Path | None,
+    out: Path,
+    save_alignment: Path | None,
+    **search: Any,
+) -> None:
+    """Make the profile of a protein from its homologues, in an alignment or a database of sequences.
+
+    Homologues with many gaps are left out, and those that are nearly the same as another.
+    """
+    for file in (out, save_alignment):
+        if file is not None and not file.parent.is_dir():
+            raise InputError(f"{file.parent} is not a folder: make it, or choose another place.")
+    sequence = _query(sequence, fasta)
+    given = {name: value for name, value in search.items() if value is not None}
+    if alignment_file is not None and database is None:
+        if given:
+            raise InputError("--bits-per-residue and --workers go with --database.")
+        found = read_alignment(alignment_file, sequence)
+    elif database is not None and alignment_file is None:
+        found = _search(sequence, database, **given)
+    else:
+        raise InputError("Give either --alignment or --database.")
+    covering = found.drop_gapped()
+    with progress("Comparing homologues", 0, len(covering)) as tell:
+        kept = covering.thin(tell=tell)
+    result = make_profile(kept)
+    if save_alignment is not None:
+        write_alignment(save_alignment, kept)
+    write_profile(out, result)
+    click.echo(
+        f"Found {len(found) - 1} homologues, {len(covering) - 1} with at most {MAX_GAPS:.0%} gaps; "
+        f"took {len(kept) - 1} that differ by at least {MIN_DISTANCE:.0%}."
+    )
+    click.echo(
+        f"Wrote the profile of {len(result)} residues to {out}: "
+        f"{information_content(result).mean():.2f} bits of information a residue."
+    )
+
+
+def _query(sequence: str | None, fasta: Path | None) -> str | None:
+    if sequence is not None and fasta is not None:
+        raise InputError("Give either --sequence or --fasta.")
+    if fasta is not None:
+        _, sequences = parse_fasta(read_text(fasta), fasta)
+        if len(sequences) > 1:
+            raise InputError(f"{fasta} has {len(sequences)} sequences: give a file of one.")
+        sequence = sequences[0]
+    return None if sequence is None else check_sequence(sequence)
+
+
+def _search(sequence: str | None, database: Path, **options: Any) -> Alignment:
+    if sequence is None:
+        raise InputError("--database needs the protein: give --sequence or --fasta.")
+    if not database.is_file():
+        raise InputError(f"{database} is not a file: give a FASTA file of proteins.")
+    # Counted in kilobytes of the file, which is read in each round.
+    total = ITERATIONS * database.stat().st_size // 1024
+    with progress("Searching", 0, total) as tell:
+        return search_homologues(
+            sequence, database, tell=lambda count: tell(count // 1024), **options
+        )

@@ -1,0 +1,372 @@
+"""Multiple sequence alignments of a protein with its homologues, in the protein's columns (the paper's B.5 and B.7)."""
+
+import gzip
+import io
+import os
+import string
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+
+from openmm_nemo.errors import InputError
+from openmm_nemo.files import completing
+from openmm_nemo.residues import AMINO_ACIDS
+
+GAP = len(AMINO_ACIDS)
+"""Code of a gap in `Alignment.rows`."""
+
+MAX_GAPS = 0.5
+MIN_DISTANCE = 0.2
+DECAY = 5.0
+"""Rows are drawn with p ~ exp(-DECAY * distance to the query)."""
+
+_LETTERS = np.frombuffer((AMINO_ACIDS + "-").encode(), dtype=np.uint8)
+_GAP_SIGNS = "-._~*"
+
+_SUFFIXES = (".a3m", ".sto", ".fasta")
+# Annotations that HH-suite writes among the sequences of an A3M file.
+_NOT_SEQUENCES = ("ss_pred", "ss_conf", "ss_dssp", "sa_dssp", "aa_dssp", "aa_pred")
+
+
+def _table(signs: str, codes: Sequence[int], rest: int) -> np.ndarray:
+    table = np.full(256, rest, dtype=np.uint8)
+    table[list(signs.encode())] = codes
+    return table
+
+
+_CODES = _table(AMINO_ACIDS + AMINO_ACIDS.lower(), [*range(GAP)] * 2, rest=GAP)
+_IS_LETTER = _table(string.ascii_letters, [1] * 52, rest=0).astype(bool)
+_IS_KNOWN = _table(string.ascii_letters + _GAP_SIGNS, [1] * 57, rest=0).astype(bool)
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """A protein, which is row 0 and called the query, and its homologues.
+
+    Attributes
+    ----------
+    names : tuple of str
+        One for each of N rows.
+    rows : ndarray, shape (N, L), uint8
+        Positions in `openmm_nemo.residues.AMINO_ACIDS`; 20 is a gap. Letters of no single one of the twenty amino acids
+        (X, B, Z, J, U, O) are gaps, too. Columns are the residues of the query, which has no gaps.
+    """
+
+    names: tuple[str, ...]
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def sequence(self) -> str:
+        """The query."""
+        return _LETTERS[self.rows[0]].tobytes().decode()
+
+    @cached_property
+    def distances(self) -> np.ndarray:
+        """Normalised Hamming distance of every row to the query, shape (N,), float64.
+
+        It is the share of different letters among the columns in which both rows have one, and 1 if there is none.
+        """
+        return _distances(self.rows[0], self.rows.T)
+
+    @cached_property
+    def _cumulative(self) -> np.ndarray:
+        total = np.cumsum(np.exp(-DECAY * self.distances))
+        return total / total[-1]
+
+    def select(self, kept: np.ndarray) -> "Alignment":
+        """Some of the rows, given by their numbers or by a mask."""
+        numbers = np.arange(len(self))[kept]
+        return Alignment(tuple(self.names[i] for i in numbers), self.rows[numbers])
+
+    def drop_gapped(self, max_gaps: float = MAX_GAPS) -> "Alignment":
+        """Rows in which at most this share of the columns are gaps (the paper's B.5: half)."""
+        return self.select((self.rows == GAP).mean(axis=1) <= max_gaps)
+
+    def thin(
+        self, min_distance: float = MIN_DISTANCE, tell: Callable[[int], None] = lambda count: None
+    ) -> "Alignment":
+        """Rows that differ from each other, chosen greedily in their order, so that the query stays.
+
+        Parameters
+        ----------
+        min_distance : float
+            Least normalised Hamming distance (see `distances`) between any two rows that are kept. The paper (B.5) says
+            that hhfilter left sequences at a distance of 0.8. Taken literally, no two rows would share more than 20% of
+            their letters, which almost no pair of homologues does; the threshold of hhfilter is the largest identity,
+            so 80% identity is meant here: a distance of 0.2.
+        tell : callable
+            Told the number of rows that have been looked at, from time to time.
+
+        Returns
+        -------
+        Alignment
+        """
+        columns = np.ascontiguousarray(self.rows.T)
+        kept = np.ones(len(self), dtype=bool)
+        for i in range(len(self)):
+            if kept[i]:
+                near = _distances(columns[:, i], columns[:, i + 1 :]) < min_distance
+                kept[i + 1 :] &= ~near
+                tell(i + 1)
+        return self.select(kept)
+
+
+def read_alignment(path: str | os.PathLike[str], sequence: str | None = None) -> Alignment:
+    """Read an alignment in A3M, A2M, aligned FASTA or Stockholm format, plain or gzipped.
+
+    The format is told by the content. Insertions relative to the first row, the query, are left out. Rows of equal
+    length are aligned column by column, and letters of either case count. Otherwise the file is A3M, in which lower
+    case is not aligned.
+
+    Parameters
+    ----------
+    path : path
+    sequence : str, optional
+        What the query has to be.
+
+    Returns
+    -------
+    Alignment
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is not an alignment, or its query has a letter that is none of the twenty amino
+        acids or is not ``sequence``.
+    """
+    text = read_text(Path(path))
+    if text.lstrip().startswith("# STOCKHOLM"):
+        names, texts = _parse_stockholm(text, path)
+    else:
+        names, texts = parse_fasta(text, path)
+        proteins = [i for i, name in enumerate(names) if name not in _NOT_SEQUENCES]
+        names, texts = [names[i] for i in proteins], [texts[i] for i in proteins]
+    alignment = align_to_query(names, texts, str(path))
+    if sequence is not None:
+        _check_query(alignment.sequence, sequence, path)
+    return alignment
+
+
+def write_alignment(path: str | os.PathLike[str], alignment: Alignment) -> None:
+    """Write an alignment as A3M; the file appears when it is complete.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    lines = (
+        f">{name}\n{_LETTERS[row].tobytes().decode()}\n"
+        for name, row in zip(alignment.names, alignment.rows, strict=True)
+    )
+    try:
+        with completing(Path(path)) as partial, open(partial, "w") as file:
+            file.writelines(lines)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}).") from None
+
+
+def augmented(sequence: str, alignment: Alignment, generator: np.random.Generator) -> str:
+    """Draw a relative of a protein: its sequence with the letters of one row of its alignment (the paper's B.7).
+
+    Row t is drawn with probability p_t ~ exp(-5 d_t), d_t being its distance to the query (the text lost the minus, but
+    says that closer rows are drawn more often). The query is one of the rows, with d = 0. Where the row has a gap the
+    query's letter stays.
+
+    Parameters
+    ----------
+    sequence : str
+        Length L.
+    alignment : Alignment
+        Of the sequence, filtered as wanted.
+    generator : numpy.random.Generator
+
+    Returns
+    -------
+    str
+        Length L.
+
+    Raises
+    ------
+    InputError
+        If the alignment is that of another sequence.
+    """
+    if sequence != alignment.sequence:
+        _check_query(alignment.sequence, sequence, "an alignment")
+    drawn = alignment.rows[np.searchsorted(alignment._cumulative, generator.random(), "right")]
+    return _LETTERS[np.where(drawn == GAP, alignment.rows[0], drawn)].tobytes().decode()
+
+
+class AlignmentFolder:
+    """A folder of alignments, one file for each protein, read when asked for.
+
+    Files are named by the protein's id and one of .a3m, .sto and .fasta, and may be gzipped (.gz).
+
+    Parameters
+    ----------
+    folder : path
+
+    Raises
+    ------
+    InputError
+        If the folder has no such file.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]):
+        self.folder = Path(folder)
+        if not any(self._name(path) for path in self.folder.glob("*")):
+            raise InputError(
+                f"{folder} has no alignments: give a folder of files that end in {', '.join(_SUFFIXES)}."
+            )
+
+    @staticmethod
+    def _name(path: Path) -> str:
+        name = path.name.removesuffix(".gz")
+        return name if name.endswith(_SUFFIXES) else ""
+
+    def get(self, name: str, sequence: str) -> Alignment | None:
+        """Alignment of the protein with this id and sequence; None if there is no file.
+
+        Raises
+        ------
+        InputError
+            If there are several files, or the file is not an alignment of the sequence.
+        """
+        found = [
+            path
+            for suffix in _SUFFIXES
+            for zipped in ("", ".gz")
+            if (path := self.folder / f"{name}{suffix}{zipped}").exists()
+        ]
+        if len(found) > 1:
+            raise InputError(f"{found[0]} and {found[1].name} are of one protein: remove one.")
+        return read_alignment(found[0], sequence) if found else None
+
+
+def read_text(path: Path) -> str:
+    """Text of a plain or gzipped file."""
+    try:
+        content = path.read_bytes()
+        if content.startswith(b"\x1f\x8b"):
+            content = gzip.decompress(content)
+    except FileNotFoundError:
+        raise InputError(f"{path} is not there: check the file name.") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} cannot be read to its end ({error}): get it again.") from None
+    return content.decode(errors="replace")
+
+
+def parse_fasta(text: str, path: str | os.PathLike[str]) -> tuple[list[str], list[str]]:
+    """Names (the first word of each header) and sequences of FASTA text."""
+    names: list[str] = []
+    parts: list[list[str]] = []
+    for line in text.splitlines():
+        if line.startswith(">"):
+            names.append(next(iter(line[1:].split()), ""))
+            parts.append([])
+        elif parts:
+            parts[-1] += line.split()
+        elif line.strip() and not line.startswith("#"):
+            break
+    if not names:
+        raise InputError(f"{path} has no sequences: give a FASTA, A3M or Stockholm file.")
+    return names, ["".join(words) for words in parts]
+
+
+def _parse_stockholm(text: str, path: str | os.PathLike[str]) -> tuple[list[str], list[str]]:
+    from pyhmmer.easel import MSAFile
+
+    try:
+        with MSAFile(io.BytesIO(text.lstrip().encode()), format="stockholm") as file:
+            alignments = list(file)
+    except ValueError as error:
+        raise InputError(f"{path} is not a whole Stockholm file ({error}): get it again.") from None
+    if len(alignments) != 1:
+        raise InputError(f"{path} holds {len(alignments)} alignments: give a file of one.")
+    return list(alignments[0].names), list(alignments[0].alignment)
+
+
+def align_to_query(names: Sequence[str], texts: Sequence[str], place: str) -> Alignment:
+    """Code aligned sequences in the columns of the first.
+
+    Parameters
+    ----------
+    names, texts : sequence of str
+        One for each row; see `read_alignment` for lower case and rows of different lengths.
+    place : str
+        Of the rows, for messages.
+
+    Raises
+    ------
+    InputError
+        If a row has a sign that is neither a letter nor a gap, the rows do not fit together, or the query has no
+        residues or an unknown one.
+    """
+    signs = [_signs(text, name, place) for text, name in zip(texts, names, strict=True)]
+    residues = signs[0][_IS_LETTER[signs[0]]]
+    if not residues.size:
+        raise InputError(f"The query {names[0]} of {place} has no residues: give its sequence.")
+    for position in np.flatnonzero(_CODES[residues] == GAP)[:1]:
+        raise InputError(
+            f"The query {names[0]} of {place} has {chr(residues[position])!r} at residue {position + 1}: "
+            f"use the twenty one-letter codes {AMINO_ACIDS}."
+        )
+    residue = np.cumsum(_IS_LETTER[signs[0]]) - 1
+    if len(set(map(len, signs))) > 1:
+        residue = residue[_is_aligned(signs[0])]
+        signs = [row[_is_aligned(row)] for row in signs]
+    taken = _IS_LETTER[signs[0]]
+    rows = np.full((len(names), len(residues)), GAP, dtype=np.uint8)
+    rows[0] = _CODES[residues]
+    for number in range(1, len(names)):
+        if len(signs[number]) != len(signs[0]):
+            raise InputError(
+                f"{place} is not an alignment: row {number + 1} ({names[number]}) has {len(signs[number])} "
+                f"aligned columns and the query {len(signs[0])}."
+            )
+        rows[number, residue[taken]] = _CODES[signs[number][taken]]
+    return Alignment(tuple(names), rows)
+
+
+def _signs(text: str, name: str, place: str) -> np.ndarray:
+    # Anything that is not ASCII becomes "?", which is refused like other signs.
+    signs = np.frombuffer(text.encode("ascii", "replace"), dtype=np.uint8)
+    for position in np.flatnonzero(~_IS_KNOWN[signs])[:1]:
+        raise InputError(
+            f"{place} is not an alignment: the sequence {name} has {text[position]!r} at position {position + 1}."
+        )
+    return signs
+
+
+def _is_aligned(signs: np.ndarray) -> np.ndarray:
+    """Whether signs of A3M are aligned: all but lower case and dots."""
+    return (signs < ord("a")) & (signs != ord("."))
+
+
+def _check_query(query: str, sequence: str, path: str | os.PathLike[str]) -> None:
+    for number, (one, other) in enumerate(zip_longest(query, sequence, fillvalue=""), start=1):
+        if one != other:
+            raise InputError(
+                f"The query of {path} has {one or 'nothing'} at residue {number} where the sequence has "
+                f"{other or 'nothing'}: give the alignment of this sequence."
+            )
+
+
+def _distances(row: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Normalised Hamming distance of a row (L,) to others, given as columns (L, N): shape (N,)."""
+    has_letter = row != GAP
+    columns = columns[has_letter]
+    shared = columns != GAP
+    different = (columns != row[has_letter, None]) & shared
+    # Sums over columns of narrow integers are many times faster than numpy's default.
+    n_shared = shared.sum(axis=0, dtype=np.uint16)
+    n_different = different.sum(axis=0, dtype=np.uint16)
+    return np.divide(n_different, n_shared, out=np.ones(len(n_shared)), where=n_shared > 0)
