@@ -174,7 +174,7 @@ def _read_frames(path: Path, n_frames: int, sequence: str | None) -> tuple[str, 
     if sequence not in (None, found) or trajectory.topology != topology:
         raise _damaged(path, "its atoms are not those of the protein")
     if trajectory.n_frames != n_frames:
-        raise _damaged(path, f"it has {trajectory.n_frames} structures instead of {n_frames}")
+        raise _damaged(path, f"it has {trajectory.n_frames} structures and not {n_frames}")
     if not np.isfinite(trajectory.xyz).all():
         raise _damaged(path, "it has positions that are not finite")
     return found, trajectory.xyz * np.float32(ANGSTROM_PER_NM)
@@ -196,10 +196,12 @@ def _write_samples(path: Path, ensemble: Ensemble) -> None:
 def _read_samples(path: Path) -> tuple[np.ndarray | None, np.ndarray]:
     """Seeds, if there are any, and energies (n,)."""
     try:
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file, strict=True))
+        content = path.read_text()
+        rows = list(csv.DictReader(content.splitlines(), strict=True))
         if [row["sample"] for row in rows] != [str(k) for k in range(len(rows))] or not rows:
             raise ValueError("samples are missing")
+        if not content.endswith("\n"):
+            raise ValueError("its last line is cut short")
         energy = np.array([row["u_kt"] for row in rows], dtype=np.float32)
         seeds = [row["seed"] for row in rows]
         return np.array(seeds, dtype=np.int64) if any(seeds) else None, energy

@@ -18,8 +18,8 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import CancelledError, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -170,7 +170,7 @@ class Samples(NamedTuple):
     energy: np.ndarray
 
 
-Results = Iterator[tuple[Task, Samples | str]]
+Results = Generator[tuple[Task, Samples | str], None, None]
 
 
 def sample_seeds(seed: int, id: str, n_samples: int) -> range:
@@ -518,8 +518,8 @@ def _on_cluster(tasks: list[Task], weights: bytes, address: str) -> Results:
             "--scheduler needs Dask: pip install 'openmm-nemo[dask]', here and on the workers."
         ) from None
     try:
-        client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, ValueError) as error:
+        client = distributed.Client(address, timeout=CONNECT_SECONDS)
+    except Exception as error:  # of many kinds, where something else than a scheduler answers
         raise InputError(
             f"No Dask scheduler answers at {address} ({type(error).__name__}): start one with 'dask scheduler', "
             "which prints its address."
@@ -529,13 +529,22 @@ def _on_cluster(tasks: list[Task], weights: bytes, address: str) -> Results:
             raise InputError(
                 f"The Dask scheduler at {address} has no workers: start some with 'dask worker {address}'."
             )
-        # No tasks of a model are sent before it has arrived.
-        model = client.scatter(weights, broadcast=True)
-        futures = client.map(_run_on_cluster, tasks, weights=model, pure=False)
-        pending = dict(zip(futures, tasks, strict=True))
-        del futures
-        for future in distributed.as_completed(list(pending)):
-            yield pending.pop(future), future.result()
+        try:
+            model = client.scatter(weights, broadcast=True)
+            futures = client.map(_run_on_cluster, tasks, weights=model, pure=False)
+            pending = dict(zip(futures, tasks, strict=True))
+            del futures
+            for future in distributed.as_completed(list(pending)):
+                yield pending.pop(future), future.result()
+        except ImportError as error:
+            raise InputError(
+                f"The Dask workers at {address} cannot sample ({error}): install the same packages there as here."
+            ) from None
+        except (OSError, CancelledError, distributed.KilledWorker) as error:
+            raise InputError(
+                f"The scheduler or the workers of Dask at {address} were lost ({type(error).__name__}): "
+                "run the same command again, it goes on."
+            ) from None
 
 
 def _run_on_cluster(task: Task, weights: bytes) -> Samples | str:
