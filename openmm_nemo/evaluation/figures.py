@@ -260,7 +260,8 @@ def _picture(name: str, title: str, text: str, draw: Callable[[Any, str], None])
         ink, paper = scheme["ink"], scheme["paper"]
         inks = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
         grounds = ("figure.facecolor", "axes.facecolor", "savefig.facecolor")
-        with rc_context(dict.fromkeys(inks, ink) | dict.fromkeys(grounds, paper)):
+        settings: Any = dict.fromkeys(inks, ink) | dict.fromkeys(grounds, paper)
+        with rc_context(settings):
             figure = Figure(figsize=(4.8, 3.5), layout="constrained")
             FigureCanvasAgg(figure)
             axes = figure.add_subplot()

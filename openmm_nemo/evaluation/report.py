@@ -69,6 +69,7 @@ def write_report(
     tables: Sequence[Table],
     pictures: Sequence[Picture],
     notes: Sequence[str] = (),
+    about: str = "",
 ) -> None:
     """Write the page; it appears when it is complete.
 
@@ -88,6 +89,8 @@ def write_report(
         See `openmm_nemo.evaluation.figures.draw_pictures`.
     notes : sequence of str
         What a reader has to know, a sentence each.
+    about : str
+        How the ensembles were sampled.
     """
     import jinja2
     from markupsafe import Markup
@@ -109,6 +112,7 @@ def write_report(
         summary=_summary(assessments),
         tiles=_tiles(tables[0].rows[0]),
         notes=notes,
+        about=about,
         tables=tables,
         header=HEADER[1:],
         pictures=pictures,
@@ -152,7 +156,8 @@ def _landmarks(ranked: Sequence[Assessment]) -> dict[str, int]:
 
 def _groups(shown: Sequence[Assessment], marks: dict[Assessment, str]) -> list[dict[str, Any]]:
     """Choices of proteins: first best, median and worst, then the others."""
-    marked, others = [], []
+    marked: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
     for number, a in enumerate(shown):
         tm = _number(a.representative_tm)
         words = ", ".join(filter(None, (tm and f"TM {tm}", marks.get(a))))

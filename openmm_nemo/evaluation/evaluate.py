@@ -1,0 +1,229 @@
+"""From ensembles on disk to a report: ``openmm-nemo evaluate``."""
+
+import csv
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import asdict
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from openmm_nemo.errors import InputError
+from openmm_nemo.evaluation.assessment import Assessment, assess
+from openmm_nemo.evaluation.ensembles import ensemble_ids, read_ensemble
+from openmm_nemo.evaluation.figures import draw_pictures
+from openmm_nemo.evaluation.report import Table, write_report
+from openmm_nemo.evaluation.sampling import RECORD_FILE
+from openmm_nemo.evaluation.tables import Row, table_by_clusters, table_by_level, write_assessments
+from openmm_nemo.evaluation.tm_align import pairwise_tm
+from openmm_nemo.files import completing
+
+REPORT_FILE = "report.html"
+PROTEINS_FILE = "proteins.csv"
+TABLE_FILE = "table.csv"
+
+NAMED = 5
+"""Proteins that a note names."""
+
+
+class Evaluation(NamedTuple):
+    """Outcome of `evaluate`.
+
+    Attributes
+    ----------
+    assessments : list of Assessment
+        Of the proteins that could be assessed, in the order of their ids.
+    rows : list of Row
+        By level; the first is the total.
+    notes : list of str
+        What a reader of the figures has to know, a sentence each.
+    """
+
+    assessments: list[Assessment]
+    rows: list[Row]
+    notes: list[str]
+
+
+class _Task(NamedTuple):
+    """A protein to assess."""
+
+    samples: Path
+    id: str
+    level: str
+    identity: float
+
+
+def evaluate(
+    samples: Path,
+    out: Path,
+    split: Path | None = None,
+    workers: int | None = None,
+    tell: Callable[[int], None] = lambda count: None,
+) -> Evaluation:
+    """Assess all ensembles of a folder and write report, tables and figures.
+
+    An ensemble that cannot be assessed is left out, and a note says so.
+
+    Parameters
+    ----------
+    samples : Path
+        Folder of ensembles, see `openmm_nemo.evaluation.ensembles`.
+    out : Path
+        Folder, made if it does not exist. Writes report.html, proteins.csv, table.csv and the figures; each appears
+        when it is complete.
+    split : Path, optional
+        File of a `openmm_nemo.data.splits.Split`, which knows levels and identities.
+    workers : int, optional
+        Processes. Default: one for each processor. 1: this process.
+    tell : callable
+        Told the number of proteins that have been assessed, from time to time.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    InputError
+        If there is no ensemble, none can be assessed or none is in the split, TM-align is missing, the folder cannot be
+        written, or a process was killed.
+    """
+    ids = ensemble_ids(samples)
+    if not ids:
+        raise InputError(
+            f"{samples} has no ensembles: give a folder that 'openmm-nemo sample' wrote."
+        )
+    pairwise_tm(np.empty((0, 4, 3)))  # if TM-align is missing, that is known now
+    tasks, notes = _tasks(samples, ids, split)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        assessments, failures = [], {}
+        with closing(_assess_all(tasks, workers)) as results:
+            for count, (id, outcome) in enumerate(results, start=1):
+                if isinstance(outcome, str):
+                    failures[id] = outcome
+                else:
+                    assessments.append(outcome)
+                tell(count)
+        if not assessments:
+            reasons = "; ".join(list(failures.values())[:3])
+            raise InputError(f"None of {len(ids)} ensembles could be assessed: {reasons}")
+        assessments.sort(key=lambda a: a.id)
+        notes += [f"{id} is left out: {reason}" for id, reason in sorted(failures.items())]
+        notes += _about([a.id for a in assessments if a.native is None], "Without native structure")
+        evaluation = Evaluation(assessments, table_by_level(assessments), notes)
+        _write(out, samples, evaluation)
+    except OSError as error:
+        raise InputError(f"{error.filename or out} cannot be written ({error.strerror}).") from None
+    return evaluation
+
+
+def _tasks(samples: Path, ids: list[str], split: Path | None) -> tuple[list[_Task], list[str]]:
+    """What to assess, and a note if the split does not know all of it."""
+    return [_Task(samples, id, "", np.nan) for id in ids], []
+
+
+def _about(ids: Sequence[str], what: str) -> list[str]:
+    """A note about proteins; none if there are none."""
+    names = ", ".join(ids[:NAMED]) + (f" and {len(ids) - NAMED} more" if len(ids) > NAMED else "")
+    return [f"{what}: {names}."] if ids else []
+
+
+# The files
+
+
+def _write(out: Path, samples: Path, evaluation: Evaluation) -> None:
+    assessments, rows, notes = evaluation
+    write_assessments(out / PROTEINS_FILE, assessments)
+    _write_table(out / TABLE_FILE, rows)
+    pictures = draw_pictures(assessments)
+    for picture in pictures:
+        path = out / f"{picture.name}.png"
+        path.unlink(missing_ok=True)  # of an evaluation before, if there is none now
+        if picture.light:
+            with completing(path) as partial:
+                partial.write_bytes(picture.light)
+    settings = _settings(samples)
+    tables = (
+        Table("By level of generalization", "level", rows),
+        Table("By certainty", "clusters", table_by_clusters(assessments)),
+    )
+    title = f"Evaluation of {settings.get('model', samples.resolve().name)}"
+    about = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
+    write_report(out / REPORT_FILE, assessments, title, tables, pictures, notes, about)
+
+
+def _write_table(path: Path, rows: Sequence[Row]) -> None:
+    records = [asdict(row) for row in rows]
+    with completing(path) as partial, open(partial, "w", newline="") as file:
+        writer = csv.DictWriter(file, records[0], lineterminator="\n")
+        writer.writeheader()
+        for record in records:
+            writer.writerow(
+                {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in record.items()}
+            )
+
+
+def _settings(samples: Path) -> dict[str, object]:
+    """How the ensembles were sampled; nothing if that is not known."""
+    try:
+        return dict(json.loads((samples / RECORD_FILE).read_bytes())["settings"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+
+
+# Where proteins are assessed
+
+
+def _assess_all(tasks: list[_Task], workers: int | None) -> Generator[tuple[str, Assessment | str]]:
+    """Outcome of every task, in any order."""
+    workers = min(workers or os.cpu_count() or 1, len(tasks))
+    if workers == 1:
+        for task in tasks:
+            yield task.id, _assess(task)
+        return
+    # Not by fork: torch's threads are not in the child.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, _begin_process)
+    try:
+        pending = {pool.submit(_assess, task): task.id for task in tasks}
+        for future in as_completed(pending):
+            yield pending.pop(future), future.result()
+    except BrokenProcessPool:
+        raise InputError(
+            "A process that compares structures was killed (memory may be short): give fewer --workers."
+        ) from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _assess(task: _Task) -> Assessment | str:
+    """The assessment, or why there is none."""
+    try:
+        return assess(read_ensemble(task.samples, task.id), task.level, task.identity)
+    except InputError as error:
+        return str(error)
+
+
+def _begin_process() -> None:
+    """Prepare a process; it ends with its parent, even if that is killed."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the parent takes care
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
