@@ -1,6 +1,6 @@
 """TM-scores of whole ensembles, by TM-align (Zhang & Skolnick, Nucleic Acids Res. 33, 2302, 2005).
 
-The alignment is fixed: residue i on residue i. TM-align is faster than `openmm_nemo.evaluation.tm_score` and is what the
+The alignment is fixed: residue i on residue i. TM-align is faster than `openmm_nemo.evaluation.tm_score`, and what the
 field reports. It may miss more of the largest value: up to 0.02 at 30 residues, and 0.1 or more below 20.
 """
 
