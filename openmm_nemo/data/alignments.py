@@ -366,7 +366,8 @@ def _distances(row: np.ndarray, columns: np.ndarray) -> np.ndarray:
     columns = columns[has_letter]
     shared = columns != GAP
     different = (columns != row[has_letter, None]) & shared
-    # Sums over columns of narrow integers are many times faster than numpy's default.
-    n_shared = shared.sum(axis=0, dtype=np.uint16)
-    n_different = different.sum(axis=0, dtype=np.uint16)
+    # The narrowest integers that hold the counts: sums are many times faster than numpy's default.
+    narrow = np.min_scalar_type(len(row))
+    n_shared = shared.sum(axis=0, dtype=narrow)
+    n_different = different.sum(axis=0, dtype=narrow)
     return np.divide(n_different, n_shared, out=np.ones(len(n_shared)), where=n_shared > 0)

@@ -109,7 +109,9 @@ def profile_from_frequencies(
 
 
 def information_content(profile: ArrayLike, background: ArrayLike = BACKGROUND) -> np.ndarray:
-    """Information about the amino acid at each residue, sum M log2(M / b), with the pseudo-counts in M.
+    """Information about the amino acid at each residue, log2(20) + sum M log2(M), as sequence logos show it.
+
+    M has the pseudo-counts: small alignments have little information.
 
     Parameters
     ----------
@@ -120,11 +122,11 @@ def information_content(profile: ArrayLike, background: ArrayLike = BACKGROUND) 
     Returns
     -------
     ndarray, shape (L,), float64
-        Bits. 0 where nothing is known.
+        Bits, 0 where nothing is known.
     """
     p = np.asarray(profile, dtype=np.float64)
-    enrichment = p / (1 - p)
-    return (np.asarray(background) * enrichment * np.log2(enrichment)).sum(axis=1)
+    m = np.asarray(background) * p / (1 - p)
+    return np.log2(len(AMINO_ACIDS)) + (m * np.log2(m)).sum(axis=1)
 
 
 def read_profiles(path: str | os.PathLike[str], depth: float = DEPTH) -> dict[str, np.ndarray]:
