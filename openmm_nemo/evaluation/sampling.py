@@ -381,6 +381,8 @@ def run_task(weights: bytes, task: Task) -> Samples | str:
     """Samples of a batch, or why there are none; ``weights`` is a pickled `NemoModel`."""
     protein = _load(weights).condition(task.protein.sequence, task.protein.profile)
     settings = task.settings
+    if not all(tensor.isfinite().all() for tensor in protein.buffers()):
+        return "what the network makes of its sequence is not finite"
     seeds = sample_seeds(settings.seed, task.protein.id, settings.n_samples)[task.start : task.stop]
     try:
         x = ENGINES[settings.engine](protein, seeds, settings.steps, settings.temperature)
