@@ -111,7 +111,7 @@ def ensemble(x, native=None, id="1abc"):
 def two_folds():
     """Native, three structures that are more and less like it, and two of another fold."""
     native, other, noise = (random_chain(60, seed=seed).numpy() for seed in (0, 100, 200))
-    spread = [native + scale * noise for scale in (0.16, 0.06, -0.1)]
+    spread = [native + scale * noise for scale in (0.1, 0.03, -0.05)]
     return native, np.stack([other, spread[0], spread[1], spread[2], 1.02 * other])
 
 
