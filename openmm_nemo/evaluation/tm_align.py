@@ -1,7 +1,8 @@
 """TM-scores of whole ensembles, by TM-align (Zhang & Skolnick, Nucleic Acids Res. 33, 2302, 2005).
 
-The alignment is fixed: residue i on residue i. TM-align is faster than `openmm_nemo.evaluation.tm_score`, and what the
-field reports. It may miss more of the largest value: up to 0.02 at 30 residues, and 0.1 or more below 20.
+The alignment is fixed: residue i on residue i. The score is that of the program TM-score, which the field reports, to
+four digits. `openmm_nemo.evaluation.tm_score` is slower and finds more: in pairs of real domains of 30 to 200 residues
+0.002 on average and 0.02 at most, in shorter ones up to 0.05.
 """
 
 from collections.abc import Callable
