@@ -1,0 +1,246 @@
+"""Losses, one class for each term of nemo.md section 6 (paper, 3.2 and B.2), all of shape (B,): one number a chain."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from openmm_nemo.data.batches import Batch
+from openmm_nemo.geometry import bond_angles, pair_geometry
+from openmm_nemo.geometry.vectors import length, place_rows, unit
+from openmm_nemo.residues import AMINO_ACIDS
+from openmm_nemo.training.superposition import tm_superpose
+
+CONTACT_DISTANCE = 12.0
+"""D0 of the contact weights, Angstrom. The paper does not print it; a sigmoid of width 1 Angstrom ends near it."""
+
+CHARGES = 0.084 * 332
+"""Product of the partial charges of DSSP's hydrogen bond, kcal/mol Angstrom (Kabsch & Sander 1983)."""
+
+BOND_ENERGY = -0.5
+"""Below it the data have a hydrogen bond, kcal/mol."""
+
+MIN_SEPARATION = 3
+"""Residues apart along the chain from which hydrogen bonds are scored."""
+
+
+class Prediction(NamedTuple):
+    """What the model makes of a batch of B chains, of at most L residues.
+
+    Attributes
+    ----------
+    x0, x : Tensor, shape (B, L, 3)
+        Initial and final positions, Angstrom.
+    states : Tensor, shape (K, B, L, 3)
+        Positions on the way, Angstrom.
+    atoms : Tensor, shape (B, L, 5, 3)
+        N, CA, C, O and side-chain centre at x, Angstrom.
+    secondary_structure : Tensor, shape (B, L, 8)
+        Logits of the sequence network.
+    energy : callable
+        U of positions (B, L, 3): shape (B,), kT.
+    growth : Tensor, shape (B,)
+        log(|F(x) - F(x + delta)| / |delta|) of some step F, with the same noise, and some small delta.
+    """
+
+    x0: Tensor
+    x: Tensor
+    states: Tensor
+    atoms: Tensor
+    secondary_structure: Tensor
+    energy: Callable[[Tensor], Tensor]
+    growth: Tensor
+
+
+class Likelihood(nn.Module):
+    """U(data) - U(model), through the energy alone (eq. 6; eq. 7 is printed with the opposite sign).
+
+    Its gradient is that of the negative log likelihood where the model's positions are samples of exp(-U).
+    """
+
+    def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Difference of the energies, kT; shape (B,)."""
+        return prediction.energy(batch.x) - prediction.energy(prediction.x.detach())
+
+
+class Distances(nn.Module):
+    """Contact-weighted mean error of the distances between C-alphas, Angstrom.
+
+    Parameters
+    ----------
+    initial : bool
+        Of the initial positions instead of the final ones.
+    """
+
+    def __init__(self, initial: bool = False) -> None:
+        super().__init__()
+        self.initial = initial
+
+    def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Mean of |D(model) - D(data)| with weights sigmoid(D0 - min(D(model), D(data))); shape (B,)."""
+        x = prediction.x0 if self.initial else prediction.x
+        model, data = _distances(x), _distances(batch.x)
+        return _contact_mean((model - data).abs(), model, data, batch.mask)
+
+
+class Angles(nn.Module):
+    """Mean error of the directions H = (cos a, sin a cos d, sin a sin d) of the bonds.
+
+    The paper sums over residues; the mean treats chains of all lengths alike.
+
+    Parameters
+    ----------
+    initial : bool
+        Of the initial positions, that is of z(0), instead of the final ones.
+    """
+
+    def __init__(self, initial: bool = False) -> None:
+        super().__init__()
+        self.initial = initial
+
+    def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Mean of |H(model) - H(data)|, from 0 to 2; shape (B,)."""
+        x = prediction.x0 if self.initial else prediction.x
+        error = length(_directions(x) - _directions(batch.x))
+        defined = batch.mask[:, 3:]
+        return (error * defined).sum(-1) / defined.sum(-1).clamp_min(1)
+
+
+class Trajectory(nn.Module):
+    """Contact-weighted mean error of D_ij v_ij, where x_j is in the frame of x_i, Angstrom, over states on the way."""
+
+    def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Mean over pairs and states; shape (B,)."""
+        model_distance, model = _places(prediction.states)
+        data_distance, data = _places(batch.x)
+        # Padding turns the frame of the last residue; it has none without.
+        framed = F.pad(batch.mask[:, 2:], (1, 1))
+        mask = framed.unsqueeze(-1) * batch.mask.unsqueeze(-2)
+        error = length(model - data)
+        weight = _contact_weight(model_distance, data_distance) * mask * _off_diagonal(mask)
+        return ((error * weight).sum((-1, -2)) / weight.sum((-1, -2)).clamp_min(1e-9)).mean(0)
+
+
+class TemplateModelling(nn.Module):
+    """1 - TM-score (Zhang & Skolnick 2004), at the best superposition."""
+
+    def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Differentiable with the superposition held fixed, which is right at its optimum; shape (B,)."""
+        moved, d0 = tm_superpose(prediction.x, batch.x, batch.mask)
+        close = 1 / (1 + ((moved - batch.x) ** 2).sum(-1) / d0.unsqueeze(-1) ** 2)
+        return 1 - (close * batch.mask).sum(-1) / batch.mask.sum(-1)
+
+
+class HydrogenBonds(nn.Module):
+    """Cross-entropy of the data's backbone hydrogen bonds under a logistic model of the predicted ones.
+
+    p = sigmoid(a sigmoid(-b (U + 0.5)) + c), with a, b > 0 and c learned. The paper sums over pairs; this is the sum
+    over pairs divided by the number of residues.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Start from p = 0.01 without a bond and 0.9 with one; softplus(6.8) and softplus(1.85) give 6.8 and 2.
+        self.a = nn.Parameter(torch.tensor(6.8))
+        self.b = nn.Parameter(torch.tensor(1.85))
+        self.c = nn.Parameter(torch.tensor(-4.6))
+
+    def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Cross-entropy a residue; shape (B,)."""
+        data, there = hydrogen_bond_energy(batch.backbone, batch.atom_mask, batch.s)
+        model, _ = hydrogen_bond_energy(prediction.atoms, batch.atom_mask, batch.s)
+        bonded = (data < BOND_ENERGY).to(model)
+        soft = torch.sigmoid(-F.softplus(self.b) * (model - BOND_ENERGY))
+        logit = F.softplus(self.a) * soft + self.c
+        entropy = F.binary_cross_entropy_with_logits(logit, bonded, reduction="none")
+        return (entropy * there).sum((-1, -2)) / batch.mask.sum(-1)
+
+
+class SecondaryStructure(nn.Module):
+    """Cross-entropy of the 8-class secondary structure."""
+
+    def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Mean over residues; shape (B,)."""
+        logits = prediction.secondary_structure.transpose(1, 2)
+        entropy = F.cross_entropy(logits, batch.dssp, reduction="none")
+        return (entropy * batch.mask).sum(-1) / batch.mask.sum(-1)
+
+
+class Lyapunov(nn.Module):
+    """Growth of small perturbations in a step, where there is any (eq. 13)."""
+
+    def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """max(0, log growth); shape (B,)."""
+        return prediction.growth.clamp_min(0)
+
+
+def hydrogen_bond_energy(atoms: Tensor, atom_mask: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+    """Energy of DSSP's backbone hydrogen bonds from the donor N-H of residue i to the acceptor C=O of residue j.
+
+    Parameters
+    ----------
+    atoms : Tensor, shape (B, L, 5, 3)
+        Angstrom.
+    atom_mask : Tensor, shape (B, L, 5)
+        1 for atoms that are there.
+    s : Tensor, shape (B, L, q)
+        One-hot sequence: prolines have no hydrogen.
+
+    Returns
+    -------
+    energy : Tensor, shape (B, L, L)
+        kcal/mol.
+    there : Tensor, shape (B, L, L)
+        1 for pairs whose atoms are there, at least `MIN_SEPARATION` apart along the chain.
+    """
+    n, ca, c, o = atoms[:, :, :4].unbind(2)
+    n_residues = n.shape[1]
+    carbon_before = place_rows(c, 1, n_residues)
+    hydrogen = n - unit(unit(carbon_before - n) + unit(ca - n))
+
+    def inverse(first: Tensor, second: Tensor) -> Tensor:
+        # DSSP takes atoms closer than 0.5 Angstrom for that far.
+        return 1 / length(first.unsqueeze(2) - second.unsqueeze(1)).clamp_min(0.5)
+
+    energy = CHARGES * (inverse(n, o) + inverse(hydrogen, c) - inverse(hydrogen, o) - inverse(n, c))
+    proline = s[:, :, AMINO_ACIDS.index("P")]
+    before = place_rows(atom_mask[:, :, 2:3], 1, n_residues).squeeze(-1)
+    donor = atom_mask[:, :, 0] * atom_mask[:, :, 1] * before * (1 - proline)
+    acceptor = atom_mask[:, :, 2] * atom_mask[:, :, 3]
+    index = torch.arange(n_residues, device=atoms.device)
+    apart = (index.unsqueeze(0) - index.unsqueeze(1)).abs() >= MIN_SEPARATION
+    return energy, donor.unsqueeze(2) * acceptor.unsqueeze(1) * apart
+
+
+def _distances(x: Tensor) -> Tensor:
+    return length(x.unsqueeze(-3) - x.unsqueeze(-2))
+
+
+def _places(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Distances (..., L, L) and D_ij v_ij (..., L, L, 3)."""
+    distance, direction = pair_geometry(x)
+    return distance, distance.unsqueeze(-1) * direction
+
+
+def _directions(x: Tensor) -> Tensor:
+    """H (..., L-3, 3) of the bonds that end at x[3], x[4], ..."""
+    _, a, d = bond_angles(x)
+    a = a[..., 1:]
+    return torch.stack([a.cos(), a.sin() * d.cos(), a.sin() * d.sin()], dim=-1)
+
+
+def _contact_weight(model: Tensor, data: Tensor) -> Tensor:
+    """Weights of pairs; constants, or the loss could be lowered by moving residues out of their reach."""
+    return torch.sigmoid(CONTACT_DISTANCE - torch.minimum(model, data)).detach()
+
+
+def _off_diagonal(pairs: Tensor) -> Tensor:
+    return 1 - torch.eye(pairs.shape[-1], device=pairs.device)
+
+
+def _contact_mean(error: Tensor, model: Tensor, data: Tensor, mask: Tensor) -> Tensor:
+    pairs = mask.unsqueeze(-1) * mask.unsqueeze(-2)
+    weight = _contact_weight(model, data) * pairs * _off_diagonal(pairs)
+    return (error * weight).sum((-1, -2)) / weight.sum((-1, -2)).clamp_min(1e-9)
