@@ -1,0 +1,66 @@
+"""``openmm-nemo data split``: training, validation and test by CATH and sequence clusters."""
+
+from pathlib import Path
+
+import click
+
+from openmm_nemo.data.building import SET_FILE
+from openmm_nemo.data.domain_sets import DomainSet
+from openmm_nemo.data.splits import describe_split, make_split
+from openmm_nemo.progress import progress
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="SET")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="JSON file to write.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the draw of groups."
+)
+@click.option(
+    "--validation",
+    type=float,
+    default=0.03,
+    show_default=True,
+    help="Share of the domains held out for validation at each of the levels A, T and H, at most.",
+)
+@click.option(
+    "--test",
+    type=float,
+    default=0.03,
+    show_default=True,
+    help="The same for the test.",
+)
+@click.option(
+    "--test-class",
+    "test_classes",
+    multiple=True,
+    default=["4"],
+    show_default=True,
+    metavar="NUMBER",
+    help="CATH class held out whole for the test; may be given again.",
+)
+@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: all processors]")
+def split(
+    folder: Path,
+    out: Path,
+    seed: int,
+    validation: float,
+    test: float,
+    test_classes: tuple[str, ...],
+    workers: int | None,
+) -> None:
+    """Hold out groups of CATH for validation and test.
+
+    Writes to --out which domains of SET, the folder that 'data build' wrote, are for training, which for validation and
+    test, with the level (C, A, T, H) at which they are new and their sequence identity to training, and which are left
+    unused, and why.
+    """
+    domains = list(DomainSet(folder / SET_FILE))
+    if not all(domain.cluster for domain in domains):
+        click.echo(f"Clustering {len(domains)} sequences at 30% identity.", err=True)
+    with progress("Aligning, in per cent", 0, 100) as tell:
+        division = make_split(domains, seed, validation, test, test_classes, workers, tell)
+    division.write(out)
+    for line in describe_split(division):
+        click.echo(line)
+    click.echo(f"Wrote the split of {len(domains)} domains to {out}.")

@@ -1,0 +1,466 @@
+"""Splits into training, validation and test by the hierarchy of CATH and by sequence clusters.
+
+Nothing that is held out has a group of its level in training, and no sequence cluster is on two sides; domains that
+would break this are left unused, with the reason.
+"""
+
+import hashlib
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from openmm_nemo.data.domains import Domain
+from openmm_nemo.data.identity import CLUSTER_IDENTITY, clusters_of, identity_to
+from openmm_nemo.data.labels import is_cath_code
+from openmm_nemo.errors import InputError
+from openmm_nemo.files import completing
+
+LEVELS = "CATH"
+"""Class, architecture, topology (fold) and homologous superfamily: a group of the n-th is a code's first n numbers."""
+
+PARTS = ("train", "validation", "test", "unused")
+HELD_OUT = ("test", "validation")
+"""In the order in which they draw their groups."""
+
+SPLIT_CLASSES = ("1", "2", "3")
+"""The classes that are divided into training, validation and test (paper, appendix B.1)."""
+
+FORMAT = "openmm_nemo split"
+VERSION = 1
+
+OTHER_CLASS = "of a class that is neither divided nor held out"
+TOO_SHORT = "its CATH code ends above a held-out group"
+TWO_SIDES = "its CATH codes are of different parts"
+RELATIVE = "its sequence cluster has more members in another part"
+REPEATED = "30% of its sequence or more is found again in training"
+NO_CODE = "no CATH code, and its sequence cluster is not in training"
+
+Group = tuple[str, ...]
+Codes = tuple[Group, ...]
+Groups = dict[str, dict[str, list[Group]]]
+
+_ABOUT = (
+    "Ids of protein domains by part. Those of validation and test are listed under the highest level of CATH (C class, "
+    "A architecture, T topology, H homologous superfamily) at which none of their groups occurs in train, each with "
+    "its sequence identity to the nearest domain of train."
+)
+
+
+class Place(NamedTuple):
+    """Where a domain is.
+
+    Attributes
+    ----------
+    part : str
+        Of `PARTS`.
+    level : str
+        Of `LEVELS`: the highest at which none of the domain's groups occurs in training; empty if not held out.
+    identity : float, optional
+        Sequence identity to the nearest training domain, see `identity_to`; None if not held out.
+    reason : str
+        Why it is unused.
+    """
+
+    part: str
+    level: str = ""
+    identity: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Split:
+    """A division of a set of domains, see `make_split`.
+
+    Attributes
+    ----------
+    seed : int
+    validation, test : float
+        Largest share of the domains that was held out at each of the levels A, T and H.
+    held_out : dict of str to dict of str to tuple of str
+        Groups that were drawn for "validation" and "test", by level.
+    domains_sha256 : str
+        Checksum of the ids and sequences of the set.
+    places : dict of str to Place
+        Of every domain, by its id, in the order of the ids.
+    """
+
+    seed: int
+    validation: float
+    test: float
+    held_out: dict[str, dict[str, tuple[str, ...]]]
+    domains_sha256: str
+    places: dict[str, Place]
+
+    def ids(self, part: str, level: str = "") -> list[str]:
+        """Ids of the domains of a part, of one level if given."""
+        return [
+            name
+            for name, place in self.places.items()
+            if place.part == part and place.level.startswith(level)
+        ]
+
+    def check(self, domains: Sequence[Domain]) -> None:
+        """Refuse a set of domains that is not the one which was split.
+
+        Raises
+        ------
+        InputError
+            If ids or sequences differ; their order and all else may.
+        """
+        differing = {domain.id for domain in domains} ^ self.places.keys()
+        if differing or _digest_of(domains) != self.domains_sha256:
+            what = f"only one of them has {min(differing)}" if differing else "sequences differ"
+            raise InputError(
+                f"The split is of another set of domains ({what}): "
+                "use the set that was split, or split this one with 'openmm-nemo data split'."
+            )
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write to a JSON file, which appears when it is complete.
+
+        Raises
+        ------
+        InputError
+            If it cannot be written.
+        """
+        unused: dict[str, list[str]] = {}
+        for name in self.ids("unused"):
+            unused.setdefault(self.places[name].reason, []).append(name)
+        content: dict[str, Any] = {
+            "about": _ABOUT,
+            "seed": self.seed,
+            "shares": {"validation": self.validation, "test": self.test},
+            "held_out": self.held_out,
+            "domains_sha256": self.domains_sha256,
+            "train": self.ids("train"),
+            **{
+                part: {
+                    level: {name: self.places[name].identity for name in self.ids(part, level)}
+                    for level in LEVELS
+                }
+                for part in HELD_OUT
+            },
+            "unused": unused,
+        }
+        head = {"format": FORMAT, "version": VERSION, "sha256": _digest(content)}
+        try:
+            with completing(Path(path)) as partial:
+                partial.write_text(json.dumps(head | content, indent=1) + "\n")
+        except OSError as error:
+            raise InputError(f"The split {path} cannot be written ({error.strerror}).") from None
+
+    @staticmethod
+    def read(path: str | os.PathLike[str]) -> "Split":
+        """Read what `write` wrote.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read, is not a split, or is damaged.
+        """
+        remedy = "make it again with 'openmm-nemo data split'."
+        try:
+            content = json.loads(Path(path).read_text())
+            if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+                raise InputError(f"{path} is not a split: {remedy}")
+            if content.pop("version", None) != VERSION:
+                raise InputError(f"{path} was written by another version of openmm_nemo: {remedy}")
+            if content.pop("sha256", None) != _digest(content):
+                raise InputError(f"{path} is damaged (its checksum is wrong): {remedy}")
+        except OSError as error:
+            raise InputError(f"The split {path} cannot be read ({error.strerror}).") from None
+        except (UnicodeDecodeError, json.JSONDecodeError):
+            raise InputError(f"{path} is not a split, or damaged or cut short: {remedy}") from None
+        places = {name: Place("train") for name in content["train"]}
+        for part in HELD_OUT:
+            for level, found in content[part].items():
+                places |= {name: Place(part, level, value) for name, value in found.items()}
+        for reason, names in content["unused"].items():
+            places |= {name: Place("unused", reason=reason) for name in names}
+        held_out = {
+            part: {level: tuple(groups) for level, groups in levels.items()}
+            for part, levels in content["held_out"].items()
+        }
+        return Split(
+            content["seed"],
+            **content["shares"],
+            held_out=held_out,
+            domains_sha256=content["domains_sha256"],
+            places=dict(sorted(places.items())),
+        )
+
+
+def make_split(
+    domains: Sequence[Domain],
+    seed: int,
+    validation: float = 0.03,
+    test: float = 0.03,
+    test_classes: Iterable[str] = ("4",),
+    workers: int | None = None,
+    tell: Callable[[int], None] = lambda percent: None,
+) -> Split:
+    """Hold out whole groups of CATH, drawn at random, for validation and test (paper, appendix B.1).
+
+    Test gets the classes ``test_classes`` whole. Of the other domains of the classes 1 to 3, test and then validation
+    get architectures, then topologies, then superfamilies, in random order, until no more fits into the share of that
+    level; a group is passed over if nothing else of the group above it would stay for training. So validation and test
+    share no held-out group, and validation says nothing about the groups of test. What is left is training.
+
+    Left unused, with the reason in `Place`:
+
+    - Domains of other classes (4 and 6 are small and of few or of no globular folds; holding out one of 1 to 3 costs a
+      third of the data).
+    - Domains with several codes of different parts.
+    - Domains whose code is not complete and may be, or may not be, of a held-out group.
+    - Domains whose sequence cluster has members in several parts, except those of the part that has most of them.
+    - Held-out domains of which a training domain has 30% or more in its sequence, though in another cluster: chains
+      that contain a domain which their codes do not name.
+    - Domains without a code: they may be of any group. Only those in a cluster whose members with codes are all in
+      training are trained on.
+
+    Parameters
+    ----------
+    domains : sequence of Domain
+        Their order does not matter. Clusters at 30% identity are computed if a domain lacks one, see `clusters_of`.
+    seed : int
+        Of the draw.
+    validation, test : float
+        Share of the domains to be divided that is held out at each of the levels A, T and H, at most.
+    test_classes : iterable of str
+        Numbers of classes.
+    workers : int, optional
+        Processes. Default: one for each processor.
+    tell : callable
+        Told how many per cent of the held-out domains have been compared with training, from time to time.
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    InputError
+        If there are no codes, or a malformed one, or the shares leave nothing for a part.
+    """
+    shares = {"test": test, "validation": validation}
+    test_classes = sorted(set(test_classes))
+    _check_options(shares, test_classes)
+    domains = sorted(domains, key=lambda domain: domain.id)
+    codes = {domain.id: _codes_of(domain) for domain in domains}
+    if not any(codes.values()):
+        raise InputError(
+            f"None of {len(codes)} domains has a CATH code: "
+            "give codes to 'openmm-nemo data build' with --labels."
+        )
+    held_out = _draw(codes, seed, shares, test_classes)
+    places = _place_by_codes(codes, held_out)
+    clusters = dict(zip(codes, clusters_of(domains, workers), strict=True))
+    places = _place_by_clusters(places, codes, clusters)
+    places = _with_identities(_with_levels(places, codes), domains, workers, tell)
+    names = {
+        part: {level: tuple(map(".".join, groups)) for level, groups in levels.items()}
+        for part, levels in held_out.items()
+    }
+    split = Split(seed, validation, test, names, _digest_of(domains), places)
+    for part in ("train", *(part for part, share in shares.items() if share)):
+        if not split.ids(part):
+            raise InputError(
+                f"This split of {len(codes)} domains leaves none for {part}: "
+                "give other shares, or more domains with CATH codes."
+            )
+    return split
+
+
+def describe_split(split: Split) -> Iterator[str]:
+    """Lines of a table: domains and held-out groups by part and level, identities, and what is unused and why."""
+    yield "part        level   groups  domains   identity to train: median  90%  largest"
+    yield f"{'train':12}{'':14}{len(split.ids('train')):9}"
+    for part in HELD_OUT:
+        for level in LEVELS:
+            names = split.ids(part, level)
+            groups = split.held_out[part][level]
+            if not (names or groups):
+                continue
+            line = f"{part:12}{level:5}{len(groups):9}{len(names):9}"
+            identities = [split.places[name].identity or 0.0 for name in names]
+            if names:
+                quantiles = np.quantile(identities, (0.5, 0.9, 1))
+                line += f"{'':20}" + "".join(f"{value:7.2f}" for value in quantiles)
+            yield line
+    unused = Counter(split.places[name].reason for name in split.ids("unused"))
+    yield f"{'unused':12}{'':14}{unused.total():9}"
+    for reason, count in unused.most_common():
+        yield f"  {count:6}  {reason}"
+
+
+def _check_options(shares: dict[str, float], test_classes: list[str]) -> None:
+    for part, share in shares.items():
+        if not 0 <= share < 1:
+            raise InputError(f"The share of {part} is {share}: give a number from 0 to below 1.")
+    if 3 * sum(shares.values()) >= 1:
+        raise InputError(
+            f"Validation {shares['validation']} and test {shares['test']} at each of three levels are the whole set: "
+            "give shares whose sum is less than a third."
+        )
+    for name in test_classes:
+        if not is_cath_code(name) or "." in name:
+            raise InputError(f"{name!r} is not a class of CATH: give its number, such as 4.")
+
+
+def _codes_of(domain: Domain) -> Codes:
+    for code in domain.cath:
+        if not is_cath_code(code):
+            raise InputError(
+                f"Domain {domain.id} has {code!r} for a CATH code: build the set with codes like 1.10.490.10."
+            )
+    return tuple(tuple(code.split(".")) for code in domain.cath)
+
+
+def _draw(
+    codes: dict[str, Codes], seed: int, shares: dict[str, float], test_classes: list[str]
+) -> Groups:
+    """Groups that are held out, by part and level."""
+    rng = np.random.default_rng(seed)
+    held_out: Groups = {part: {level: [] for level in LEVELS} for part in HELD_OUT}
+    present = {code[0] for of_domain in codes.values() for code in of_domain}
+    held_out["test"]["C"] = [(name,) for name in test_classes if name in present]
+    divided = set(SPLIT_CLASSES) - set(test_classes)
+    left = {
+        name
+        for name, of_domain in codes.items()
+        if of_domain and all(code[0] in divided for code in of_domain)
+    }
+    room = {part: share * len(left) for part, share in shares.items()}
+    for depth, level in enumerate(LEVELS[1:], start=2):
+        members = defaultdict(set)
+        for name in left:
+            for code in codes[name]:
+                members[code[: depth - 1]].add(name)
+                members[code[:depth]].add(name)
+        groups = sorted(group for group in members if len(group) == depth)
+        for part in HELD_OUT:
+            taken = 0
+            for i in rng.permutation(len(groups)):
+                group = groups[i]
+                inside = members[group] & left
+                stays = members[group[:-1]] & left - inside
+                if inside and stays and taken + len(inside) <= room[part]:
+                    held_out[part][level].append(group)
+                    taken += len(inside)
+                    left -= inside
+            held_out[part][level].sort(key=_numbers)
+    return held_out
+
+
+def _place_by_codes(codes: dict[str, Codes], held_out: Groups) -> dict[str, Place]:
+    part_of_group = {
+        group: part
+        for part, levels in held_out.items()
+        for groups in levels.values()
+        for group in groups
+    }
+    above = {group[:n] for group in part_of_group for n in range(1, len(group))}
+
+    def side(code: Group) -> str:
+        """The part that this code belongs to, or why it belongs to none."""
+        for n in range(1, len(code) + 1):
+            if code[:n] in part_of_group:
+                return part_of_group[code[:n]]
+        if code[0] not in SPLIT_CLASSES:
+            return OTHER_CLASS
+        return TOO_SHORT if code in above else "train"
+
+    def place(of_domain: Codes) -> Place:
+        sides = {side(code) for code in of_domain}
+        for reason in (OTHER_CLASS, TOO_SHORT):
+            if reason in sides:
+                return Place("unused", reason=reason)
+        if len(sides) > 1:
+            return Place("unused", reason=TWO_SIDES)
+        return Place(sides.pop()) if sides else Place("unused", reason=NO_CODE)
+
+    return {name: place(of_domain) for name, of_domain in codes.items()}
+
+
+def _place_by_clusters(
+    places: dict[str, Place], codes: dict[str, Codes], clusters: dict[str, str]
+) -> dict[str, Place]:
+    """Leave each cluster in one part."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, place in places.items():
+        if codes[name]:
+            counts[clusters[name]][place.part] += 1
+
+    def placed(name: str, place: Place) -> Place:
+        count = counts[clusters[name]]
+        if not codes[name]:
+            return Place("train") if count.keys() == {"train"} else place
+        # Of equals, max takes the first: what is held out is rarer.
+        home = max((*HELD_OUT, "train"), key=lambda part: count[part])
+        if place.part in (home, "unused"):
+            return place
+        return Place("unused", reason=RELATIVE)
+
+    return {name: placed(name, place) for name, place in places.items()}
+
+
+def _with_levels(places: dict[str, Place], codes: dict[str, Codes]) -> dict[str, Place]:
+    known = {
+        code[:n]
+        for name, place in places.items()
+        if place.part == "train"
+        for code in codes[name]
+        for n in range(1, len(code) + 1)
+    }
+
+    def level(name: str) -> str:
+        return next(
+            level
+            for n, level in enumerate(LEVELS, start=1)
+            if all(code[:n] not in known for code in codes[name])
+        )
+
+    return {
+        name: place._replace(level=level(name)) if place.part in HELD_OUT else place
+        for name, place in places.items()
+    }
+
+
+def _with_identities(
+    places: dict[str, Place],
+    domains: Sequence[Domain],
+    workers: int | None,
+    tell: Callable[[int], None],
+) -> dict[str, Place]:
+    held_out = [domain for domain in domains if places[domain.id].part in HELD_OUT]
+    found = identity_to(
+        [domain.sequence for domain in held_out],
+        [domain.sequence for domain in domains if places[domain.id].part == "train"],
+        workers,
+        lambda count: tell(100 * count // len(held_out)),
+    )
+    compared = {
+        domain.id: Place("unused", reason=REPEATED)
+        if significant >= CLUSTER_IDENTITY
+        else places[domain.id]._replace(identity=round(float(identity), 4))
+        for domain, identity, significant in zip(held_out, *found, strict=True)
+    }
+    return places | compared
+
+
+def _numbers(group: Group) -> tuple[int, ...]:
+    return tuple(map(int, group))
+
+
+def _digest_of(domains: Iterable[Domain]) -> str:
+    return _digest(sorted((domain.id, domain.sequence) for domain in domains))
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
