@@ -6,6 +6,9 @@ import click
 
 from openmm_nemo import __version__
 from openmm_nemo.cli.domains import data
+from openmm_nemo.cli.evaluation import evaluate
+from openmm_nemo.cli.profiles import profile
+from openmm_nemo.cli.sampling import sample
 from openmm_nemo.cli.simulation import simulate
 from openmm_nemo.errors import InputError
 from openmm_nemo.networks import list_models
@@ -33,7 +36,7 @@ def doctor() -> None:
         click.echo(finding)
 
 
-for verb in (simulate, models, data, doctor):
+for verb in (simulate, sample, evaluate, profile, data, models, doctor):
     cli.add_command(verb)
 
 
