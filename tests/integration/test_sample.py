@@ -1,0 +1,366 @@
+"""`openmm-nemo sample`: from sequences, structures and sets, in processes and on a Dask cluster that fail."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mdtraj as md
+import numpy as np
+import pytest
+
+from openmm_nemo.cli import cli
+from openmm_nemo.cli.sampling import sample
+from openmm_nemo.data.domain_sets import DomainSet, write_domains
+from openmm_nemo.data.domains import Domain
+from openmm_nemo.errors import InputError
+from openmm_nemo.evaluation import sampling
+from openmm_nemo.evaluation.ensembles import ensemble_ids, read_ensemble, read_ensembles
+from openmm_nemo.evaluation.plots import read_table
+from openmm_nemo.evaluation.sampling import (
+    Protein,
+    SamplingSettings,
+    _on_cluster,
+    _tasks,
+    sample_ensembles,
+    sample_seeds,
+)
+from openmm_nemo.networks import NemoModel
+from tests.helpers import command_line, contents, refused
+from tests.integration.runs import SEQUENCE, TRP_CAGE, simulate, trp_cage
+
+cli.add_command(sample)
+
+IDS = ["1aaa_A", "2bbb_B", "3ccc_C"]
+
+
+def native(k):
+    return np.random.default_rng(k).normal(scale=10, size=(18 + k, 5, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def domain_set(tmp_path_factory):
+    """Folder of a set of three domains, of 18 to 20 residues."""
+    folder = tmp_path_factory.mktemp("set")
+    domains = []
+    for k, name in enumerate(IDS):
+        n = 18 + k
+        numbers = tuple(map(str, range(1, n + 1)))
+        domains.append(Domain(name, SEQUENCE[:n], native(k), "-" * n, numbers))
+    write_domains(folder / "domains.safetensors", domains)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def options(domain_set):
+    return ("--set", domain_set, "-n", 20, "--steps", 60)
+
+
+@pytest.fixture(scope="module")
+def whole(options, tmp_path_factory):
+    """Ensembles to whose sampling nothing happened."""
+    folder = tmp_path_factory.mktemp("whole")
+    outcome = command_line("sample", *options, "--out", folder, "--workers", 1)
+    assert outcome.code == 0, outcome
+    return folder
+
+
+def assert_same_ensembles(*folders):
+    assert ensemble_ids(folders[0]) == ensemble_ids(folders[1])
+    for one, other in zip(*map(read_ensembles, folders), strict=True):
+        for name in ("x", "atoms", "energy", "native", "seeds"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+# Input and output
+
+
+@pytest.mark.parametrize("engine", ["torch", "openmm"])
+def test_a_sample_is_repeated_by_simulate_with_its_seed(tmp_path, engine):
+    out = tmp_path / "out"
+    options = ("--sequence", SEQUENCE, "--steps", 20, "--temperature", 350)
+    outcome = command_line("sample", *options, "-n", 3, "--engine", engine, "--out", out)
+    assert outcome.code == 0, outcome
+    assert outcome.out.splitlines()[0].endswith("expect no meaningful structure.")
+    assert outcome.out.splitlines()[1].startswith(f"Wrote 3 samples of 1 proteins to {out} in ")
+    table = read_table(out / "sequence" / "samples.csv")
+    simulate(tmp_path / "run", *options, "--seed", int(table["seed"][2]))
+    for name in ("coarse", "atoms"):
+        final = md.load(str(tmp_path / "run" / f"final_{name}.pdb"))
+        ours = md.load(str(out / "sequence" / f"{name}.h5"))
+        np.testing.assert_allclose(ours.xyz[2], final.xyz[0], atol=1.1e-4)  # three decimals
+    state = read_table(tmp_path / "run" / "state.csv")
+    for name in ("u_kt", "radius_of_gyration_angstrom"):
+        assert table[name][2] == pytest.approx(state[name][-1], rel=1e-4)
+
+
+def test_a_structure_is_the_native(tmp_path):
+    outcome = command_line(
+        "sample", "--pdb", TRP_CAGE, "-n", 2, "--steps", 2, "--seed", 7, "--out", tmp_path / "out"
+    )
+    assert outcome.code == 0, outcome
+    ensemble = read_ensemble(tmp_path / "out", "1l2y_A")
+    assert ensemble.sequence == SEQUENCE
+    np.testing.assert_allclose(ensemble.native, trp_cage(), atol=1e-5)
+    assert ensemble.seeds.tolist() == list(sample_seeds(7, "1l2y_A", 2))
+
+
+def test_a_set_or_some_of_its_domains(options, whole, tmp_path):
+    for k, ensemble in enumerate(read_ensembles(whole)):
+        assert ensemble.id == IDS[k]
+        np.testing.assert_allclose(ensemble.native, native(k)[:, 1], rtol=2**-22)
+    (tmp_path / "ids.txt").write_text(f"\n{IDS[2]}\n  {IDS[0]} \n")
+    out = tmp_path / "out"
+    some = ("--ids", tmp_path / "ids.txt", "--out", out)
+    assert command_line("sample", *options, *some, "--workers", 1).code == 0
+    assert ensemble_ids(out) == [IDS[0], IDS[2]]
+    before = contents(out)
+    outcome = command_line("sample", *options, "--out", out, "--workers", 1)
+    assert outcome.out.splitlines()[1].startswith(f"Wrote 20 samples of 1 proteins to {out} in ")
+    assert outcome.out.splitlines()[2] == "2 proteins were there before."
+    assert before.items() - contents(out).items() == {("sampling.json", before["sampling.json"])}
+    assert_same_ensembles(out, whole)
+
+
+def test_options_that_do_not_go_together_are_refused(options, tmp_path):
+    out = ("--out", tmp_path / "out")
+    one = "Give one of --sequence, --pdb and --set."
+    assert refused("sample", *out) == one
+    assert refused("sample", *options, "--sequence", SEQUENCE, *out) == one
+    assert refused("sample", "--sequence", SEQUENCE, "--ids", "x", *out).startswith("--ids chooses")
+    assert refused("sample", *options, "--chain", "A", *out).startswith("--chain and --model-index")
+    assert refused("sample", *options, "--profile", "x", *out).startswith("--profile is that of")
+    with_both = ("--scheduler", "tcp://x:1", "--workers", 2)
+    assert refused("sample", *options, *with_both, *out).startswith("--workers are processes on")
+    assert "has no domain 1xyz" in refused(
+        "sample", *options, "--ids", _ids(tmp_path, "1xyz"), *out
+    )
+    assert "has no ids" in refused("sample", *options, "--ids", _ids(tmp_path, "\n"), *out)
+    assert "cannot be read" in refused("sample", *options, "--ids", tmp_path / "none", *out)
+    assert "Two proteins" in refused(
+        "sample", *options, "--ids", _ids(tmp_path, f"{IDS[0]}\n" * 2), *out
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def _ids(folder, text):
+    (folder / "ids").write_text(text)
+    return folder / "ids"
+
+
+def test_other_settings_are_refused(options, whole):
+    sentence = refused("sample", *options, "--seed", 2, "--out", whole)
+    assert "was sampled with seed 1 instead of 2: keep to that, or give another --out." in sentence
+
+
+# Processes that end
+
+
+PATCHED = """
+import os, signal, sys, time
+from openmm_nemo.cli import cli, main
+from openmm_nemo.cli.sampling import sample
+from openmm_nemo.evaluation import sampling
+
+def run(weights, task, original=sampling.run_task):
+    if task.protein.id == "1aaa_A":
+        {what}
+    return original(weights, task)
+
+sampling.run_task = run
+cli.add_command(sample)
+if __name__ == "__main__":
+    main()
+"""
+
+
+def start(tmp_path, what, *arguments):
+    """The command in a process group of its own, whose workers do something instead of the last protein's tasks."""
+    script = tmp_path / "patched.py"
+    script.write_text(PATCHED.format(what=what))
+    return subprocess.Popen(
+        [sys.executable, script, "sample", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.getcwd()},
+        start_new_session=True,
+    )
+
+
+def members(group):
+    """Processes of a group that are not zombies."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group and fields[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def wait_until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def goes_on(options, out, whole):
+    complete = ensemble_ids(out)
+    before = {name: contents(out / name) for name in complete}
+    assert "1aaa_A" not in complete
+    assert {path.name for path in out.iterdir()} == {*complete, "sampling.json"}
+    outcome = command_line("sample", *options, "--out", out, "--workers", 1)
+    assert outcome.code == 0, outcome
+    assert {name: contents(out / name) for name in complete} == before
+    assert_same_ensembles(out, whole)
+
+
+def test_a_worker_that_is_killed_loses_and_doubles_nothing(options, whole, tmp_path):
+    out = tmp_path / "out"
+    running = start(
+        tmp_path, "os.kill(os.getpid(), signal.SIGKILL)", *options, "--out", out, "--workers", 2
+    )
+    _, err = running.communicate(timeout=100)
+    assert running.returncode == 2, err
+    assert "Traceback" not in err
+    line = err.splitlines()[-1]
+    assert line.startswith("openmm-nemo: A process that samples was killed")
+    assert line.endswith("run the same command again, it goes on.")
+    goes_on(options, out, whole)
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="processes are listed in /proc")
+def test_ctrl_c_keeps_what_is_complete_and_leaves_no_process(options, whole, tmp_path):
+    out = tmp_path / "out"
+    running = start(tmp_path, "time.sleep(1000)", *options, "--out", out, "--workers", 2)
+    wait_until(lambda: len(ensemble_ids(out)) == 2)
+    os.killpg(running.pid, signal.SIGINT)
+    output, err = running.communicate(timeout=30)
+    assert running.returncode == 130, err
+    assert "Traceback" not in err
+    assert output.splitlines()[-1].startswith("Interrupted: ")
+    wait_until(lambda: members(running.pid) == [], 10)
+    goes_on(options, out, whole)
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="processes are listed in /proc")
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=str)
+def test_workers_end_with_the_command(options, tmp_path, number):
+    running = start(
+        tmp_path, "time.sleep(1000)", *options, "--out", tmp_path / "out", "--workers", 2
+    )
+    wait_until(lambda: len(ensemble_ids(tmp_path / "out")) == 2)
+    assert len(members(running.pid)) >= 3
+    running.send_signal(number)
+    running.communicate(timeout=30)
+    wait_until(lambda: members(running.pid) == [], 10)
+
+
+def test_proteins_that_fail_are_told_at_the_end(options, tmp_path, monkeypatch):
+    run = sampling.run_task
+
+    def one_fails(weights, task):
+        return "no good" if task.protein.id == IDS[1] else run(weights, task)
+
+    monkeypatch.setattr(sampling, "run_task", one_fails)
+    out = tmp_path / "out"
+    outcome = command_line("sample", *options, "--out", out, "--workers", 1)
+    assert outcome.code == 2
+    assert outcome.out.splitlines()[1].startswith(f"Wrote 40 samples of 2 proteins to {out} in ")
+    assert outcome.out.splitlines()[2:] == [f"Not sampled: {IDS[1]}: no good"]
+    assert outcome.err == (
+        "openmm-nemo: 1 of 3 proteins could not be sampled: see above, try another --seed.\n"
+    )
+    assert ensemble_ids(out) == [IDS[0], IDS[2]]
+
+
+# Dask
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Address of a scheduler with two workers in processes of their own."""
+    distributed = pytest.importorskip("dask.distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as local:
+        yield local.scheduler_address
+
+
+def test_a_dask_cluster_gives_the_same(cluster, options, whole, tmp_path):
+    out = tmp_path / "out"
+    outcome = command_line("sample", *options, "--out", out, "--scheduler", cluster)
+    assert outcome.code == 0, outcome
+    assert_same_ensembles(out, whole)
+    assert sorted(contents(out)) == sorted(contents(whole))
+
+
+@pytest.mark.slow
+def test_a_dask_worker_that_is_killed_is_replaced(cluster, domain_set, whole, tmp_path):
+    from dask.distributed import Client
+
+    with Client(cluster) as client:
+        victim, _ = client.run(os.getpid).values()
+    killed = []
+
+    def kill(count):
+        if count and not killed:
+            killed.append(victim)
+            os.kill(victim, signal.SIGKILL)
+
+    domains = DomainSet(domain_set / "domains.safetensors")
+    proteins = [Protein(domain.id, domain.sequence, domain.ca) for domain in domains]
+    model = NemoModel.from_pretrained("nemo-tiny")
+    settings = SamplingSettings("nemo-tiny", n_samples=20, steps=60)
+    sample_ensembles(tmp_path / "out", model, proteins, settings, scheduler=cluster, tell=kill)
+    assert killed
+    assert_same_ensembles(tmp_path / "out", whole)
+
+
+class Bomb:
+    """A model of which every worker dies that reads it."""
+
+    def __reduce__(self):
+        return os.abort, ()
+
+
+def some_tasks():
+    model = NemoModel.from_pretrained("nemo-tiny")
+    protein = Protein("a", SEQUENCE)
+    return _tasks(protein, SamplingSettings("nemo-tiny", n_samples=20), model, None)
+
+
+def test_dask_workers_that_die_are_told(cluster):
+    with pytest.raises(
+        InputError, match=r"workers of Dask at tcp\S+ were lost .\w+.: run the same"
+    ):
+        list(_on_cluster(some_tasks(), pickle.dumps(Bomb()), cluster))
+
+
+def test_schedulers_that_do_not_answer_are_told(options, tmp_path, monkeypatch):
+    pytest.importorskip("dask.distributed")
+    monkeypatch.setattr("openmm_nemo.evaluation.sampling.CONNECT_SECONDS", 1)
+    arguments = ("sample", *options, "--out", tmp_path / "out", "--scheduler")
+    for address in ("tcp://127.0.0.1:1", "nonsense"):
+        assert refused(*arguments, address).startswith(f"No Dask scheduler answers at {address} (")
+    monkeypatch.setitem(sys.modules, "dask", None)
+    assert refused(*arguments, "tcp://127.0.0.1:1").startswith(
+        "--scheduler needs Dask: pip install 'openmm-nemo[dask]'"
+    )
+
+
+def test_a_scheduler_without_workers_is_told(options, tmp_path):
+    distributed = pytest.importorskip("dask.distributed")
+    with distributed.LocalCluster(n_workers=0, dashboard_address=None) as local:
+        address = local.scheduler_address
+        assert refused("sample", *options, "--out", tmp_path / "out", "--scheduler", address) == (
+            f"The Dask scheduler at {address} has no workers: start some with 'dask worker {address}'."
+        )
