@@ -18,13 +18,20 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from openmm_nemo.data.splits import Place, Split
 from openmm_nemo.errors import InputError
 from openmm_nemo.evaluation.assessment import Assessment, assess
 from openmm_nemo.evaluation.ensembles import ensemble_ids, read_ensemble
 from openmm_nemo.evaluation.figures import draw_pictures
 from openmm_nemo.evaluation.report import Table, write_report
 from openmm_nemo.evaluation.sampling import RECORD_FILE
-from openmm_nemo.evaluation.tables import Row, table_by_clusters, table_by_level, write_assessments
+from openmm_nemo.evaluation.tables import (
+    TRAIN,
+    Row,
+    table_by_clusters,
+    table_by_level,
+    write_assessments,
+)
 from openmm_nemo.evaluation.tm_align import pairwise_tm
 from openmm_nemo.files import completing
 
@@ -82,7 +89,7 @@ def evaluate(
         Folder, made if it does not exist. Writes report.html, proteins.csv, table.csv and the figures; each appears
         when it is complete.
     split : Path, optional
-        File of a `openmm_nemo.data.splits.Split`, which knows levels and identities.
+        File of an `openmm_nemo.data.splits.Split`, which knows levels and identities.
     workers : int, optional
         Processes. Default: one for each processor. 1: this process.
     tell : callable
@@ -129,8 +136,27 @@ def evaluate(
 
 
 def _tasks(samples: Path, ids: list[str], split: Path | None) -> tuple[list[_Task], list[str]]:
-    """What to assess, and a note if the split does not know all of it."""
-    return [_Task(samples, id, "", np.nan) for id in ids], []
+    """What to assess, and notes about what the split does not know."""
+    if split is None:
+        return [_Task(samples, id, "", np.nan) for id in ids], []
+    places = Split.read(split).places
+    unknown = [id for id in ids if id not in places]
+    if unknown == ids:
+        raise InputError(
+            f"{split} knows none of the proteins of {samples}: give the split of the set that they are from."
+        )
+    tasks = []
+    for id in ids:
+        place = places.get(id, Place("unused"))
+        level = TRAIN if place.part == "train" else place.level
+        tasks.append(
+            _Task(samples, id, level, np.nan if place.identity is None else place.identity)
+        )
+    unused = [id for id in ids if id in places and places[id].part == "unused"]
+    return tasks, [
+        *_about(unknown, f"Not in {split.name}, so that their level is not known"),
+        *_about(unused, f"Unused in {split.name}, so that they have no level"),
+    ]
 
 
 def _about(ids: Sequence[str], what: str) -> list[str]:

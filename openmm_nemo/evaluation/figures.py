@@ -121,7 +121,7 @@ def _by_level(tm: np.ndarray, levels: np.ndarray) -> Picture:
         _tm_axis(axes, "TM-score of the representative", ink)
 
     means = ", ".join(
-        f"{values.mean():.3f} ({level or 'not known'}, {len(values)} proteins)"
+        f"{values.mean():.3f} ({level or 'not known'}, n = {len(values)})"
         for level, values in groups.items()
     )
     text = f"Mean TM-score of the representative: {means}. Boxes: quartiles; diamonds: means."

@@ -137,11 +137,13 @@ def rank(assessments: Sequence[Assessment]) -> list[Assessment]:
 
 
 def spread(ranked: Sequence[Assessment], limit: int) -> list[Assessment]:
-    """At most ``limit`` (4 or more) of a ranking, evenly spaced; best, median and worst are always among them."""
+    """At most ``limit`` of a ranking: best, median and worst, and evenly spaced ones of the others."""
     if len(ranked) <= limit:
         return list(ranked)
-    even = np.linspace(0, len(ranked) - 1, limit - 2).round().astype(int)
-    return [ranked[k] for k in sorted({*even.tolist(), *_landmarks(ranked).values()})]
+    marks = set(_landmarks(ranked).values())
+    others = [place for place in range(len(ranked)) if place not in marks]
+    even = np.linspace(0, len(others) - 1, limit - len(marks)).round().astype(int)
+    return [ranked[place] for place in sorted(marks.union(others[k] for k in even))]
 
 
 def _known(a: Assessment) -> bool:

@@ -119,7 +119,7 @@ table.tBodies[0].addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;
   show(button.value);
-  document.getElementById("structures").scrollIntoView({ behavior: "smooth" });
+  document.getElementById("structures").scrollIntoView();
 });
 choice.addEventListener("change", () => show(choice.value));
 document.getElementById("previous").addEventListener("click", () => step(-1));
