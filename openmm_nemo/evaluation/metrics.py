@@ -6,8 +6,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from openmm_nemo.geometry import superpose
-
 GDT_TS_CUTOFFS = (1.0, 2.0, 4.0, 8.0)
 LDDT_RADIUS = 15.0
 LDDT_THRESHOLDS = (0.5, 1.0, 2.0, 4.0)
@@ -55,10 +53,10 @@ def tm_score(mobile: Tensor, target: Tensor) -> float:
     """
     d0 = tm_distance(len(mobile))
 
-    def close(distance: Tensor) -> Tensor:
-        return 1 / (1 + (distance / d0) ** 2)
+    def close(distance2: Tensor) -> Tensor:
+        return 1 / (1 + distance2 / d0**2)
 
-    found = [close(distance).mean(-1).max() for distance in _search(mobile, target, close)]
+    found = [close(distance2).mean(-1).max() for distance2 in _search(mobile, target, close)]
     return float(torch.stack(found).max())
 
 
@@ -79,16 +77,16 @@ def gdt_ts(mobile: Tensor, target: Tensor) -> float:
     float
         From 0 to 1.
     """
-    cutoffs = mobile.new_tensor(GDT_TS_CUTOFFS)
-    best = torch.zeros_like(cutoffs)
-    for cutoff in GDT_TS_CUTOFFS:
+    best = mobile.new_zeros(len(GDT_TS_CUTOFFS), dtype=torch.float64)
+    cutoff2 = best.new_tensor(GDT_TS_CUTOFFS) ** 2
+    for scale2 in cutoff2:
 
-        def close(distance: Tensor, cutoff: float = cutoff) -> Tensor:
+        def close(distance2: Tensor, scale2: Tensor = scale2) -> Tensor:
             # A sharp edge gets stuck sooner.
-            return 1 / (1 + (distance / cutoff) ** 4)
+            return 1 / (1 + (distance2 / scale2) ** 2)
 
-        for distance in _search(mobile, target, close):
-            within = distance <= cutoffs[:, None, None]
+        for distance2 in _search(mobile, target, close):
+            within = distance2 <= cutoff2[:, None, None]
             best = torch.maximum(best, within.to(best).mean(-1).amax(-1))
     return float(best.mean())
 
@@ -153,35 +151,52 @@ def _contacts(x: Tensor) -> Tensor:
 def _search(
     mobile: Tensor, target: Tensor, closeness: Callable[[Tensor], Tensor]
 ) -> Iterator[Tensor]:
-    """Distances (S, L) after S superpositions at a time, which start from fragments and improve.
+    """Squared distances (S, L), float64, after S superpositions at a time, which start from fragments and improve.
 
     Parameters
     ----------
     mobile, target : Tensor, shape (L, 3)
     closeness : callable
-        From distances (S, L) to numbers from 0 to 1. Its mean is what is to be large; its square is the weight in the
-        next superposition.
+        From squared distances (S, L) to numbers from 0 to 1. Its mean is what is to be large; its square is the weight
+        in the next superposition.
     """
-    weight = _fragments(len(mobile)).to(mobile)
+    x, y = (points.double() - points.double().mean(0) for points in (mobile, target))
+    # Weighted means are linear in these columns, and so are squared distances after a motion: two matrix products.
+    outer = (x[:, :, None] * y[:, None]).flatten(1)
+    columns = torch.cat([torch.ones_like(x[:, :1]), x, y, outer], dim=1)
+    square = (x**2 + y**2).sum(-1)
+    weight = _fragments(len(x)).to(x)
     for step in range(20):
-        moved = superpose(
-            mobile.expand(len(weight), -1, -1), target.expand(len(weight), -1, -1), weight
-        )
-        distance = torch.linalg.vector_norm(moved - target, dim=-1)
-        yield distance
-        close = closeness(distance)
+        means = weight @ columns / weight.sum(-1, keepdim=True)
+        here, there = means[:, None, 1:4], means[:, None, 4:7]
+        turn = _rotation(means[:, 7:].unflatten(1, (3, 3)) - here.mT @ there)
+        shift = there - here @ turn
+        motion = [shift @ shift.mT, 2 * shift @ turn.mT, -2 * shift, -2 * turn.flatten(1)[:, None]]
+        distance2 = (torch.cat(motion, dim=-1).squeeze(1) @ columns.T + square).clamp_min(0)
+        yield distance2
+        close = closeness(distance2)
         weight = close**2
         if step == 3:  # by now the others are far behind
             weight = weight[close.mean(-1).topk(min(32, len(close))).indices]
 
 
+def _rotation(covariance: Tensor) -> Tensor:
+    """Rotations (S, 3, 3), from the right, that superpose points of this covariance (Kabsch 1976)."""
+    left, _, right = torch.linalg.svd(covariance)
+    left[..., 2] *= torch.linalg.det(left @ right).sign()[:, None]
+    return left @ right
+
+
 def _fragments(n: int) -> Tensor:
     """Indicator (S, n) of overlapping fragments of lengths n, n/2, n/4, ... down to 4."""
-    rows = []
+    spans: list[tuple[int, int]] = []
     size = n
     while True:
-        for start in range(0, n - size + 1, max(size // 4, 1)):
-            rows.append((torch.arange(n) >= start) & (torch.arange(n) < start + size))
+        step = max(size // 4, 1)
+        spans += [(start, start + size) for start in range(0, n - size + 1, step)]
         if size <= 4:
-            return torch.stack(rows)
+            break
         size = max(size // 2, 4)
+    start, stop = torch.tensor(spans)[:, :, None].unbind(1)
+    residue = torch.arange(n)
+    return (residue >= start) & (residue < stop)
