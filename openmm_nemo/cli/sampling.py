@@ -2,16 +2,19 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
 
-from openmm_nemo.cli.inputs import DEFAULT_MODEL, name_of_model, read_chain, read_profile
+from openmm_nemo.cli.inputs import DEFAULT_MODEL, name_of_model, read_chain
 from openmm_nemo.data.building import SET_FILE
 from openmm_nemo.data.domain_sets import DomainSet
 from openmm_nemo.data.domains import domain_of
+from openmm_nemo.data.profiles import read_profile, read_profiles
+from openmm_nemo.data.splits import PARTS, Split
 from openmm_nemo.errors import InputError
 from openmm_nemo.evaluation.ensembles import ensemble_ids
 from openmm_nemo.evaluation.sampling import (
@@ -48,6 +51,12 @@ SEQUENCE_ID = "sequence"
     help="Text file of ids, one a line: these domains of the --set alone.",
 )
 @click.option(
+    "--split",
+    type=click.Path(path_type=Path),
+    help="File of 'openmm-nemo data split': the domains of one --part of the --set.",
+)
+@click.option("--part", type=click.Choice(PARTS), help="Of the --split.  [default: test]")
+@click.option(
     "-n",
     "n_samples",
     type=click.IntRange(1, MAX_SAMPLES),
@@ -75,7 +84,8 @@ SEQUENCE_ID = "sequence"
 @click.option(
     "--profile",
     type=click.Path(path_type=Path),
-    help="Text file of the sequence profile, a line of 20 numbers for each residue, for a profile model.",
+    help="For a profile model: text file of a line of 20 numbers for each residue; with --set, JSON lines of the "
+    "frequencies in alignments, with the id of the domain.",
 )
 @click.option(
     "--engine",
@@ -102,14 +112,12 @@ def sample(
     workers: int | None,
     scheduler: str | None,
     batch_size: int | None,
-    sequence: str | None,
-    pdb: Path | None,
-    chain: str | None,
-    model_index: int | None,
-    domain_set: Path | None,
-    ids: Path | None,
-    profile: Path | None,
-    **options: Any,
+    n_samples: int,
+    steps: int,
+    temperature: float,
+    seed: int,
+    engine: str,
+    **sources: Any,
 ) -> None:
     """Sample ensembles of structures of a protein, or of all domains of a set.
 
@@ -126,37 +134,20 @@ def sample(
     """
     began = time.monotonic()
     torch.set_num_threads(1)
-    if sum(source is not None for source in (sequence, pdb, domain_set)) != 1:
-        raise InputError("Give one of --sequence, --pdb and --set.")
-    if ids is not None and domain_set is None:
-        raise InputError("--ids chooses domains of a set: give --set.")
-    if pdb is None and (chain, model_index) != (None, None):
-        raise InputError("--chain and --model-index go with --pdb.")
-    if profile is not None and domain_set is not None:
-        raise InputError("--profile is that of one protein: give it with --sequence or --pdb.")
     if scheduler is not None and workers is not None:
         raise InputError(
             "--workers are processes on this machine: leave it out where --scheduler has its own."
         )
-    if domain_set is not None:
-        proteins = _proteins_of_set(domain_set, ids)
-    else:
-        rows = None if profile is None else read_profile(profile)
-        if pdb is not None:
-            domain = domain_of(read_chain(pdb, chain=chain, model_index=model_index))
-            proteins = [Protein(domain.id, domain.sequence, domain.ca, rows)]
-        else:
-            proteins = [Protein(SEQUENCE_ID, check_sequence(sequence or ""), None, rows)]
-    settings = SamplingSettings(model=name_of_model(model), **options)
+    proteins = _proteins(**sources)
+    settings = SamplingSettings(name_of_model(model), n_samples, steps, temperature, seed, engine)
     network = NemoModel.from_pretrained(model)
     if not network.trained:
         click.echo(
             f"Model {settings.model} is untrained (random weights): expect no meaningful structure."
         )
     before = len({protein.id for protein in proteins}.intersection(ensemble_ids(out)))
-    n = settings.n_samples
     try:
-        with progress("Sampling", before * n, len(proteins) * n) as tell:
+        with progress("Sampling", before * n_samples, len(proteins) * n_samples) as tell:
             sampled = sample_ensembles(
                 out, network, proteins, settings, workers, scheduler, batch_size, tell
             )
@@ -166,7 +157,9 @@ def sample(
         )
         sys.exit(130)
     count, seconds = len(sampled.ids), time.monotonic() - began
-    click.echo(f"Wrote {count * n} samples of {count} proteins to {out} in {seconds:.0f} s.")
+    click.echo(
+        f"Wrote {count * n_samples} samples of {count} proteins to {out} in {seconds:.0f} s."
+    )
     if before:
         click.echo(f"{before} proteins were there before.")
     for name, reason in list(sampled.failures.items())[:SHOWN_FAILURES]:
@@ -177,15 +170,58 @@ def sample(
         )
 
 
-def _proteins_of_set(folder: Path, ids: Path | None) -> list[Protein]:
-    domains = DomainSet(folder / SET_FILE)
-    chosen = domains.ids
-    if ids is not None:
-        try:
-            chosen = tuple(filter(None, map(str.strip, ids.read_text().splitlines())))
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{ids} cannot be read ({error}): give a text file of ids.") from None
-        if not chosen:
-            raise InputError(f"{ids} has no ids: give one a line.")
-    found = map(domains.find, chosen)
-    return [Protein(domain.id, domain.sequence, domain.ca.copy()) for domain in found]
+def _proteins(
+    sequence: str | None,
+    pdb: Path | None,
+    chain: str | None,
+    model_index: int | None,
+    domain_set: Path | None,
+    ids: Path | None,
+    split: Path | None,
+    part: str | None,
+    profile: Path | None,
+) -> list[Protein]:
+    if sum(source is not None for source in (sequence, pdb, domain_set)) != 1:
+        raise InputError("Give one of --sequence, --pdb and --set.")
+    if pdb is None and (chain, model_index) != (None, None):
+        raise InputError("--chain and --model-index go with --pdb.")
+    if domain_set is None and (ids, split) != (None, None):
+        raise InputError("--ids and --split choose domains of a set: give --set.")
+    if split is None and part is not None:
+        raise InputError("--part is one of a split: give --split.")
+    if domain_set is None:
+        rows = None if profile is None else read_profile(profile)
+        if pdb is None:
+            return [Protein(SEQUENCE_ID, check_sequence(sequence or ""), None, rows)]
+        domain = domain_of(read_chain(pdb, chain=chain, model_index=model_index))
+        return [Protein(domain.id, domain.sequence, domain.ca, rows)]
+    domains = DomainSet(domain_set / SET_FILE)
+    profiles = {} if profile is None else read_profiles(profile)
+    chosen = _chosen(domains, ids, split, part or "test")
+    found = (domains.find(name) for name in chosen)
+    return [
+        Protein(domain.id, domain.sequence, domain.ca.copy(), profiles.get(domain.id))
+        for domain in found
+    ]
+
+
+def _chosen(domains: DomainSet, ids: Path | None, split: Path | None, part: str) -> Sequence[str]:
+    """Ids of the domains to sample."""
+    if ids is not None and split is not None:
+        raise InputError("Give either --ids or --split.")
+    if split is not None:
+        division = Split.read(split)
+        division.check(domains)
+        names = division.ids(part)
+        if not names:
+            raise InputError(f"The part {part} of {split} has no domains: choose another --part.")
+        return names
+    if ids is None:
+        return domains.ids
+    try:
+        names = [line.strip() for line in ids.read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{ids} cannot be read ({error}): give a text file of ids.") from None
+    if not names:
+        raise InputError(f"{ids} has no ids: give one a line.")
+    return names

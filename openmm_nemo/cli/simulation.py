@@ -8,8 +8,9 @@ from typing import Any
 import click
 import torch
 
-from openmm_nemo.cli.inputs import DEFAULT_MODEL, name_of_model, read_chain, read_profile
+from openmm_nemo.cli.inputs import DEFAULT_MODEL, name_of_model, read_chain
 from openmm_nemo.data import Structure
+from openmm_nemo.data.profiles import read_profile
 from openmm_nemo.engine.simulation import SimulationRun, SimulationSettings
 from openmm_nemo.errors import InputError
 from openmm_nemo.progress import progress
@@ -132,7 +133,7 @@ def _settings(given: dict[str, Any]) -> SimulationSettings:
     if "reference" in given:
         given["reference"] = _reference(given["reference"], structure, sequence)
     if "profile" in given:
-        given["profile"] = read_profile(given["profile"])
+        given["profile"] = read_profile(given["profile"]).tolist()
     return SimulationSettings(
         sequence=sequence,
         model=name_of_model(given.pop("model", DEFAULT_MODEL)),

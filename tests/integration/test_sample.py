@@ -1,5 +1,6 @@
 """`openmm-nemo sample`: from sequences, structures and sets, in processes and on a Dask cluster that fail."""
 
+import json
 import os
 import pickle
 import signal
@@ -11,11 +12,14 @@ from pathlib import Path
 import mdtraj as md
 import numpy as np
 import pytest
+import torch
 
-from openmm_nemo.cli import cli
-from openmm_nemo.cli.sampling import sample
+from openmm_nemo import NemoConfig, NemoModel
+from openmm_nemo.data import splits
 from openmm_nemo.data.domain_sets import DomainSet, write_domains
 from openmm_nemo.data.domains import Domain
+from openmm_nemo.data.profiles import profile_from_frequencies
+from openmm_nemo.data.splits import Place, Split
 from openmm_nemo.errors import InputError
 from openmm_nemo.evaluation import sampling
 from openmm_nemo.evaluation.ensembles import ensemble_ids, read_ensemble, read_ensembles
@@ -28,11 +32,9 @@ from openmm_nemo.evaluation.sampling import (
     sample_ensembles,
     sample_seeds,
 )
-from openmm_nemo.networks import NemoModel
+from openmm_nemo.residues import AMINO_ACIDS
 from tests.helpers import command_line, contents, refused
 from tests.integration.runs import SEQUENCE, TRP_CAGE, simulate, trp_cage
-
-cli.add_command(sample)
 
 IDS = ["1aaa_A", "2bbb_B", "3ccc_C"]
 
@@ -56,7 +58,7 @@ def domain_set(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def options(domain_set):
-    return ("--set", domain_set, "-n", 20, "--steps", 60)
+    return ("--set", domain_set, "-n", 12, "--steps", 25)
 
 
 @pytest.fixture(scope="module")
@@ -119,10 +121,42 @@ def test_a_set_or_some_of_its_domains(options, whole, tmp_path):
     assert ensemble_ids(out) == [IDS[0], IDS[2]]
     before = contents(out)
     outcome = command_line("sample", *options, "--out", out, "--workers", 1)
-    assert outcome.out.splitlines()[1].startswith(f"Wrote 20 samples of 1 proteins to {out} in ")
+    assert outcome.out.splitlines()[1].startswith(f"Wrote 12 samples of 1 proteins to {out} in ")
     assert outcome.out.splitlines()[2] == "2 proteins were there before."
     assert before.items() - contents(out).items() == {("sampling.json", before["sampling.json"])}
     assert_same_ensembles(out, whole)
+
+
+def test_a_part_of_a_split(options, domain_set, tmp_path):
+    domains = DomainSet(domain_set / "domains.safetensors")
+    places = dict(zip(IDS, (Place("test", "T"), Place("train"), Place("test", "H")), strict=True))
+    split = Split(1, 0.1, 0.1, {}, splits._digest_of(domains), places)
+    split.write(tmp_path / "split.json")
+    for part, ids in (((), [IDS[0], IDS[2]]), (("--part", "train"), [IDS[1]])):
+        out = tmp_path / f"out{len(part)}"
+        of_split = ("--split", tmp_path / "split.json", *part, "--out", out)
+        assert command_line("sample", *options, *of_split, "--workers", 1).code == 0
+        assert ensemble_ids(out) == ids
+    of_split = ("--split", tmp_path / "split.json", "--part", "validation", "--out", tmp_path / "x")
+    assert "validation of" in refused("sample", *options, *of_split)
+
+
+def test_profiles_of_a_set(options, tmp_path):
+    torch.manual_seed(20)
+    model = NemoModel(NemoConfig.preset("tiny", profile=True)).eval()
+    model.save_pretrained(tmp_path / "model")
+    frequencies = np.random.default_rng(1).dirichlet(np.ones(20), size=19)
+    line = {"id": IDS[1], "columns": AMINO_ACIDS, "frequencies": frequencies.tolist()}
+    (tmp_path / "profiles.jsonl").write_text(json.dumps(line))
+    common = (*options, "--model", tmp_path / "model", "--profile", tmp_path / "profiles.jsonl")
+    sentence = refused("sample", *common, "--out", tmp_path / "out")
+    assert sentence.startswith(f"{IDS[0]}: This model needs a profile")
+    one = ("--ids", _ids(tmp_path, IDS[1]), "--out", tmp_path / "out", "--workers", 1)
+    assert command_line("sample", *common, *one).code == 0
+    ensemble = read_ensemble(tmp_path / "out", IDS[1])
+    protein = model.condition(SEQUENCE[:19], profile_from_frequencies(frequencies))
+    alone = protein.rollout(25, seed=int(ensemble.seeds[5])).x[-1, 0]
+    np.testing.assert_allclose(ensemble.x[5], alone, atol=1e-3)
 
 
 def test_options_that_do_not_go_together_are_refused(options, tmp_path):
@@ -130,9 +164,15 @@ def test_options_that_do_not_go_together_are_refused(options, tmp_path):
     one = "Give one of --sequence, --pdb and --set."
     assert refused("sample", *out) == one
     assert refused("sample", *options, "--sequence", SEQUENCE, *out) == one
-    assert refused("sample", "--sequence", SEQUENCE, "--ids", "x", *out).startswith("--ids chooses")
+    alone = ("sample", "--sequence", SEQUENCE, *out)
+    assert refused(*alone, "--ids", "x").startswith("--ids and --split choose domains")
+    assert refused(*alone, "--split", "x").startswith("--ids and --split choose domains")
+    assert refused(*alone, "--part", "test") == "--part is one of a split: give --split."
+    both = ("--ids", "x", "--split", "y")
+    assert refused("sample", *options, *both, *out) == "Give either --ids or --split."
     assert refused("sample", *options, "--chain", "A", *out).startswith("--chain and --model-index")
-    assert refused("sample", *options, "--profile", "x", *out).startswith("--profile is that of")
+    assert "none is not there" in refused("sample", *options, "--profile", "none", *out)
+    assert "cannot be read" in refused(*alone, "--profile", "none")
     with_both = ("--scheduler", "tcp://x:1", "--workers", 2)
     assert refused("sample", *options, *with_both, *out).startswith("--workers are processes on")
     assert "has no domain 1xyz" in refused(
@@ -162,7 +202,6 @@ def test_other_settings_are_refused(options, whole):
 PATCHED = """
 import os, signal, sys, time
 from openmm_nemo.cli import cli, main
-from openmm_nemo.cli.sampling import sample
 from openmm_nemo.evaluation import sampling
 
 def run(weights, task, original=sampling.run_task):
@@ -171,7 +210,6 @@ def run(weights, task, original=sampling.run_task):
     return original(weights, task)
 
 sampling.run_task = run
-cli.add_command(sample)
 if __name__ == "__main__":
     main()
 """
@@ -274,7 +312,7 @@ def test_proteins_that_fail_are_told_at_the_end(options, tmp_path, monkeypatch):
     out = tmp_path / "out"
     outcome = command_line("sample", *options, "--out", out, "--workers", 1)
     assert outcome.code == 2
-    assert outcome.out.splitlines()[1].startswith(f"Wrote 40 samples of 2 proteins to {out} in ")
+    assert outcome.out.splitlines()[1].startswith(f"Wrote 24 samples of 2 proteins to {out} in ")
     assert outcome.out.splitlines()[2:] == [f"Not sampled: {IDS[1]}: no good"]
     assert outcome.err == (
         "openmm-nemo: 1 of 3 proteins could not be sampled: see above, try another --seed.\n"
@@ -319,7 +357,7 @@ def test_a_dask_worker_that_is_killed_is_replaced(cluster, domain_set, whole, tm
     domains = DomainSet(domain_set / "domains.safetensors")
     proteins = [Protein(domain.id, domain.sequence, domain.ca) for domain in domains]
     model = NemoModel.from_pretrained("nemo-tiny")
-    settings = SamplingSettings("nemo-tiny", n_samples=20, steps=60)
+    settings = SamplingSettings("nemo-tiny", n_samples=12, steps=25)
     sample_ensembles(tmp_path / "out", model, proteins, settings, scheduler=cluster, tell=kill)
     assert killed
     assert_same_ensembles(tmp_path / "out", whole)
