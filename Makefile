@@ -15,8 +15,9 @@ demo: .venv/ready
 	    --model nemo-tiny --steps 250 --temperature 300 --seed 1 --atoms atoms.pdb --out run/demo
 	@echo "Look at run/demo/state.png; run/demo/final_atoms.pdb and run/demo/atoms.pdb open in any viewer."
 
-# Nothing is skipped because it is missing: neither TorchForce nor the compiled integrator.
+# Nothing is skipped because it is missing: neither TorchForce, the compiled integrator nor a browser.
 test test-slow: export OPENMM_NEMO_REQUIRE_TORCHFORCE = 1
+test test-slow: export OPENMM_NEMO_REQUIRE_BROWSER = 1
 .venv-test/ready test test-slow: export OPENMM_NEMO_REQUIRE_PLUGIN = 1
 
 test: .venv-test/ready

@@ -115,7 +115,10 @@ setup(
         "openmm_nemo.torchscript_models",
     ],
     package_dir={"openmm_nemo.torchscript_models": "torchscript_models"},
-    package_data={"openmm_nemo.torchscript_models": ["*/*"]},
+    package_data={
+        "openmm_nemo.torchscript_models": ["*/*"],
+        "openmm_nemo.evaluation": ["page/*", "page/3dmol/*"],
+    },
     ext_modules=[
         library(
             "libOpenMMNemo",

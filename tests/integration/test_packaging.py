@@ -126,6 +126,17 @@ def test_installed_command_simulates(installed, tmp_path):
     assert (tmp_path / "run" / "state.png").exists()
 
 
+def test_installed_command_writes_a_report(installed, tmp_path):
+    folder, environment = installed
+    command = (sys.executable, folder / "bin" / "openmm-nemo")
+    cage = ROOT / "examples" / "data" / "1l2y.pdb"
+    options = ("--pdb", cage, "-n", 2, "--steps", 2, "--workers", 1, "--out", "samples")
+    run(*command, "sample", *options, cwd=tmp_path, env=environment)
+    options = ("samples", "--workers", 1, "--out", "report")
+    run(*command, "evaluate", *options, cwd=tmp_path, env=environment)
+    assert "3Dmol" in (tmp_path / "report" / "report.html").read_text()
+
+
 def test_installed_integrator_is_compiled(installed, wheel, tmp_path):
     folder, environment = installed
     assert "-py3-none-" in wheel.name
