@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ from openmm_nemo.errors import InputError
 from openmm_nemo.evaluation.assessment import Assessment, assess
 from openmm_nemo.evaluation.ensembles import ensemble_ids, read_ensemble
 from openmm_nemo.evaluation.figures import draw_pictures
-from openmm_nemo.evaluation.report import Table, write_report
+from openmm_nemo.evaluation.report import PROTEINS_FILE, Table, write_report
 from openmm_nemo.evaluation.sampling import RECORD_FILE
 from openmm_nemo.evaluation.tables import (
     TRAIN,
@@ -36,7 +36,6 @@ from openmm_nemo.evaluation.tm_align import pairwise_tm
 from openmm_nemo.files import completing
 
 REPORT_FILE = "report.html"
-PROTEINS_FILE = "proteins.csv"
 TABLE_FILE = "table.csv"
 
 NAMED = 5
@@ -220,17 +219,19 @@ def _assess_all(tasks: list[_Task], workers: int | None) -> Generator[tuple[str,
         return
     # Not by fork: torch's threads are not in the child.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _begin_process)
-    try:
-        pending = {pool.submit(_assess, task): task.id for task in tasks}
-        for future in as_completed(pending):
-            yield pending.pop(future), future.result()
-    except BrokenProcessPool:
-        raise InputError(
-            "A process that compares structures was killed (memory may be short): give fewer --workers."
-        ) from None
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    theirs, ours = context.Pipe(duplex=False)
+    with ProcessPoolExecutor(workers, context, _begin_process, (theirs,)) as pool:
+        try:
+            pending = {pool.submit(_assess, task): task.id for task in tasks}
+            for future in as_completed(pending):
+                yield pending.pop(future), future.result()
+        except BrokenProcessPool:
+            raise InputError(
+                "A process that compares structures was killed (memory may be short): give fewer --workers."
+            ) from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            ours.close()
 
 
 def _assess(task: _Task) -> Assessment | str:
@@ -241,15 +242,13 @@ def _assess(task: _Task) -> Assessment | str:
         return str(error)
 
 
-def _begin_process() -> None:
-    """Prepare a process; it ends with its parent, even if that is killed."""
+def _begin_process(parent: Connection) -> None:
+    """Prepare a process; it ends when the parent closes the pipe, or is killed."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the parent takes care
-    threading.Thread(target=_end_with_parent, daemon=True).start()
 
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
+    def end() -> None:
+        wait([parent])
         os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()

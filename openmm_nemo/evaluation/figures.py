@@ -232,7 +232,7 @@ def _scatter(axes: Any, x: np.ndarray, y: np.ndarray, levels: np.ndarray) -> Non
 
 def _tm_axis(axes: Any, label: str, ink: str) -> None:
     axes.axhline(FOLD_TM, color=ink, linewidth=0.8, linestyle="--", zorder=0)
-    axes.set_ylim(0, 1)
+    axes.set_ylim(0, 1.02)  # a point at 1 is whole
     axes.set_ylabel(label)
 
 

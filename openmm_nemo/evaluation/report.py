@@ -16,6 +16,9 @@ from openmm_nemo.files import completing
 from openmm_nemo.geometry import superpose
 from openmm_nemo.residues import THREE_LETTER
 
+PROTEINS_FILE = "proteins.csv"
+"""The table of all proteins, which lies beside the page."""
+
 SHOWN_STRUCTURES = 50
 SHOWN_ROWS = 1000
 
@@ -48,10 +51,10 @@ class _Column(NamedTuple):
 _COLUMNS = (
     _Column("Protein", ""),
     _Column("Length", "Residues."),
-    _Column("Level", "What is new to the training set: class (C), architecture (A), topology (T) or homology (H)."),
+    _Column("Level", "Of generalization: C, A, T or H, see above; train: in the training set."),
     _Column("Identity", "Sequence identity to the nearest protein of the training set, %."),
     _Column("Clusters", "Clusters of the ensemble at TM-score 0.5: few where the model is certain."),
-    _Column("TM", "TM-score of the representative, which 3D-Jury chooses without the native structure."),
+    _Column("TM", "TM-score of the representative."),
     _Column("Best TM", "TM-score of the structure of the ensemble that is closest to the native one."),
     _Column("RMSD", "Of the representative, Å."),
     _Column("GDT-TS", "Of the representative."),
@@ -118,7 +121,7 @@ def write_report(
         pictures=pictures,
         groups=_groups(shown, marks),
         structures_text=_how_many("shown", len(shown), len(ranked)),
-        proteins_text=_how_many("listed", len(listed), len(ranked)),
+        proteins_text=_how_many("listed", len(listed), len(ranked), f"; {PROTEINS_FILE} has all"),
         columns=_COLUMNS,
         rows=[{"number": number.get(a), "cells": _cells(a)} for a in listed],
         proteins=[_protein(a) for a in shown],
@@ -179,7 +182,7 @@ def _protein(a: Assessment) -> dict[str, Any]:
         x = superpose(x, native)
     facts = (
         ("Residues", str(len(a.sequence))),
-        ("New at level", LEVEL_NAMES[a.level] if a.level else ""),
+        ("Level", LEVEL_NAMES[a.level] if a.level else ""),
         ("Identity to training", _percent(a.identity)),
         ("TM-score", _number(a.representative_tm)),
         ("Best in ensemble", _number(a.tm.max())),
@@ -194,7 +197,6 @@ def _protein(a: Assessment) -> dict[str, Any]:
     )
     compared = "" if native is None else ", superposed on the native structure"
     return {
-        "length": len(a.sequence),
         "description": f"Predicted C-alpha trace of {a.id}{compared}",
         "facts": [fact for fact in facts if fact[1]],
         "native": "" if native is None else _pdb(a.sequence, native.numpy()),
@@ -235,7 +237,9 @@ def _summary(assessments: Sequence[Assessment]) -> str:
     proteins = "1 protein" if len(assessments) == 1 else f"{len(assessments)} proteins"
     text = f"{proteins} of {_span(lengths)} residues, {_span(sizes)} structures of each."
     trained = sum(a.level == TRAIN for a in assessments)
-    if trained:
+    if trained == len(assessments):
+        text += " All of them are in the training set."
+    elif trained:
         text += f" {trained} of them are in the training set: they do not count in the means."
     return text
 
@@ -251,10 +255,10 @@ def _tiles(total: Row) -> list[dict[str, str]]:
     return [{"label": label, "value": value} for label, value in tiles if value]
 
 
-def _how_many(verb: str, n: int, total: int) -> str:
+def _how_many(verb: str, n: int, total: int, where: str = "") -> str:
     if n == total:
         return "" if n == 1 else f"All {n} proteins are {verb}."
-    return f"{n} of {total} proteins are {verb}, spread evenly from the best to the worst."
+    return f"{n} of {total} proteins are {verb}, spread evenly from the best to the worst{where}."
 
 
 def _span(values: Sequence[int]) -> str:

@@ -4,8 +4,11 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib.image
@@ -226,3 +229,52 @@ def test_a_process_that_is_killed_is_told(samples, tmp_path):
     )
     assert "was killed" in done.stdout, done.stderr
     assert list((tmp_path / "out").iterdir()) == []
+
+
+SLOW = """
+import os, sys, time
+from pathlib import Path
+from openmm_nemo.cli import main
+from openmm_nemo.evaluation import evaluate
+
+def assess(ensemble, level, identity):
+    Path(os.environ["PIDS"], str(os.getpid())).touch()
+    time.sleep(600)
+
+evaluate.assess = assess
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="processes are listed in /proc")
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+def test_all_processes_end_with_the_command(samples, tmp_path, stop):
+    script, pids = tmp_path / "slow.py", tmp_path / "pids"
+    script.write_text(SLOW)
+    pids.mkdir()
+    run = subprocess.Popen(
+        [sys.executable, script, "evaluate", samples, "--out", tmp_path / "out", "--workers", "2"],
+        env=os.environ | {"PYTHONPATH": os.getcwd(), "PIDS": str(pids)},
+    )
+    until(lambda: len(list(pids.iterdir())) == 2)
+    run.send_signal(stop)
+    assert run.wait(timeout=60) == (130 if stop == signal.SIGINT else -signal.SIGKILL)
+    until(lambda: not any(runs(path.name) for path in pids.iterdir()))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def runs(pid: str) -> bool:
+    """Whether there is such a process and it is no zombie."""
+    try:
+        return Path("/proc", pid, "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something, for a minute."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)

@@ -9,6 +9,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from openmm_nemo.evaluation import report
 from openmm_nemo.evaluation.assessment import Assessment
 from openmm_nemo.evaluation.figures import draw_pictures
 from openmm_nemo.evaluation.report import Table, spread, write_report
@@ -291,6 +292,19 @@ def test_one_protein_without_native(chromium, pages):
     assert column(page, 0) == ["alone"]
 
 
+def test_without_webgl_all_else_is_there(chromium, pages):
+    source = (
+        "HTMLCanvasElement.prototype.getContext = OffscreenCanvas.prototype.getContext = () => null"
+    )
+    script = chromium.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": source})
+    emulate(chromium, 1280, "light")
+    page = opened(chromium, pages / "one.html")
+    assert "WebGL" in page.find_element("id", "no-3d").text
+    assert not page.find_element("id", "viewer").is_displayed()
+    assert "Residues" in page.find_element("id", "facts").text
+    chromium.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+
+
 # Without browser
 
 
@@ -306,6 +320,15 @@ def test_spread_takes_the_ends_the_median_and_what_is_between(n):
     else:
         assert len(found) == 10
         assert max(np.diff(found)) <= n / 6 + 2
+
+
+def test_scripts_do_not_end_early(tmp_path, monkeypatch):
+    text = 'x = "</script><!--"'
+    monkeypatch.setattr(report, "_read", lambda name: text if name.endswith(".js") else "")
+    write(tmp_path / "report.html", [assessment()])
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<script") == page.count("</script>") == 3
+    assert "<!--" not in page
 
 
 def test_no_half_written_report(tmp_path, monkeypatch):
