@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from openmm_nemo.cli.splits import split
 from openmm_nemo.data.building import FAILURES_FILE, build_set, source_files
 from openmm_nemo.data.labels import read_labels
 from openmm_nemo.evaluation.domain_sets import describe_set
@@ -15,6 +16,9 @@ SHOWN_FAILURES = 10
 @click.group()
 def data() -> None:
     """Sets of protein domains."""
+
+
+data.add_command(split)
 
 
 @data.command()
