@@ -13,7 +13,7 @@ from typing import overload
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from openmm_nemo.data.domains import Domain
 from openmm_nemo.errors import InputError
@@ -69,7 +69,8 @@ def write_domains(path: str | os.PathLike[str], domains: Iterable[Domain]) -> No
     }
     metadata = {"format": FORMAT, "version": VERSION, "sha256": _digest(tensors)}
     with completing(Path(path)) as partial:
-        save_file(tensors, partial, metadata)
+        # Its own writer makes files that nobody else may read.
+        partial.write_bytes(save(tensors, metadata))
 
 
 class DomainSet(Sequence[Domain]):
