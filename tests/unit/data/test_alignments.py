@@ -120,6 +120,12 @@ def test_a3m_whose_query_has_insertions(tmp_path):
     np.testing.assert_array_equal(found.rows[1:], [codes("A---FG"), codes("WW--WW")])
 
 
+def test_dots_of_a3m_may_be_there_or_not(tmp_path):
+    path = tmp_path / "file.a3m"
+    path.write_text(">q\nA..CDE\n>s\nAyyC-E\n>t\nWWWW\n")
+    np.testing.assert_array_equal(read_alignment(path).rows[1:], [codes("AC-E"), codes("WWWW")])
+
+
 def test_letters_that_are_no_single_amino_acid_are_gaps(tmp_path):
     path = tmp_path / "file.fasta"
     path.write_text(">q\nACDEFGHI\n>s\nXBZUOJ*~\n>t\nxbA--_.C\n")
@@ -231,10 +237,12 @@ def test_thinned_rows_are_those_of_brute_force(threshold):
 
 
 def test_thinning_keeps_pairs_at_the_threshold_and_its_default_is_80_percent_identity():
-    query = "ACDEFGHIKLMNPQR"
-    some = alignment(query, "WW" + query[2:], "WWW" + query[3:])  # at 2/15 and 3/15
+    query = "ACDEFGHIKLMNPQRSTVWYACDEF"
+    some = alignment(query, "WWWW" + query[4:], "YYYYY" + query[5:])  # at 4/25 and 5/25
     assert some.thin().names == ("row0", "row2")
-    assert some.thin(0.2).names == ("row0", "row2")
+    query += "G"
+    some = alignment(query, "YYYYY" + query[5:])  # at 5/26
+    assert some.thin().names == ("row0",)
 
 
 def test_thinning_tells_how_far_it_is():

@@ -231,6 +231,14 @@ def test_profile_that_is_written_is_read_again(tmp_path, name):
         write_profile(tmp_path / "none" / name, some)
 
 
+def test_profile_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    path = tmp_path / "profile.txt"
+    path.write_text("old")
+    with pytest.raises(TypeError):
+        write_profile(path, [["a"]])
+    assert path.read_text() == "old"
+
+
 @pytest.mark.parametrize("text", ["", "# A\n", "1 2\n1\n", "1 a\n", "1,2\n"])
 def test_profile_that_is_no_table_is_refused(tmp_path, text):
     path = tmp_path / "profile.txt"
