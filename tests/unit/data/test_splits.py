@@ -1,0 +1,425 @@
+"""Splits: what must hold of every pair of domains, by brute force on random hierarchies; the file; the command."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from openmm_nemo.data import splits
+from openmm_nemo.data.domain_sets import write_domains
+from openmm_nemo.data.domains import Domain
+from openmm_nemo.data.identity import identity_to
+from openmm_nemo.data.splits import Place, Split, describe_split, make_split
+from openmm_nemo.errors import InputError
+from openmm_nemo.residues import AMINO_ACIDS
+from tests.helpers import command_line, refused
+
+SHARE = 0.08
+
+
+def domain(name: str, *cath: str, cluster: str = "", sequence: str = "") -> Domain:
+    if not sequence:
+        rng = np.random.default_rng(list(name.encode()))
+        sequence = "".join(rng.choice(list(AMINO_ACIDS), 25))
+    n = len(sequence)
+    backbone = np.zeros((n, 5, 3), np.float32)
+    ids = tuple(map(str, range(n)))
+    return Domain(
+        name, sequence, backbone, "-" * n, ids, cath=cath, cluster=cluster or f"only {name}"
+    )
+
+
+def random_set(seed: int, n: int = 150) -> list[Domain]:
+    """A hierarchy with large and small groups, clusters across groups, and codes that are none, several or cut."""
+    rng = np.random.default_rng(seed)
+
+    def code() -> str:
+        # Beta numbers crowd at the low end: few large groups and many small ones.
+        depth = 4 if rng.random() < 0.95 else rng.integers(1, 4)
+        numbers = [rng.choice([1, 2, 3, 4, 6], p=[0.3, 0.3, 0.3, 0.07, 0.03])]
+        numbers += [1 + int(size * rng.beta(0.7, 2)) for size in (8, 6, 4)]
+        return ".".join(map(str, numbers[:depth]))
+
+    domains = []
+    for i in range(n):
+        codes = [code() for _ in range(rng.choice([0, 1, 2], p=[0.15, 0.75, 0.1]))]
+        family = codes[0] if codes and rng.random() < 0.95 else code()
+        cluster = f"{family} {rng.integers(3)}"
+        domains.append(domain(f"{seed}_{i}", *dict.fromkeys(codes), cluster=cluster))
+    return domains
+
+
+def may_share(first: str, second: str, depth: int) -> bool:
+    """Whether two codes are of one group at this depth, for all that is known of them."""
+    a, b = (code.split(".")[:depth] for code in (first, second))
+    return all(x == y for x, y in zip(a, b, strict=False))
+
+
+def within(code: str, group: str) -> bool:
+    return f"{code}.".startswith(f"{group}.")
+
+
+def assert_holds(split: Split, domains: list[Domain], test_classes: tuple[str, ...] = ("4",)):
+    """Everything that is promised, from the definitions and over all pairs."""
+    place = split.places
+    assert list(place) == sorted(found.id for found in domains)
+    sides = {
+        part: [found for found in domains if place[found.id].part == part] for part in splits.PARTS
+    }
+    held_out = sides["validation"] + sides["test"]
+
+    # Levels: new at the level, not new above it.
+    train_codes = {code for found in sides["train"] for code in found.cath}
+    for found in held_out:
+        depth = "CATH".index(place[found.id].level) + 1
+        pairs = [(code, other) for code in found.cath for other in train_codes]
+        assert not any(may_share(*pair, depth) for pair in pairs), found.id
+        if depth > 1:
+            above = [".".join(code.split(".")[: depth - 1]) for code in found.cath]
+            assert any(within(other, group) for other in train_codes for group in above)
+
+    # Groups that were drawn are nowhere else, in whole or in doubt.
+    for part in ("validation", "test"):
+        groups = [group for drawn in split.held_out[part].values() for group in drawn]
+        others = {
+            code
+            for side in ("train", "validation", "test")
+            if side != part
+            for found in sides[side]
+            for code in found.cath
+        }
+        for group in groups:
+            assert not any(may_share(code, group, group.count(".") + 1) for code in others)
+        for found in sides[part]:
+            assert all(any(within(code, group) for group in groups) for code in found.cath)
+    assert split.held_out["validation"]["C"] == ()
+    assert set(split.held_out["test"]["C"]) <= set(test_classes)
+
+    # Clusters.
+    members: dict[str, list[Domain]] = {}
+    for found in domains:
+        members.setdefault(found.cluster, []).append(found)
+    for cluster in members.values():
+        assert len({place[found.id].part for found in cluster} - {"unused"}) <= 1
+
+    # Identities.
+    references = [found.sequence for found in sides["train"]]
+    nearest = identity_to([found.sequence for found in held_out], references, workers=1)
+    found = [place[other.id].identity for other in held_out]
+    np.testing.assert_allclose(found, nearest.identity, rtol=0, atol=1e-4)
+    assert (nearest.significant < 0.3).all()
+
+    # What is unused is so for a reason that is true, and nobody else has one.
+    drawn = {
+        part: [group for groups in levels.values() for group in groups]
+        for part, levels in split.held_out.items()
+    }
+
+    def side(code: str) -> str:
+        (part,) = [
+            part for part, groups in drawn.items() if any(within(code, group) for group in groups)
+        ] or ["train"]
+        return part
+
+    for found in domains:
+        part, level, identity, reason = place[found.id]
+        coded = [other for other in members[found.cluster] if other.cath]
+        assert (part == "unused") == bool(reason)
+        assert (part in ("validation", "test")) == bool(level) == (identity is not None)
+        if not found.cath:
+            all_train = bool(coded) and all(place[other.id].part == "train" for other in coded)
+            assert part == ("train" if all_train else "unused")
+            assert reason == ("" if all_train else splits.NO_CODE)
+        elif {code[0] for code in found.cath} - {"1", "2", "3", *test_classes}:
+            assert reason == splits.OTHER_CLASS
+        elif any(
+            within(group, code) and group != code
+            for code in found.cath
+            for groups in drawn.values()
+            for group in groups
+        ):
+            assert reason == splits.TOO_SHORT
+        elif len({side(code) for code in found.cath}) > 1:
+            assert reason == splits.TWO_SIDES
+        elif part != "unused":
+            assert part == side(found.cath[0])
+        elif reason == splits.RELATIVE:
+            (home,) = {place[other.id].part for other in members[found.cluster]} - {"unused"}
+            dropped = [other for other in coded if place[other.id].reason == splits.RELATIVE]
+            kept = [other for other in coded if place[other.id].part == home]
+            assert home != side(found.cath[0])
+            assert all(
+                sum(side(other.cath[0]) == rival for other in dropped) <= len(kept)
+                for rival in splits.PARTS
+            )
+        else:
+            assert reason == splits.REPEATED
+            assert side(found.cath[0]) != "train"
+            assert identity_to([found.sequence], references, workers=1).significant >= [0.3]
+
+
+# What holds
+
+
+def test_nothing_leaks_on_random_hierarchies():
+    reasons: Counter[str] = Counter()
+    levels: Counter[str] = Counter()
+    risen = uncoded = 0
+    for seed in range(40):
+        domains = random_set(seed)
+        split = make_split(domains, seed, SHARE, SHARE, workers=1)
+        assert_holds(split, domains)
+        reasons.update(place.reason for place in split.places.values())
+        levels.update(place.part + place.level for place in split.places.values())
+        for part in ("validation", "test"):
+            for level, groups in split.held_out[part].items():
+                for found in domains:
+                    place = split.places[found.id]
+                    inside = any(within(code, group) for code in found.cath for group in groups)
+                    # Levels of several codes may be lower than that of one of them.
+                    if place.part == part and inside and len(found.cath) == 1:
+                        assert "CATH".index(place.level) <= "CATH".index(level)
+                        risen += place.level != level
+        uncoded += sum(split.places[f.id].part == "train" and not f.cath for f in domains)
+    # The random sets are worth something: every case was there.
+    expected = {"", splits.NO_CODE, splits.OTHER_CLASS, splits.TOO_SHORT, splits.TWO_SIDES}
+    assert expected | {splits.RELATIVE} <= reasons.keys()
+    assert {"train", "testC", "testA", "testT", "testH"} <= levels.keys()
+    assert {"validationA", "validationT", "validationH"} <= levels.keys()
+    assert risen
+    assert uncoded
+
+
+def test_a_whole_class_of_1_to_3_can_be_the_test():
+    domains = random_set(1)
+    split = make_split(domains, 1, SHARE, 0, test_classes=("2", "6"), workers=1)
+    assert_holds(split, domains, ("2", "6"))
+    assert split.held_out["test"] == {"C": ("2", "6"), "A": (), "T": (), "H": ()}
+    assert {split.places[name].level for name in split.ids("test")} == {"C"}
+    assert any(place.reason == splits.OTHER_CLASS for place in split.places.values())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_shares_are_reached_and_not_exceeded(seed, monkeypatch):
+    monkeypatch.setattr(splits, "identity_to", lambda queries, *_: np.zeros((2, len(queries))))
+    # 8 x 8 x 8 groups of 2 domains in each of three classes: 3,072 domains; 0.02 are 61 of them, an architecture is 128.
+    domains = [
+        domain(f"{c}.{a}.{t}.{h}.{i}", f"{c}.{a}.{t}.{h}")
+        for c in (1, 2, 3)
+        for a in range(1, 9)
+        for t in range(1, 9)
+        for h in range(1, 9)
+        for i in range(2)
+    ]
+    domains += [domain(f"rare {i}", "1.9.1.1") for i in range(50)]
+    split = make_split(domains, seed, validation=0.02, test=0.01)
+    counts = Counter((place.part, place.level) for place in split.places.values())
+    assert counts["validation", "A"] == 50  # only the rare one fits
+    assert counts["validation", "T"] == 48  # three of 16
+    assert counts["validation", "H"] == 62  # 31 of 2
+    assert counts["test", "A"] == 0
+    assert counts["test", "T"] == 16
+    assert counts["test", "H"] == 30
+    assert "unused" not in {part for part, _ in counts}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_last_of_a_group_stays_for_training(seed):
+    # One topology in each architecture but in 1.9, and one superfamily in each but in 1.9.1: held out, these would be
+    # new at a higher level than the one that they are drawn for.
+    alone = [domain(f"alone {i}", f"1.{i}.1.1") for i in range(1, 9)]
+    topologies = [domain(f"topology {i}", f"1.9.{i}.1") for i in range(2, 9)]
+    superfamilies = [domain(f"superfamily {i}", f"1.9.1.{i}") for i in range(1, 9)]
+    split = make_split([*alone, *topologies, *superfamilies], seed, 0.1, 0.1, workers=1)
+    for groups in split.held_out.values():
+        assert len(groups["T"]) == len(groups["H"]) == 2
+        assert all(within(group, "1.9") for group in groups["T"])
+        assert all(within(group, "1.9.1") for group in groups["H"])
+
+
+def test_the_split_depends_on_the_seed_and_on_nothing_else():
+    domains = random_set(3)
+    rng = np.random.default_rng(0)
+    first = make_split(domains, 5, SHARE, SHARE, workers=1)
+    shuffled = [domains[i] for i in rng.permutation(len(domains))]
+    assert make_split(shuffled, 5, SHARE, SHARE, workers=1) == first
+    others = [make_split(domains, seed, SHARE, SHARE, workers=1) for seed in range(4)]
+    drawn = [json.dumps(split.held_out) for split in others]
+    assert len(set(drawn)) == 4
+
+
+def test_a_held_out_domain_inside_a_training_chain_is_not_used():
+    # A chain whose codes do not name its second domain; the clusters do not know it.
+    domains = random_set(4)
+    split = make_split(domains, 4, SHARE, SHARE, workers=1)
+    name = split.ids("test", "T")[0]
+    hidden = next(found for found in domains if found.id == name)
+    (host,) = (found for found in domains if found.id == split.ids("train")[0])
+    longer = domain(
+        host.id, *host.cath, cluster=host.cluster, sequence=host.sequence + hidden.sequence
+    )
+    domains[domains.index(host)] = longer
+    again = make_split(domains, 4, SHARE, SHARE, workers=1)
+    assert again.places[name] == Place("unused", reason=splits.REPEATED)
+    assert_holds(again, domains)
+
+
+def test_clusters_are_computed_where_a_domain_has_none():
+    domains = [replace(found, cluster="") for found in random_set(5, 80)]
+    coded = [found for found in domains if len(found.cath) == 1 and found.cath[0][0] in "123"]
+    split = make_split(domains, 0, SHARE, SHARE, workers=1)
+    kept = next(found for found in coded if split.places[found.id].part == "test")
+    # As a copy of the held-out one, a training domain is its relative.
+    changed = next(found for found in coded if split.places[found.id].part == "train")
+    domains[domains.index(changed)] = domain(changed.id, *changed.cath, sequence=kept.sequence)
+    domains = [replace(found, cluster="") for found in domains]
+    again = make_split(domains, 0, SHARE, SHARE, workers=1)
+    assert again.places[changed.id] == Place("unused", reason=splits.RELATIVE)
+    assert again.places[kept.id].part == "test"
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("domains", "options", "complaint"),
+    [
+        ([], {}, "None of 0 domains has a CATH code: give codes"),
+        ([domain("a"), domain("b")], {}, "None of 2 domains has a CATH code: give codes"),
+        ([domain("a", "1.x")], {}, r"Domain a has '1\.x' for a CATH code"),
+        (random_set(1), {"validation": -0.1}, r"The share of validation is -0\.1: give"),
+        (random_set(1), {"test": 1}, r"The share of test is 1: give"),
+        (random_set(1), {"test": float("nan")}, r"The share of test is nan: give"),
+        (random_set(1), {"validation": 0.2, "test": 0.2}, r"0\.2 and test 0\.2 .* the whole set"),
+        (random_set(1), {"test_classes": ("1.10",)}, r"'1\.10' is not a class of CATH"),
+        (random_set(1), {"validation": 1e-4}, "of 150 domains leaves none for validation"),
+        (random_set(1), {"test_classes": "1234"}, "leaves none for train"),
+    ],
+)
+def test_what_cannot_be_split_is_refused(domains, options, complaint):
+    with pytest.raises(InputError, match=complaint) as refusal:
+        make_split(domains, 1, **options, workers=1)
+    assert str(refusal.value).endswith(".")
+
+
+# The file
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    path = tmp_path_factory.mktemp("split") / "split.json"
+    domains = random_set(6)
+    split = make_split(domains, 6, SHARE, SHARE, workers=1)
+    split.write(path)
+    return domains, split, path
+
+
+def test_a_split_is_read_as_it_was_written(written):
+    _, split, path = written
+    assert Split.read(path) == split
+    assert [file.name for file in path.parent.iterdir()] == ["split.json"]
+    # Readable without the package.
+    content = json.loads(path.read_text())
+    assert content["seed"] == 6
+    assert content["train"] == split.ids("train")
+    assert list(content["test"]["T"]) == split.ids("test", "T")
+    assert sum(map(len, content["unused"].values())) == len(split.ids("unused"))
+
+
+def test_a_split_belongs_to_its_set(written):
+    domains, split, _ = written
+    split.check(domains[::-1])
+    split.check([replace(found, cath=(), cluster="") for found in domains])
+    with pytest.raises(InputError, match=rf"only one of them has {domains[7].id}\): use the set"):
+        split.check(domains[:7] + domains[8:])
+    with pytest.raises(InputError, match=r"only one of them has new\)"):
+        split.check([*domains, domain("new")])
+    other = domain(domains[0].id, sequence=domains[0].sequence[::-1])
+    with pytest.raises(InputError, match=r"another set of domains \(sequences differ\)"):
+        split.check([other, *domains[1:]])
+
+
+def test_a_damaged_file_is_refused(written, tmp_path):
+    _, split, path = written
+    text = path.read_text()
+    damaged = tmp_path / "damaged.json"
+
+    def complaint(content: str) -> str:
+        damaged.write_text(content)
+        with pytest.raises(InputError) as refusal:
+            Split.read(damaged)
+        assert str(refusal.value).startswith(f"{damaged} ")
+        assert "\n" not in str(refusal.value)
+        return str(refusal.value)
+
+    for end in range(0, len(text) - 2, len(text) // 50):
+        assert "damaged or cut short: make it again" in complaint(text[:end])
+    name = split.ids("train")[0]
+    assert "(its checksum is wrong)" in complaint(text.replace(f'"{name}"', '"other"'))
+    assert "(its checksum is wrong)" in complaint(text.replace('"seed": 6', '"seed": 7'))
+    assert "another version" in complaint(text.replace('"version": 1', '"version": 2'))
+    assert "is not a split" in complaint("{}")
+    assert "is not a split" in complaint("[1]")
+    with pytest.raises(InputError, match=r"The split .*none\.json cannot be read"):
+        Split.read(tmp_path / "none.json")
+    with pytest.raises(InputError, match=r"The split .*none.split\.json cannot be written"):
+        split.write(tmp_path / "none" / "split.json")
+
+
+# The command
+
+
+def test_data_split_writes_the_file_and_prints_a_table(written, tmp_path):
+    domains, split, _ = written
+    write_domains(tmp_path / "domains.safetensors", domains)
+    out = tmp_path / "split.json"
+    options = ("--validation", SHARE, "--test", SHARE, "--seed", 6, "--workers", 1)
+    outcome = command_line("data", "split", tmp_path, "--out", out, *options)
+    assert outcome.code == 0, outcome.err
+    assert Split.read(out) == split
+    lines = [line.split() for line in outcome.out.splitlines()]
+    assert lines[1] == ["train", str(len(split.ids("train")))]
+    found = split.ids("validation", "H")
+    identities = [split.places[name].identity for name in found]
+    row = next(line for line in lines if line[:2] == ["validation", "H"])
+    groups = split.held_out["validation"]["H"]
+    assert row[2:4] == [str(len(groups)), str(len(found))]
+    assert row[4:] == [f"{np.quantile(identities, q):.2f}" for q in (0.5, 0.9, 1)]
+    assert ["unused", str(len(split.ids("unused")))] in lines
+    uncoded = sum(place.reason == splits.NO_CODE for place in split.places.values())
+    assert [str(uncoded), *splits.NO_CODE.split()] in lines
+    assert outcome.out.splitlines()[-1] == f"Wrote the split of 150 domains to {out}."
+
+
+def test_data_split_takes_other_classes_for_the_test(written, tmp_path):
+    domains, _, _ = written
+    write_domains(tmp_path / "domains.safetensors", domains)
+    out = tmp_path / "split.json"
+    options = ("--validation", SHARE, "--test-class", 4, "--test-class", 6, "--workers", 1)
+    outcome = command_line("data", "split", tmp_path, "--out", out, *options)
+    assert outcome.code == 0, outcome.err
+    assert Split.read(out).held_out["test"]["C"] == ("4", "6")
+
+
+def test_data_split_refuses_bad_input(written, tmp_path):
+    domains, _, _ = written
+    out = tmp_path / "split.json"
+    assert "domains.safetensors cannot be read" in refused("data", "split", tmp_path, "--out", out)
+    write_domains(tmp_path / "domains.safetensors", [replace(found, cath=()) for found in domains])
+    assert "None of 150 domains has a CATH" in refused("data", "split", tmp_path, "--out", out)
+    assert not out.exists()
+    write_domains(tmp_path / "domains.safetensors", domains)
+    arguments = ("data", "split", tmp_path, "--out", out)
+    assert "The share of test is 3.0" in refused(*arguments, "--test", 3)
+
+
+def test_the_table_leaves_out_levels_without_groups():
+    domains = random_set(1)
+    split = make_split(domains, 1, SHARE, 0, test_classes=("4",), workers=1)
+    rows = [line.split()[:2] for line in describe_split(split)]
+    assert ["test", "C"] in rows
+    assert ["test", "A"] not in rows
+    assert ["validation", "C"] not in rows
