@@ -175,11 +175,10 @@ def _groups(shown: Sequence[Assessment], marks: dict[Assessment, str]) -> list[d
 
 def _protein(a: Assessment) -> dict[str, Any]:
     """What the page shows of a protein beside the table: facts, and structures in one frame."""
-    x = torch.from_numpy(np.asarray(a.x, dtype=float))
-    native = None if a.native is None else torch.from_numpy(np.asarray(a.native, dtype=float))
-    if native is not None:
-        native = native - native.mean(0)
-        x = superpose(x, native)
+    chains = [np.asarray(x, dtype=float) for x in (a.x, a.native) if x is not None]
+    if a.native is not None:
+        chains[0] = superpose(*map(torch.from_numpy, chains)).numpy()
+    prediction, *native = _facing(chains)
     facts = (
         ("Residues", str(len(a.sequence))),
         ("Level", LEVEL_NAMES[a.level] if a.level else ""),
@@ -195,13 +194,22 @@ def _protein(a: Assessment) -> dict[str, Any]:
         ("Rg of the ensemble", _number(a.rg.mean(), 1, " Å")),
         ("Rg of the native", _number(a.native_rg, 1, " Å")),
     )
-    compared = "" if native is None else ", superposed on the native structure"
+    compared = ", superposed on the native structure" if native else ""
     return {
         "description": f"Predicted C-alpha trace of {a.id}{compared}",
         "facts": [fact for fact in facts if fact[1]],
-        "native": "" if native is None else _pdb(a.sequence, native.numpy()),
-        "prediction": _pdb(a.sequence, (x - x.mean(0) if native is None else x).numpy()),
+        "native": _pdb(a.sequence, native[0]) if native else "",
+        "prediction": _pdb(a.sequence, prediction),
     }
+
+
+def _facing(chains: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Chains (L, 3), moved as one body so that the viewer looks along their shortest axis, with the longest across."""
+    x = np.concatenate(chains)
+    _, _, (across, up, _) = np.linalg.svd(x - x.mean(0), full_matrices=False)
+    # The third axis points to the viewer: what is seen is not the mirror image.
+    view = np.stack([across, up, np.cross(across, up)], axis=1)
+    return [(chain - x.mean(0)) @ view for chain in chains]
 
 
 def _pdb(sequence: str, x: np.ndarray) -> str:

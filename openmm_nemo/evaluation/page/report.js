@@ -8,7 +8,7 @@ const view = document.getElementById("viewer");
 // Stops of matplotlib's "turbo", as in the other pictures of this package.
 const RAINBOW = [0x4662d7, 0x36aaf9, 0x1ae4b6, 0x72fe5e, 0xc8ef34, 0xfaba39, 0xf66b19, 0xcb2a04];
 const NATIVE = 0x999999;
-const FINE = 6; // pieces of the curve from one residue to the next
+const FINE = 4; // pieces of the curve from one residue to the next
 
 function colourAt(share) {
   const place = share * (RAINBOW.length - 1);
@@ -54,7 +54,6 @@ function show(number) {
   if (protein.native) draw(protein.native, 0.35, () => NATIVE);
   draw(protein.prediction, 0.5, colourAt);
   viewer.zoomTo();
-  viewer.zoom(1.2);
   viewer.render();
 }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from openmm_nemo.evaluation import report
 from openmm_nemo.evaluation.assessment import Assessment
@@ -201,11 +202,25 @@ def test_prediction_is_superposed(page, proteins):
     exact = shown[0]  # the best one is p7
     native = positions(exact["native"])
     np.testing.assert_allclose(positions(exact["prediction"]), native, atol=0.002)
-    distance = np.linalg.norm(native[:, None] - native, axis=-1)
-    given = proteins[7].native
-    np.testing.assert_allclose(
-        distance, np.linalg.norm(given[:, None] - given, axis=-1), atol=0.004
-    )
+    assert_moved_as_a_body(native, proteins[7].native)
+
+
+def test_structures_are_not_mirrored(page, proteins):
+    shown = json.loads(page.find_element("id", "data").get_property("textContent"))
+    options = page.find_elements("css selector", "#protein option")
+    for option in options[:20]:
+        name = option.get_property("textContent").split(" (")[0]
+        (a,) = (a for a in proteins if a.id == name)
+        k = int(option.get_property("value"))
+        assert_moved_as_a_body(positions(shown[k]["prediction"]), a.x)
+        assert_moved_as_a_body(positions(shown[k]["native"]), a.native)
+
+
+def assert_moved_as_a_body(x: np.ndarray, y: np.ndarray) -> None:
+    """A rotation, which is no reflection, brings one on the other, to the digits of the PDB."""
+    x, y = x - x.mean(0), y - y.mean(0)
+    rotation, _ = Rotation.align_vectors(x, y)
+    np.testing.assert_allclose(rotation.apply(y), x, atol=0.003)
 
 
 def test_table_has_every_protein(page, proteins):
