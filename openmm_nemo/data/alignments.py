@@ -147,8 +147,6 @@ def read_alignment(path: str | os.PathLike[str], sequence: str | None = None) ->
         names, texts = _parse_stockholm(text, path)
     else:
         names, texts = parse_fasta(text, path)
-        proteins = [i for i, name in enumerate(names) if name not in _NOT_SEQUENCES]
-        names, texts = [names[i] for i in proteins], [texts[i] for i in proteins]
     alignment = align_to_query(names, texts, str(path))
     if sequence is not None:
         _check_query(alignment.sequence, sequence, path)
@@ -222,15 +220,11 @@ class AlignmentFolder:
 
     def __init__(self, folder: str | os.PathLike[str]):
         self.folder = Path(folder)
-        if not any(self._name(path) for path in self.folder.glob("*")):
+        names = (path.name.removesuffix(".gz") for path in self.folder.glob("*"))
+        if not any(name.endswith(_SUFFIXES) for name in names):
             raise InputError(
                 f"{folder} has no alignments: give a folder of files that end in {', '.join(_SUFFIXES)}."
             )
-
-    @staticmethod
-    def _name(path: Path) -> str:
-        name = path.name.removesuffix(".gz")
-        return name if name.endswith(_SUFFIXES) else ""
 
     def get(self, name: str, sequence: str) -> Alignment | None:
         """Alignment of the protein with this id and sequence; None if there is no file.
@@ -265,20 +259,19 @@ def read_text(path: Path) -> str:
 
 
 def parse_fasta(text: str, path: str | os.PathLike[str]) -> tuple[list[str], list[str]]:
-    """Names (the first word of each header) and sequences of FASTA text."""
-    names: list[str] = []
-    parts: list[list[str]] = []
+    """Names (the first word of each header) and sequences of FASTA or A3M text."""
+    records: list[tuple[str, list[str]]] = []
     for line in text.splitlines():
         if line.startswith(">"):
-            names.append(next(iter(line[1:].split()), ""))
-            parts.append([])
-        elif parts:
-            parts[-1] += line.split()
+            records.append((next(iter(line[1:].split()), ""), []))
+        elif records:
+            records[-1][1].extend(line.split())
         elif line.strip() and not line.startswith("#"):
             break
-    if not names:
+    proteins = [(name, "".join(words)) for name, words in records if name not in _NOT_SEQUENCES]
+    if not proteins:
         raise InputError(f"{path} has no sequences: give a FASTA, A3M or Stockholm file.")
-    return names, ["".join(words) for words in parts]
+    return [name for name, _ in proteins], [text for _, text in proteins]
 
 
 def _parse_stockholm(text: str, path: str | os.PathLike[str]) -> tuple[list[str], list[str]]:

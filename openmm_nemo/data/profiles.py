@@ -20,7 +20,7 @@ BACKGROUND = np.array([
     0.0787945, 0.0151600, 0.0535222, 0.0668298, 0.0397062, 0.0695071, 0.0229198, 0.0590092, 0.0594422, 0.0963728,
     0.0237718, 0.0414386, 0.0482904, 0.0395639, 0.0540978, 0.0683364, 0.0540687, 0.0673417, 0.0114135, 0.0304133,
 ])  # fmt: skip
-"""Frequencies of `AMINO_ACIDS` in Swiss-Prot 50.8 (the reviewed part of UniProt, 86 million residues), those of HMMER 3.
+"""Frequencies of `AMINO_ACIDS` in Swiss-Prot 50.8 (the reviewed part of UniProt), the background of HMMER 3.
 
 The paper takes those of all of UniProt and does not print them.
 """

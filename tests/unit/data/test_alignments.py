@@ -150,6 +150,7 @@ def test_sequence_alone_is_an_alignment(tmp_path):
 BAD = {
     "": "has no sequences: give a FASTA, A3M or Stockholm file.",
     "Dear reader\n>q\nACD": "has no sequences",
+    ">ss_pred\nCCHH\n": "has no sequences",
     ">q\nAC-DEF\n>s\nACDEF\n": r"is not an alignment: row 2 \(s\) has 5 aligned columns and the query 6.",
     ">q\nACDEF\n>s\nAC-E\n": r"row 2 \(s\) has 4 aligned columns and the query 5.",
     ">q\nACD\n>s\nA1D\n": "is not an alignment: the sequence s has '1' at position 2.",

@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openmm_nemo.cli import cli
-from openmm_nemo.cli.profiles import profile as command
 from openmm_nemo.data import homologues
 from openmm_nemo.data.alignments import Alignment, read_alignment
 from openmm_nemo.data.profiles import (
@@ -27,8 +25,6 @@ from tests.helpers import command_line, refused
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 FAMILY = Path(__file__).parents[2] / "data" / "globins.fasta"
-
-cli.add_command(command)
 
 
 def alignment(*texts: str) -> Alignment:
