@@ -1,0 +1,177 @@
+"""From a batch of domains to what the losses look at: networks, roll-out, atoms (paper, Figure 6)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from openmm_nemo.data.batches import Batch
+from openmm_nemo.geometry import centre, internal_to_cartesian
+from openmm_nemo.networks.model import NemoModel, evaluation_mode
+from openmm_nemo.networks.sequence import SequenceOutput
+from openmm_nemo.simulator import (
+    StepOptions,
+    StepParameters,
+    energy_and_gradient,
+    langevin_noise,
+    mixed_step,
+    rollout,
+)
+from openmm_nemo.simulator.backpropagation import (
+    GradientGrowth,
+    perturbation_growth,
+    trainable_rollout,
+)
+from openmm_nemo.simulator.rollout import Energy
+from openmm_nemo.training.losses import Prediction
+
+
+@dataclass(frozen=True)
+class RolloutSettings:
+    """How chains are simulated in training.
+
+    Attributes
+    ----------
+    steps : int
+        Of a roll-out; 0: the initial state is the prediction.
+    backpropagated : int
+        Last steps through which gradients flow; with all of them, they reach the initial state.
+    states : int
+        States on the way that the losses see, spread over the steps that are back-propagated.
+    """
+
+    steps: int = 100
+    backpropagated: int = 100
+    states: int = 4
+
+
+def predict(
+    model: NemoModel,
+    batch: Batch,
+    settings: RolloutSettings,
+    seed: int,
+    *,
+    damping: float = 1.0,
+    growth: GradientGrowth | None = None,
+    lyapunov: bool = False,
+) -> Prediction:
+    """Simulate the chains of a batch from their sequences.
+
+    The energy is a function: no dropout, and the running statistics of its normalisations, see `update_statistics`.
+
+    Parameters
+    ----------
+    model : NemoModel
+    batch : Batch
+    settings : RolloutSettings
+    seed : int
+        Of all noise.
+    damping : float
+        See `trainable_rollout`.
+    growth : GradientGrowth, optional
+        See `trainable_rollout`.
+    lyapunov : bool
+        Measure the growth of a perturbation, with its gradient, in one random step; else it is zero.
+
+    Returns
+    -------
+    Prediction
+    """
+    output = model.sequence_network(batch.s, batch.mask)
+    x0 = initial_positions(output.z0, batch.mask)
+    parameters = step_parameters(output, batch.mask)
+
+    def energy(x: Tensor, l1: Tensor, l2: Tensor) -> Tensor:
+        return model.energy(x, l1, l2, batch.mask)
+
+    free = max(settings.steps - settings.backpropagated, 0)
+    with evaluation_mode(model.energy):
+        x = x0
+        if free:
+            with torch.no_grad():
+                x = rollout(
+                    lambda x: energy(x, output.l1, output.l2), x0, parameters, free, seed=seed
+                ).x[-1]
+        states = trainable_rollout(
+            energy,
+            [output.l1, output.l2],
+            model.energy.parameters(),
+            x,
+            parameters,
+            settings.steps - free,
+            seed=seed,
+            first_step=free,
+            damping=damping,
+            growth=growth,
+        )
+        log_growth = x0.new_zeros(len(x0))
+        if lyapunov and len(states) > 1:
+            log_growth = _growth_of_a_step(
+                lambda x: energy(x, output.l1, output.l2), parameters, states, free, seed
+            )
+    chosen = torch.linspace(0, len(states) - 1, settings.states + 1)[1:].round().long()
+    return Prediction(
+        x0=x0,
+        x=states[-1],
+        states=states[chosen],
+        atoms=model.imputation(states[-1], batch.s, batch.mask),
+        secondary_structure=output.secondary_structure,
+        energy=lambda x: _as_function(model, energy, x, output),
+        growth=log_growth,
+    )
+
+
+def initial_positions(z0: Tensor, mask: Tensor) -> Tensor:
+    """x(0) = F(z(0)) (B, L, 3), Angstrom, with the centre of every chain at the origin; zero at padding."""
+    x = internal_to_cartesian(z0) * mask.unsqueeze(-1)
+    return (x - centre(x, mask)) * mask.unsqueeze(-1)
+
+
+def step_parameters(output: SequenceOutput, mask: Tensor) -> StepParameters:
+    """Step sizes and preconditioners of the sequence network."""
+    return StepParameters(
+        output.cartesian_step,
+        output.internal_step,
+        output.cartesian_preconditioner,
+        output.internal_preconditioner,
+        mask,
+    )
+
+
+def update_statistics(model: NemoModel, batch: Batch, prediction: Prediction) -> None:
+    """Let the energy's normalisations see what a roll-out passes through: data, and states of the model.
+
+    Parameters
+    ----------
+    model : NemoModel
+        In training mode.
+    batch : Batch
+    prediction : Prediction
+        Of the batch.
+    """
+    with torch.no_grad():
+        for x in (batch.x, prediction.x, prediction.x0):
+            model.energy.structure_network(x, batch.mask)
+
+
+def _as_function(
+    model: NemoModel, energy: Callable[..., Tensor], x: Tensor, output: SequenceOutput
+) -> Tensor:
+    with evaluation_mode(model.energy):
+        return energy(x, output.l1, output.l2)
+
+
+def _growth_of_a_step(
+    energy: Energy, parameters: StepParameters, states: Tensor, first_step: int, seed: int
+) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    t = int(torch.randint(len(states) - 1, (), generator=generator))
+    seeds = seed + torch.arange(states.shape[1], device=states.device)
+    noise = langevin_noise(seeds, torch.zeros_like(seeds), first_step + t, 1, states.shape[2])[0]
+
+    def step(x: Tensor) -> Tensor:
+        _, gradient = energy_and_gradient(energy, x, create_graph=True)
+        return mixed_step(x, gradient, noise.to(x), parameters, StepOptions()).x
+
+    return perturbation_growth(step, states[t].detach(), parameters.mask, generator)

@@ -1,0 +1,94 @@
+"""Predictions of a batch against the conditioned model, and the gradients that reach the networks."""
+
+import pytest
+import torch
+
+from openmm_nemo import NemoConfig, NemoModel
+from openmm_nemo.data import read_structure
+from openmm_nemo.data.batches import Batch, Example, collate
+from openmm_nemo.data.domains import domain_of
+from openmm_nemo.simulator.backpropagation import GradientGrowth
+from openmm_nemo.training.prediction import RolloutSettings, predict, update_statistics
+
+SETTINGS = RolloutSettings(steps=6, backpropagated=4, states=2)
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    cage = domain_of(read_structure("examples/data/1l2y.pdb"))
+    parts = [cage, cage.window(4, 13)]
+    return collate([Example(part, part.sequence, None) for part in parts])
+
+
+@pytest.fixture
+def model() -> NemoModel:
+    torch.manual_seed(0)
+    return NemoModel(NemoConfig.preset("tiny"))
+
+
+def test_states_are_those_of_the_conditioned_model(batch, model):
+    """Chain b draws the noise of seed + b."""
+    model.eval()
+    with torch.no_grad():
+        prediction = predict(model, batch, SETTINGS, seed=5)
+    for b, sequence in enumerate(("NLYIQWLKDGGPSSGRPPPS", "QWLKDGGPSSGRP")):
+        n = len(sequence)
+        protein = model.condition(sequence)
+        states = protein.rollout(6, seed=5 + b).x[:, 0]
+        torch.testing.assert_close(prediction.x0[b, :n], states[0], atol=1e-3, rtol=0)
+        torch.testing.assert_close(prediction.states[:, b, :n], states[[4, 6]], atol=1e-3, rtol=0)
+        torch.testing.assert_close(prediction.x[b, :n], states[6], atol=1e-3, rtol=0)
+        torch.testing.assert_close(
+            prediction.atoms[b, :n], protein.impute(states[6]), atol=1e-2, rtol=0
+        )
+        torch.testing.assert_close(
+            prediction.energy(batch.x)[b], protein.energy(batch.x[b, :n]), atol=1e-3, rtol=1e-3
+        )
+    assert prediction.x0[1, 13:].abs().max() == prediction.x[1, 13:].abs().max() == 0
+
+
+def test_gradients_reach_what_they_should(batch, model):
+    """Truncated: the last steps train energy and step sizes; z(0) is trained by x0 alone."""
+    growth = GradientGrowth()
+    prediction = predict(model, batch, SETTINGS, seed=5, growth=growth)
+    prediction.x.square().sum().backward()
+    network = model.sequence_network
+    assert model.energy.structure_network.pair_output.weight.grad.abs().max() > 0
+    assert network.pair_coefficients.weight.grad.abs().max() > 0
+    assert network.steps.weight.grad.abs().max() > 0
+    assert network.initial_state.weight.grad is None
+    assert len(growth.log_growth) == 4
+    model.zero_grad()
+    prediction = predict(model, batch, RolloutSettings(4, 4, 2), seed=5)
+    prediction.x.square().sum().backward()
+    assert network.initial_state.weight.grad.abs().max() > 0
+    model.zero_grad()
+    prediction = predict(model, batch, RolloutSettings(0, 0, 1), seed=5)
+    torch.testing.assert_close(prediction.x, prediction.x0)
+
+
+def test_the_energy_stays_a_function_in_training(batch, model):
+    """Neither dropout nor batch statistics enter it; its statistics change when they are told to."""
+    model.train()
+    prediction = predict(model, batch, SETTINGS, seed=5)
+    before = {k: v.clone() for k, v in model.energy.state_dict().items()}
+    assert torch.equal(prediction.energy(batch.x), prediction.energy(batch.x))
+    alone = prediction.energy(torch.cat([batch.x[:1], 2 * batch.x[1:]]))
+    assert torch.equal(alone[0], prediction.energy(batch.x)[0])
+    assert all(torch.equal(v, before[k]) for k, v in model.energy.state_dict().items())
+    assert model.energy.training
+    update_statistics(model, batch, prediction)
+    changed = [k for k, v in model.energy.state_dict().items() if not torch.equal(v, before[k])]
+    assert changed
+    assert all("running" in name for name in changed)
+
+
+def test_growth_of_a_perturbation_is_measured_with_its_gradient(batch, model):
+    """An almost flat energy and no steps: a step is the identity, up to rounding, and nothing grows."""
+    torch.nn.init.constant_(model.sequence_network.steps.bias, -20.0)
+    prediction = predict(model, batch, SETTINGS, seed=5, lyapunov=True)
+    assert prediction.growth.shape == (2,)
+    assert prediction.growth.abs().max() < 0.5
+    assert predict(model, batch, SETTINGS, seed=5).growth.abs().max() == 0
+    prediction.growth.sum().backward()
+    assert model.energy.structure_network.pair_output.weight.grad is not None
