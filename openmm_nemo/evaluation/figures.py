@@ -96,7 +96,7 @@ def _by_level(tm: np.ndarray, levels: np.ndarray) -> Picture:
             axes.scatter(
                 k + random.uniform(-0.25, 0.25, len(values)),
                 values,
-                s=12,
+                s=float(np.clip(500 / len(values), 8, 30)),
                 marker=_MARKERS[level],
                 color=colour,
                 alpha=_opacity(len(values)),
@@ -207,7 +207,7 @@ def _scatter(axes: Any, x: np.ndarray, y: np.ndarray, levels: np.ndarray) -> Non
         axes.scatter(
             x[inside],
             y[inside],
-            s=16,
+            s=float(np.clip(2000 / len(x), 12, 36)),
             marker=_MARKERS[level],
             color=_COLOURS[level],
             alpha=_opacity(len(x)),
