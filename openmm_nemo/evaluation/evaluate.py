@@ -125,7 +125,9 @@ def evaluate(
             reasons = "; ".join(list(failures.values())[:3])
             raise InputError(f"None of {len(ids)} ensembles could be assessed: {reasons}")
         assessments.sort(key=lambda a: a.id)
-        notes += [f"{id} is left out: {reason}" for id, reason in sorted(failures.items())]
+        left_out = sorted(failures.items())
+        notes += [f"{id} is left out: {reason}" for id, reason in left_out[:NAMED]]
+        notes += _about([id for id, _ in left_out[NAMED:]], "Left out for such reasons, too")
         notes += _about([a.id for a in assessments if a.native is None], "Without native structure")
         evaluation = Evaluation(assessments, table_by_level(assessments), notes)
         _write(out, samples, evaluation)

@@ -150,12 +150,17 @@ def test_figures_of_an_earlier_evaluation_do_not_stay(samples, tmp_path):
     assert (out / "rg.png").exists()
 
 
-def test_a_damaged_ensemble_is_left_out(samples, tmp_path):
-    (samples / "b" / "coarse.h5").write_bytes(b"nothing")
+def test_damaged_ensembles_are_left_out(samples, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluating, "NAMED", 1)
+    for id in ("b", "c"):
+        (samples / id / "coarse.h5").write_bytes(b"nothing")
     outcome = command_line("evaluate", samples, "--out", tmp_path / "out", "--workers", 1)
     assert outcome.code == 0, outcome.err
-    assert any(line.startswith("b is left out: ") for line in outcome.out.splitlines())
-    assert sorted(table(tmp_path / "out" / "proteins.csv")) == ["a", "alone", "c"]
+    first, others = outcome.out.splitlines()[2:4]
+    assert first.startswith("b is left out: ")
+    assert "coarse.h5 is damaged" in first
+    assert others == "Left out for such reasons, too: c."
+    assert sorted(table(tmp_path / "out" / "proteins.csv")) == ["a", "alone"]
 
 
 def test_what_cannot_be_evaluated_is_refused(samples, tmp_path, monkeypatch):
