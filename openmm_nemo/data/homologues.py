@@ -124,10 +124,16 @@ def _search(
             model.alphabet, T=threshold, domT=threshold, incT=threshold, incdomT=threshold
         )
         found = []
-        while not stopped.is_set():
+        while True:
             with reading:
-                block: Any = targets.read_block(sequences=BLOCK_SEQUENCES)
-                tell(raw.tell())
+                if stopped.is_set():
+                    break
+                try:
+                    block: Any = targets.read_block(sequences=BLOCK_SEQUENCES)
+                    tell(raw.tell())
+                except BaseException:
+                    stopped.set()  # after an error the file is at no known place
+                    raise
             if not block:
                 break
             found.append(pipeline.search_hmm(model, block))
@@ -145,7 +151,7 @@ def _search(
                 futures = [pool.submit(search_blocks) for _ in range(workers)]
                 found = [hits for future in futures for hits in future.result()]
             finally:
-                stopped.set()  # or the other threads would go on after an exception
+                stopped.set()  # or the threads would go on after an interrupt
     except (OSError, EOFError, ValueError, zlib.error, SystemError) as error:
         reason = error.__cause__ or error  # SystemError: pyhmmer was told of a damaged gzip file
         raise InputError(
