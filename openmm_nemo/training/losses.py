@@ -176,6 +176,21 @@ class Lyapunov(nn.Module):
         return prediction.growth.clamp_min(0)
 
 
+LOSSES: dict[str, Callable[[], nn.Module]] = {
+    "likelihood": Likelihood,
+    "distances": Distances,
+    "initial_distances": lambda: Distances(initial=True),
+    "angles": Angles,
+    "initial_angles": lambda: Angles(initial=True),
+    "trajectory": Trajectory,
+    "tm": TemplateModelling,
+    "hydrogen_bonds": HydrogenBonds,
+    "secondary_structure": SecondaryStructure,
+    "lyapunov": Lyapunov,
+}
+"""All losses by the names that settings give weights to."""
+
+
 def hydrogen_bond_energy(atoms: Tensor, atom_mask: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
     """Energy of DSSP's backbone hydrogen bonds from the donor N-H of residue i to the acceptor C=O of residue j.
 

@@ -52,6 +52,7 @@ def predict(
     settings: RolloutSettings,
     seed: int,
     *,
+    start: Tensor | None = None,
     damping: float = 1.0,
     growth: GradientGrowth | None = None,
     lyapunov: bool = False,
@@ -67,6 +68,8 @@ def predict(
     settings : RolloutSettings
     seed : int
         Of all noise.
+    start : Tensor, shape (B, L, 3), optional
+        Where the roll-outs begin, Angstrom. Default: x0, the initial state of the networks.
     damping : float
         See `trainable_rollout`.
     growth : GradientGrowth, optional
@@ -87,11 +90,11 @@ def predict(
 
     free = max(settings.steps - settings.backpropagated, 0)
     with evaluation_mode(model.energy):
-        x = x0
+        x = x0 if start is None else start
         if free:
             with torch.no_grad():
                 x = rollout(
-                    lambda x: energy(x, output.l1, output.l2), x0, parameters, free, seed=seed
+                    lambda x: energy(x, output.l1, output.l2), x, parameters, free, seed=seed
                 ).x[-1]
         states = trainable_rollout(
             energy,

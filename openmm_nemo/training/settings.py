@@ -1,0 +1,187 @@
+"""What decides a training run, read from one TOML file."""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from openmm_nemo.errors import InputError
+from openmm_nemo.networks.config import NemoConfig
+from openmm_nemo.training.losses import LOSSES
+from openmm_nemo.training.prediction import RolloutSettings
+
+
+class _Table(BaseModel):
+    """A table of the file: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSettings(_Table):
+    """The networks.
+
+    Attributes
+    ----------
+    preset : str
+        See `NemoConfig.preset`.
+    profile : bool
+        Whether the input is a sequence and its profile.
+    changes : dict
+        Hyperparameters of `NemoConfig` that differ from the preset.
+    """
+
+    preset: str = "tiny"
+    profile: bool = False
+    changes: dict[str, Any] = {}
+
+    def config(self) -> NemoConfig:
+        """Hyperparameters of the networks."""
+        preset = NemoConfig.preset(self.preset, self.profile)
+        return NemoConfig.from_dict(preset.to_dict() | self.changes)
+
+
+class DataSettings(_Table):
+    """What is learnt from.
+
+    Attributes
+    ----------
+    set : Path
+        Folder of ``openmm-nemo data build``. Paths are relative to the file.
+    split : Path
+        File of ``openmm-nemo data split``.
+    max_length : int
+        Longest window, residues.
+    batch_size : int
+    one_of_each_cluster : bool
+        Whether an epoch has one domain of each cluster of sequences instead of all.
+    profiles, alignments : Path, optional
+        JSON lines of profiles and a folder of alignments, see `openmm_nemo.data.batches.DomainDataset`.
+    validation_domains : int
+        Held-out domains that are looked at during training.
+    """
+
+    set: Path
+    split: Path
+    max_length: int = Field(64, ge=4)
+    batch_size: int = Field(16, ge=1)
+    one_of_each_cluster: bool = True
+    profiles: Path | None = None
+    alignments: Path | None = None
+    validation_domains: int = Field(32, ge=1)
+
+
+class StageSettings(_Table):
+    """A part of a run, with its own roll-outs and weights.
+
+    Attributes
+    ----------
+    updates : int
+        Of the weights.
+    steps, backpropagated, states : int
+        See `RolloutSettings`.
+    start : {"z0", "data"}
+        Where roll-outs begin: at the initial state of the network, or at the data.
+    losses : dict of str to float
+        Weights of `openmm_nemo.training.losses.LOSSES`; what is not named does not count.
+    learning_rate : float
+    """
+
+    updates: int = Field(ge=1)
+    steps: int = Field(0, ge=0)
+    backpropagated: int = Field(0, ge=0)
+    states: int = Field(1, ge=1)
+    start: Literal["z0", "data"] = "z0"
+    losses: dict[str, float]
+    learning_rate: float = Field(1e-3, gt=0)
+
+    @field_validator("losses")
+    @classmethod
+    def _known(cls, losses: dict[str, float]) -> dict[str, float]:
+        for name, weight in losses.items():
+            if name not in LOSSES:
+                raise ValueError(f"there is no loss {name!r}, use those of {', '.join(LOSSES)}")
+            if not weight > 0:
+                raise ValueError(f"the weight of {name} is {weight}, use a positive number")
+        return losses
+
+    @property
+    def rollout(self) -> RolloutSettings:
+        """How chains are simulated."""
+        return RolloutSettings(self.steps, self.backpropagated, self.states)
+
+
+class TrainingSettings(_Table):
+    """A training run.
+
+    Attributes
+    ----------
+    description : str
+        One sentence on the model for its users.
+    seed : int
+        Of everything that is random.
+    data : DataSettings
+    model : ModelSettings
+    stages : list of StageSettings
+        One after another.
+    warm_up : int
+        Updates of each stage during which the learning rate rises to its value.
+    max_gradient_norm : float
+        Larger gradients are scaled down to it.
+    ema_decay : float
+        Of the moving average of the weights, which is what is exported.
+    validate_every : int
+        Updates.
+    """
+
+    description: str
+    seed: int = Field(1, ge=0)
+    data: DataSettings
+    model: ModelSettings = ModelSettings()
+    stages: list[StageSettings] = Field(min_length=1)
+    warm_up: int = Field(100, ge=0)
+    max_gradient_norm: float = Field(1.0, gt=0)
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    validate_every: int = Field(200, ge=1)
+
+    @property
+    def updates(self) -> int:
+        """Of all stages."""
+        return sum(stage.updates for stage in self.stages)
+
+    def stage_of(self, update: int) -> tuple[StageSettings, int]:
+        """The stage of an update (from 0), and the update's number in it."""
+        for stage in self.stages:
+            if update < stage.updates:
+                return stage, update
+            update -= stage.updates
+        return self.stages[-1], update + self.stages[-1].updates
+
+
+def read_settings(path: Path) -> TrainingSettings:
+    """Read a TOML file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or a key is missing, unknown or has a wrong value.
+    """
+    try:
+        values = tomllib.loads(path.read_text())
+        settings = TrainingSettings.model_validate(values)
+        settings.model.config()
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}): give a TOML file.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise InputError(f"{path}: {place}: {first['msg']}.") from None
+    except InputError as error:
+        raise InputError(f"{path}: model: {error}") from None
+    folder = path.resolve().parent
+    files = {
+        name: folder / value
+        for name in ("set", "split", "profiles", "alignments")
+        if (value := getattr(settings.data, name)) is not None
+    }
+    return settings.model_copy(update={"data": settings.data.model_copy(update=files)})
