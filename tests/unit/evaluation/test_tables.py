@@ -35,7 +35,7 @@ def assessment(id, level, tm, clusters, native=True, **figures):
         x=x,
         native=x if native else None,
         tm=np.array(tm) if native else np.full(len(clusters), np.nan),
-        rg=np.linspace(10, 12, len(clusters)),
+        rg=np.array([10.0, 11.0, *[15.0] * (len(clusters) - 2)]),
         **(known if native else dict.fromkeys(known, math.nan)) | figures,
     )
 
@@ -44,12 +44,13 @@ def some():
     return [
         assessment("a", "C", [0.3, 0.2, 0.4], [0, 1, 0]),
         assessment("b", "C", [0.9, 0.6, 0.3], [0, 0, 0], rmsd=1.0, contact_precision=math.nan),
-        assessment("c", "H", [0.8, 0.7, 0.6], [0, 0, 0], gdt_ts=1.0, lddt=0.9, native_rg=11.0),
+        assessment("c", "H", [0.8, 0.7, 0.6], [0, 0, 0], gdt_ts=1.0, lddt=0.9, native_rg=12.0),
         assessment("d", "train", [0.9, 1.0, 0.8], [0, 0, 1]),
         assessment("e", "", [], [0, 1, 2, 3], native=False),
     ]
 
 
+@pytest.mark.filterwarnings("error")
 def test_rows_are_means_over_proteins():
     rows = table_by_level(some())
     assert [(row.group, row.n_proteins) for row in rows] == [
@@ -68,7 +69,7 @@ def test_rows_are_means_over_proteins():
     assert total.gdt_ts == pytest.approx((0.4 + 0.4 + 1) / 3)
     assert total.lddt == pytest.approx((0.6 + 0.6 + 0.9) / 3)
     assert total.contact_precision == pytest.approx(0.5)
-    assert total.rg_ratio == pytest.approx((1.1 + 1.1 + 1) / 3)
+    assert total.rg_ratio == pytest.approx((1.2 + 1.2 + 1) / 3)
     assert total.n_clusters == pytest.approx((2 + 1 + 1 + 4) / 4)
     assert (c.tm, c.tm_error) == pytest.approx((0.4, 0.2))
     assert (h.tm, train.tm) == (0.7, 1.0)
@@ -137,7 +138,7 @@ def test_every_protein_is_a_line_of_csv(tmp_path):
         "lddt": "0.6",
         "contact_precision": "0.5",
         "rg_angstrom": "11",
-        "mean_rg_angstrom": "11",
+        "mean_rg_angstrom": "12",
         "native_rg_angstrom": "10",
     }
     assert (last["id"], last["clusters"], last["tm"], last["rmsd_angstrom"]) == (
