@@ -261,7 +261,7 @@ def read_text(path: Path) -> str:
 def parse_fasta(text: str, path: str | os.PathLike[str]) -> tuple[list[str], list[str]]:
     """Names (the first word of each header) and sequences of FASTA or A3M text."""
     records: list[tuple[str, list[str]]] = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # splitlines() also splits at signs that headers may have
         if line.startswith(">"):
             records.append((next(iter(line[1:].split()), ""), []))
         elif records:

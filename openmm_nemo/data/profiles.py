@@ -152,7 +152,7 @@ def read_profiles(path: str | os.PathLike[str], depth: float = DEPTH) -> dict[st
         If the file cannot be read, or a line is not such an object or repeats an id.
     """
     profiles: dict[str, np.ndarray] = {}
-    for number, line in enumerate(read_text(Path(path)).splitlines(), start=1):
+    for number, line in enumerate(read_text(Path(path)).split("\n"), start=1):
         if not line.strip():
             continue
         try:

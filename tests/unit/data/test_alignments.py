@@ -140,6 +140,12 @@ def test_annotations_of_hh_suite_are_no_rows(tmp_path):
     np.testing.assert_array_equal(found.rows[1], codes("AC-E"))
 
 
+def test_headers_may_have_any_signs(tmp_path):
+    path = tmp_path / "file.a3m"
+    path.write_text(">q a\x0bb\u2028c\x1cd\nACDE\n>s\x01t\nA-CE\n")
+    assert read_alignment(path).names == ("q", "s\x01t")
+
+
 def test_sequence_alone_is_an_alignment(tmp_path):
     path = tmp_path / "file.fasta"
     path.write_text(">q\nACD\nEFG\n")
