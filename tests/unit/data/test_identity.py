@@ -1,5 +1,6 @@
 """Sequence identity against hand-computed cases and plain dynamic programming, and clusters against brute force."""
 
+from io import StringIO
 from itertools import combinations
 
 import numpy as np
@@ -13,10 +14,8 @@ from openmm_nemo.residues import AMINO_ACIDS
 
 # BLOSUM62 (Henikoff & Henikoff, PNAS 89, 10915, 1992) in the order of its publication.
 ORDER = "ARNDCQEGHILKMFPSTWYV"
-BLOSUM62 = np.array(
-    [
-        int(score)
-        for score in """
+BLOSUM62 = np.loadtxt(
+    StringIO("""
      4 -1 -2 -2  0 -1 -1  0 -2 -1 -1 -1 -1 -2 -1  1  0 -3 -2  0
     -1  5  0 -2 -3  1  0 -2  0 -3 -2  2 -1 -3 -2 -1 -1 -3 -2 -3
     -2  0  6  1 -3  0  0  0  1 -3 -3  0 -2 -3 -2  1  0 -4 -2 -3
@@ -37,9 +36,9 @@ BLOSUM62 = np.array(
     -3 -3 -4 -4 -2 -2 -3 -2 -2 -3 -2 -3 -1  1 -4 -3 -2 11  2 -3
     -2 -2 -2 -3 -2 -1 -2 -3  2 -1 -1 -2 -1  3 -3 -2 -2  2  7 -1
      0 -3 -3 -3 -1 -2 -2 -3 -3  3  1 -2  1 -1 -2 -2  0 -3 -1  4
-    """.split()
-    ]
-).reshape(20, 20)
+    """),
+    dtype=int,
+)
 
 
 def local_alignment(query: str, reference: str, gap=lambda k: 11 + k) -> tuple[int, set[int]]:
@@ -140,7 +139,11 @@ def test_only_what_is_not_chance_is_significant():
     np.testing.assert_array_equal(found.significant[:20], 0.6)
     np.testing.assert_array_equal(found.significant[20:], 0)
     assert (found.identity[20:] > 0.08).all()
-    # A score of 38 has E = 0.041 * 10 * 10 * exp(-0.267 * 38) = 0.00016 and is too low among 20,000 residues.
+    # WWAWW and WWWW: 4 * 11 - 12 = 32 with a gap, E = 0.041 * 5 * n * exp(-0.267 * 32), 0.0008 and 0.0011.
+    for n, expected in ((20, 0.8), (28, 0)):
+        reference = "WWWW" + "G" * (n - 4)
+        assert identity_to(["WWAWW"], [reference], workers=1).significant == [expected]
+    # WWW scores 33: E = 0.041 * 10 * 10 * exp(-0.267 * 33) = 0.0006, but 0.12 among 20,000 residues.
     assert identity_to(["WWW" + "G" * 7], ["WWW" + "L" * 7], workers=1).significant == [0.3]
     assert identity_to(["WWW" + "G" * 7], ["WWW" + "L" * 7, *others], workers=1).significant == [0]
 
@@ -169,23 +172,34 @@ def test_clusters_are_the_linked_sequences():
         for _ in range(5):
             families.append(family)
             sequences.append(mutated(rng, founder, 0.25))
-    # Not linked: half of a sequence covers 50%. Linked only through the second: the first and the third of a chain.
+    # Not linked: half of a sequence covers 50%.
     families.append(6)
     sequences.append(sequences[0][:45])
-    steps = [random_sequence(rng, 100)]
-    for start in (0, 45):
-        steps.append(steps[-1][:start] + random_sequence(rng, 45) + steps[-1][start + 45 :])
-    families += [7, 7, 7]
-    sequences += steps
-    # Twice the same, and a peptide of the letters of nucleotides.
+    # A chain of links, whose ends have no likeness.
+    chain = [random_sequence(rng, 150)]
+    for _ in range(3):
+        kept = rng.random(150) < 0.42
+        new = random_sequence(rng, 150)
+        chain.append("".join(np.where(kept, list(chain[-1]), list(new))))
+    families += [7] * 4
+    sequences += chain
+    # Twice the same, and a short one.
     families += [0, 8]
-    sequences += [sequences[0], "ACGTACGTGA"]
+    sequences += [sequences[0], "GAVL"]
     found = cluster_sequences(sequences, workers=1)
     order = rng.permutation(len(sequences))
     again = cluster_sequences([sequences[i] for i in order], workers=2)
     np.testing.assert_array_equal(again, found[order])
     for i, j in combinations(range(len(sequences)), 2):
         assert (found[i] == found[j]) == (families[i] == families[j]), (i, j)
+
+
+def test_peptides_of_the_letters_of_nucleotides_are_peptides():
+    rng = np.random.default_rng(6)
+    first = rng.choice(list("ACGT"), 80)
+    second = np.where(rng.random(80) < 0.5, first, rng.choice(list("ACGT"), 80))
+    found = cluster_sequences(["".join(first), "".join(second)], workers=1)
+    assert found[0] == found[1]
 
 
 def test_clusters_are_computed_if_one_is_missing(monkeypatch):

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from dataclasses import replace
-from itertools import combinations
 
 import numpy as np
 import pytest
@@ -205,7 +204,7 @@ def test_a_whole_class_of_1_to_3_can_be_the_test():
 @pytest.mark.parametrize("seed", range(3))
 def test_the_shares_are_reached_and_not_exceeded(seed, monkeypatch):
     monkeypatch.setattr(splits, "identity_to", lambda queries, *_: np.zeros((2, len(queries))))
-    # 8 x 8 x 8 groups of 2 domains in each of three classes: 3,072 domains; 0.02 are 61 of them, an architecture is 128.
+    # 8 x 8 x 8 groups of 2 domains in each of three classes: 3,072 domains; 0.02 are 61, an architecture is 128.
     domains = [
         domain(f"{c}.{a}.{t}.{h}.{i}", f"{c}.{a}.{t}.{h}")
         for c in (1, 2, 3)
