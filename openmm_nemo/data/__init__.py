@@ -1,7 +1,24 @@
-"""Reading of the data that openmm_nemo starts from."""
+"""Structures, sets of domains, alignments and profiles: what models are trained on and compared with."""
 
+from openmm_nemo.data.alignments import Alignment, read_alignment
 from openmm_nemo.data.domain_sets import DomainSet, write_domains
 from openmm_nemo.data.domains import Domain
+from openmm_nemo.data.homologues import search_homologues
+from openmm_nemo.data.profiles import profile_from_frequencies, read_profiles
+from openmm_nemo.data.splits import Split, make_split
 from openmm_nemo.data.structures import Structure, read_structure
 
-__all__ = ["Domain", "DomainSet", "Structure", "read_structure", "write_domains"]
+__all__ = [
+    "Alignment",
+    "Domain",
+    "DomainSet",
+    "Split",
+    "Structure",
+    "make_split",
+    "profile_from_frequencies",
+    "read_alignment",
+    "read_profiles",
+    "read_structure",
+    "search_homologues",
+    "write_domains",
+]
