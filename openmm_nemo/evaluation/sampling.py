@@ -18,10 +18,10 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from multiprocessing.connection import Connection, wait
@@ -474,9 +474,10 @@ def _on_this_machine(tasks: list[Task], weights: bytes, workers: int | None) -> 
     # Not by fork: torch's threads are not in the child.
     context = multiprocessing.get_context("spawn")
     theirs, ours = context.Pipe(duplex=False)
-    with ProcessPoolExecutor(workers, context, _begin_process, (theirs, weights)) as pool:
+    with ProcessPoolExecutor(workers, context, _begin_process, (theirs,)) as pool:
         try:
-            pending = {pool.submit(_run_in_process, task): task for task in tasks}
+            with _ctrl_c_for_us_alone():
+                pending = {pool.submit(run_task, weights, task): task for task in tasks}
             for future in as_completed(pending):
                 yield pending.pop(future), future.result()
         except BrokenProcessPool:
@@ -491,25 +492,25 @@ def _on_this_machine(tasks: list[Task], weights: bytes, workers: int | None) -> 
     ours.close()
 
 
-_weights = b""
+@contextmanager
+def _ctrl_c_for_us_alone() -> Iterator[None]:
+    """Processes that begin inside do not get SIGINT, not even while they import."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin_process(parent: Connection, weights: bytes) -> None:
+def _begin_process(parent: Connection) -> None:
     """Prepare a process; it ends when the parent closes the pipe, or is killed."""
-    global _weights
-    _weights = weights
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the parent takes care
 
     def end() -> None:
         wait([parent])
         os._exit(1)
 
     threading.Thread(target=end, daemon=True).start()
-
-
-def _run_in_process(task: Task) -> Samples | str:
-    return run_task(_weights, task)
 
 
 def _on_cluster(tasks: list[Task], weights: bytes, address: str) -> Results:

@@ -274,11 +274,22 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(options, whole, tmp_p
     goes_on(options, out, whole)
 
 
+def two_are_complete(out, pid):
+    return len(ensemble_ids(out)) == 2
+
+
+def workers_begin(out, pid):
+    return len(members(pid)) >= 3
+
+
 @pytest.mark.skipif(not Path("/proc").exists(), reason="processes are listed in /proc")
-def test_ctrl_c_keeps_what_is_complete_and_leaves_no_process(options, whole, tmp_path):
+@pytest.mark.parametrize(
+    "until", [two_are_complete, pytest.param(workers_begin, marks=pytest.mark.slow)]
+)
+def test_ctrl_c_keeps_what_is_complete_and_leaves_no_process(options, whole, tmp_path, until):
     out = tmp_path / "out"
     running = start(tmp_path, "time.sleep(1000)", *options, "--out", out, "--workers", 2)
-    wait_until(lambda: len(ensemble_ids(out)) == 2)
+    wait_until(lambda: until(out, running.pid))
     os.killpg(running.pid, signal.SIGINT)
     output, err = running.communicate(timeout=30)
     assert running.returncode == 130, err
@@ -328,7 +339,7 @@ def cluster():
     """Address of a scheduler with two workers in processes of their own."""
     distributed = pytest.importorskip("dask.distributed")
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
     ) as local:
         yield local.scheduler_address
 
@@ -397,7 +408,7 @@ def test_schedulers_that_do_not_answer_are_told(options, tmp_path, monkeypatch):
 
 def test_a_scheduler_without_workers_is_told(options, tmp_path):
     distributed = pytest.importorskip("dask.distributed")
-    with distributed.LocalCluster(n_workers=0, dashboard_address=None) as local:
+    with distributed.LocalCluster(n_workers=0, dashboard_address=":0") as local:
         address = local.scheduler_address
         assert refused("sample", *options, "--out", tmp_path / "out", "--scheduler", address) == (
             f"The Dask scheduler at {address} has no workers: start some with 'dask worker {address}'."

@@ -174,6 +174,13 @@ def test_processes_give_the_same_as_one(whole, model, tmp_path):
     assert (told[0], told[-1]) == (0, 21)
 
 
+def test_batches_may_come_in_any_order(whole, model, tmp_path, monkeypatch):
+    run = sampling._on_this_machine
+    monkeypatch.setattr(sampling, "_on_this_machine", lambda tasks, *how: run(tasks[::-1], *how))
+    sample_ensembles(tmp_path, model, [A, B, C], SETTINGS, 1, batch_size=3)
+    assert_same_ensembles(tmp_path, whole)
+
+
 def test_natives_are_kept(model, tmp_path):
     native = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
     sample_ensembles(tmp_path, model, [B._replace(native=native)], SETTINGS, 1)
@@ -215,6 +222,8 @@ def test_what_is_there_is_not_sampled_again(model, whole, tmp_path, counted):
     assert_same_ensembles(tmp_path, whole)
     assert sample_ensembles(tmp_path, model, [B], SETTINGS, 1) == ([], {})
     assert len(counted) == 9
+    record = json.loads((tmp_path / "sampling.json").read_text())
+    assert set(record["inputs"]) == {"a", "b", "c"}
 
 
 def test_an_interrupted_run_goes_on(model, whole, tmp_path, counted, monkeypatch):
