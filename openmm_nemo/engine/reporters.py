@@ -26,7 +26,7 @@ from openmm_nemo.engine.trajectory import (
 )
 from openmm_nemo.engine.units import ANGSTROM_PER_NM, KT_MODEL, value_in
 from openmm_nemo.errors import InputError
-from openmm_nemo.evaluation import tm_score
+from openmm_nemo.evaluation.metrics import radius_of_gyration, tm_score
 from openmm_nemo.geometry import rmsd
 from openmm_nemo.networks import ConditionedModel
 
@@ -217,7 +217,7 @@ class NemoStateReporter(_Reporter):
         """Values of the columns for a state."""
         energy = state.getPotentialEnergy()._value
         positions = self.positions_of(state)
-        spread = positions - positions.mean(0)
+        x = torch.from_numpy(positions) * ANGSTROM_PER_NM
         moved = clipped = float("nan")
         accepted = (float("nan"),) * 2
         integrator = simulation.integrator
@@ -229,7 +229,7 @@ class NemoStateReporter(_Reporter):
             simulation.currentStep,
             energy / KT_MODEL,
             energy,
-            float(np.sqrt((spread**2).sum(1).mean())) * ANGSTROM_PER_NM,
+            float(radius_of_gyration(x)),
             moved * ANGSTROM_PER_NM,
             clipped,
             *accepted,
@@ -239,7 +239,6 @@ class NemoStateReporter(_Reporter):
             self._last = perf_counter(), simulation.currentStep
             row.append((simulation.currentStep - step) / (self._last[0] - time))
         if self._reference is not None:
-            x = torch.from_numpy(positions) * ANGSTROM_PER_NM
             native = self._reference * ANGSTROM_PER_NM
             row += [float(rmsd(x, native)), tm_score(x, native)]
         return row

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from openmm_nemo.geometry import best_rotation
+
 GDT_TS_CUTOFFS = (1.0, 2.0, 4.0, 8.0)
 LDDT_RADIUS = 15.0
 LDDT_THRESHOLDS = (0.5, 1.0, 2.0, 4.0)
@@ -169,7 +171,7 @@ def _search(
     for step in range(20):
         means = weight @ columns / weight.sum(-1, keepdim=True)
         here, there = means[:, None, 1:4], means[:, None, 4:7]
-        turn = _rotation(means[:, 7:].unflatten(1, (3, 3)) - here.mT @ there)
+        turn = best_rotation(means[:, 7:].unflatten(1, (3, 3)) - here.mT @ there)
         shift = there - here @ turn
         motion = [shift @ shift.mT, 2 * shift @ turn.mT, -2 * shift, -2 * turn.flatten(1)[:, None]]
         distance2 = (torch.cat(motion, dim=-1).squeeze(1) @ columns.T + square).clamp_min(0)
@@ -178,13 +180,6 @@ def _search(
         weight = close**2
         if step == 3:  # by now the others are far behind
             weight = weight[close.mean(-1).topk(min(32, len(close))).indices]
-
-
-def _rotation(covariance: Tensor) -> Tensor:
-    """Rotations (S, 3, 3), from the right, that superpose points of this covariance (Kabsch 1976)."""
-    left, _, right = torch.linalg.svd(covariance)
-    left[..., 2] *= torch.linalg.det(left @ right).sign()[:, None]
-    return left @ right
 
 
 def _fragments(n: int) -> Tensor:

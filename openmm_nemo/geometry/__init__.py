@@ -21,13 +21,14 @@ from openmm_nemo.geometry.jacobian import (
     jacobian_transpose_product,
 )
 from openmm_nemo.geometry.rigid import angular_velocity, centre, detrend, detrend_rigidly, rotate
-from openmm_nemo.geometry.superposition import rmsd, superpose
+from openmm_nemo.geometry.superposition import best_rotation, rmsd, superpose
 from openmm_nemo.geometry.volume import log_volume, log_volume_gradient
 
 __all__ = [
     "N_CHAIN_FEATURES",
     "ChainAxes",
     "angular_velocity",
+    "best_rotation",
     "bond_angles",
     "bond_directions",
     "cartesian_to_internal",

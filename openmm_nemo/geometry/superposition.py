@@ -25,10 +25,27 @@ def superpose(mobile: Tensor, target: Tensor, weight: Tensor | None = None) -> T
     share = (weight / weight.sum(-1, keepdim=True)).unsqueeze(-1)
     mobile = mobile - (share * mobile).sum(-2, keepdim=True)
     centre = (share * target).sum(-2, keepdim=True)
-    left, _, right = torch.linalg.svd((share * mobile).transpose(-1, -2) @ (target - centre))
+    covariance = (share * mobile).transpose(-1, -2) @ (target - centre)
+    return mobile @ best_rotation(covariance) + centre
+
+
+def best_rotation(covariance: Tensor) -> Tensor:
+    """Rotation that brings centred points closest to others.
+
+    Parameters
+    ----------
+    covariance : Tensor, shape (..., 3, 3)
+        sum w x y^T of the points x and their targets y.
+
+    Returns
+    -------
+    Tensor, shape (..., 3, 3)
+        To be multiplied from the right, no reflection.
+    """
+    left, _, right = torch.linalg.svd(covariance)
     handedness = torch.linalg.det(left @ right)
     signs = torch.stack([torch.ones_like(handedness)] * 2 + [handedness.sign()], dim=-1)
-    return mobile @ (left * signs.unsqueeze(-2)) @ right + centre
+    return (left * signs.unsqueeze(-2)) @ right
 
 
 def rmsd(mobile: Tensor, target: Tensor) -> Tensor:

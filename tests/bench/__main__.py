@@ -4,7 +4,7 @@ import sys
 
 import torch
 
-from tests.bench import data, forces, integrator, parameters, sampling, simulate
+from tests.bench import data, evaluation, forces, integrator, parameters, sampling, simulate
 from tests.bench.timing import machine
 
 BENCHMARKS = {
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "simulate": simulate.main,
     "sampling": sampling.main,
     "data": data.main,
+    "evaluation": evaluation.main,
 }
 
 if __name__ == "__main__":
