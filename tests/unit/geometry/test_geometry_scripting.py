@@ -12,6 +12,7 @@ MASK = torch.tensor([[1.0] * 8, [1.0] * 5 + [0] * 3, [1.0] * 4 + [0] * 4], dtype
 
 ARGUMENTS = {
     "angular_velocity": (X, normal(3, 8, 3), MASK),
+    "best_rotation": (normal(3, 3, 3),),
     "bond_angles": (X,),
     "bond_directions": (X,),
     "cartesian_to_internal": (X,),
