@@ -7,6 +7,7 @@ import click
 from openmm_nemo.data.building import SET_FILE
 from openmm_nemo.data.domain_sets import DomainSet
 from openmm_nemo.data.splits import describe_split, make_split
+from openmm_nemo.errors import InputError
 from openmm_nemo.progress import progress
 
 
@@ -55,6 +56,8 @@ def split(
     test, with the level (C, A, T, H) at which they are new and their sequence identity to training, and which are left
     unused, and why.
     """
+    if out.is_dir() or not out.parent.is_dir():  # known before minutes of work
+        raise InputError(f"--out {out} cannot be written: name a file in a folder that exists.")
     domains = list(DomainSet(folder / SET_FILE))
     if not all(domain.cluster for domain in domains):
         click.echo(f"Clustering {len(domains)} sequences at 30% identity.", err=True)

@@ -146,9 +146,14 @@ def assert_holds(split: Split, domains: list[Domain], test_classes: tuple[str, .
         elif part != "unused":
             assert part == side(found.cath[0])
         elif reason == splits.RELATIVE:
-            (home,) = {place[other.id].part for other in members[found.cluster]} - {"unused"}
+            # Those that had the majority may be unused by now, as repeated in training.
+            kept = [
+                other
+                for other in coded
+                if place[other.id].part != "unused" or place[other.id].reason == splits.REPEATED
+            ]
             dropped = [other for other in coded if place[other.id].reason == splits.RELATIVE]
-            kept = [other for other in coded if place[other.id].part == home]
+            (home,) = {side(other.cath[0]) for other in kept}
             assert home != side(found.cath[0])
             assert all(
                 sum(side(other.cath[0]) == rival for other in dropped) <= len(kept)
@@ -267,14 +272,13 @@ def test_a_held_out_domain_inside_a_training_chain_is_not_used():
 
 
 def test_clusters_are_computed_where_a_domain_has_none():
-    domains = [replace(found, cluster="") for found in random_set(5, 80)]
+    domains = [replace(found, cluster=found.id) for found in random_set(5, 80)]
     coded = [found for found in domains if len(found.cath) == 1 and found.cath[0][0] in "123"]
     split = make_split(domains, 0, SHARE, SHARE, workers=1)
     kept = next(found for found in coded if split.places[found.id].part == "test")
     # As a copy of the held-out one, a training domain is its relative.
     changed = next(found for found in coded if split.places[found.id].part == "train")
-    domains[domains.index(changed)] = domain(changed.id, *changed.cath, sequence=kept.sequence)
-    domains = [replace(found, cluster="") for found in domains]
+    domains[domains.index(changed)] = replace(changed, cluster="", sequence=kept.sequence)
     again = make_split(domains, 0, SHARE, SHARE, workers=1)
     assert again.places[changed.id] == Place("unused", reason=splits.RELATIVE)
     assert again.places[kept.id].part == "test"
@@ -400,19 +404,34 @@ def test_data_split_takes_other_classes_for_the_test(written, tmp_path):
     options = ("--validation", SHARE, "--test-class", 4, "--test-class", 6, "--workers", 1)
     outcome = command_line("data", "split", tmp_path, "--out", out, *options)
     assert outcome.code == 0, outcome.err
+    assert "Clustering" not in outcome.err
     assert Split.read(out).held_out["test"]["C"] == ("4", "6")
+
+
+def test_data_split_says_that_it_clusters(written, tmp_path, monkeypatch):
+    domains, _, _ = written
+    monkeypatch.setattr(splits, "clusters_of", lambda domains, workers: [d.id for d in domains])
+    write_domains(tmp_path / "domains.safetensors", [replace(domains[0], cluster=""), *domains[1:]])
+    options = ("--validation", SHARE, "--workers", 1)
+    outcome = command_line("data", "split", tmp_path, "--out", tmp_path / "split.json", *options)
+    assert outcome.code == 0, outcome.err
+    assert "Clustering 150 sequences" in outcome.err
 
 
 def test_data_split_refuses_bad_input(written, tmp_path):
     domains, _, _ = written
     out = tmp_path / "split.json"
     assert "domains.safetensors cannot be read" in refused("data", "split", tmp_path, "--out", out)
+    assert list(tmp_path.iterdir()) == []
     write_domains(tmp_path / "domains.safetensors", [replace(found, cath=()) for found in domains])
     assert "None of 150 domains has a CATH" in refused("data", "split", tmp_path, "--out", out)
     assert not out.exists()
     write_domains(tmp_path / "domains.safetensors", domains)
     arguments = ("data", "split", tmp_path, "--out", out)
     assert "The share of test is 3.0" in refused(*arguments, "--test", 3)
+    for bad in (tmp_path, tmp_path / "none" / "split.json"):
+        assert f"--out {bad} cannot be written" in refused("data", "split", tmp_path, "--out", bad)
+    assert [file.name for file in tmp_path.iterdir()] == ["domains.safetensors"]
 
 
 def test_the_table_leaves_out_levels_without_groups():
