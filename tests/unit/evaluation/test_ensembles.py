@@ -3,6 +3,7 @@
 import csv
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import mdtraj as md
 import numpy as np
@@ -144,6 +145,18 @@ def test_an_ensemble_appears_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ensembles.md, "Trajectory", Full)
     with pytest.raises(OSError, match="the disk may be full"):
+        write_ensemble(tmp_path, an_ensemble())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_ensemble_appears_by_one_rename_of_what_is_complete(tmp_path, monkeypatch):
+    def interrupted(self, target):
+        assert target == tmp_path / "1abc_A"
+        assert sorted(path.name for path in self.iterdir()) == sorted(FILES)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
         write_ensemble(tmp_path, an_ensemble())
     assert list(tmp_path.iterdir()) == []
 
