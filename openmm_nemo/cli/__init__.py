@@ -10,6 +10,7 @@ from openmm_nemo.cli.evaluation import evaluate
 from openmm_nemo.cli.profiles import profile
 from openmm_nemo.cli.sampling import sample
 from openmm_nemo.cli.simulation import simulate
+from openmm_nemo.cli.training import export, train
 from openmm_nemo.errors import InputError
 from openmm_nemo.networks import list_models
 
@@ -36,7 +37,7 @@ def doctor() -> None:
         click.echo(finding)
 
 
-for verb in (simulate, sample, evaluate, profile, data, models, doctor):
+for verb in (simulate, sample, evaluate, train, export, profile, data, models, doctor):
     cli.add_command(verb)
 
 

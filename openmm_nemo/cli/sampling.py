@@ -129,7 +129,7 @@ def sample(
     \b
     On many machines, with Dask (pip install 'openmm-nemo[dask]'):
       dask scheduler                                                 prints its address
-      dask worker ADDRESS --nworkers auto --nthreads 1               on every machine
+      dask worker ADDRESS --nworkers -1 --nthreads 1                 on every machine
       openmm-nemo sample --set SET --out FOLDER --scheduler ADDRESS
     """
     began = time.monotonic()

@@ -107,7 +107,7 @@ class NemoTraining(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """TM-score and RMSD of one structure of each held-out domain, after the roll-out and before it."""
-        stage, _ = self.settings.stage_of(self.global_step)
+        stage, _ = self.settings.stage_of(self.global_step - 1)  # of the last update
         rollout = RolloutSettings(stage.steps, 0, 1)
         seed = self._seed("validation", batch_index)
         prediction = predict(self.model, batch, rollout, seed)

@@ -1,5 +1,8 @@
 """A training run in a folder: ``openmm-nemo train`` and ``openmm-nemo export``."""
 
+import csv
+import itertools
+import logging
 import os
 import warnings
 from datetime import timedelta
@@ -8,24 +11,37 @@ from typing import Any
 
 import lightning.pytorch as lightning
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import (
+    Callback,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    RichProgressBar,
+)
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from openmm_nemo.errors import InputError
+from openmm_nemo.files import completing
 from openmm_nemo.networks import NemoModel
+from openmm_nemo.training.curves import plot_curves
 from openmm_nemo.training.module import NemoTraining
 from openmm_nemo.training.settings import TrainingSettings, read_settings
 from openmm_nemo.training.stream import DomainData
 
-SETTINGS_FILE = "settings.toml"
+SETTINGS_FILE = "settings.json"
 CHECKPOINT_FILE = "last.ckpt"
+METRICS_FILE = "metrics.csv"
+CURVES_FILE = "curves.png"
 CHECKPOINT_MINUTES = 2
+LOG_EVERY = 10
 
 
-def train(config: Path, out: Path, resume: bool = False, devices: int | str = "auto") -> None:
+def train(
+    config: Path, out: Path, resume: bool = False, devices: int | None = None, nodes: int = 1
+) -> None:
     """Train a model as a TOML file says, see `TrainingSettings`.
 
-    Writes to ``out``: settings.toml, metrics.csv, TensorBoard's files, and last.ckpt every two minutes and at the end.
+    Writes to ``out``: settings.json, metrics.csv, TensorBoard's files, last.ckpt every few minutes and at the end, and
+    curves.png.
 
     Parameters
     ----------
@@ -33,32 +49,40 @@ def train(config: Path, out: Path, resume: bool = False, devices: int | str = "a
     out : Path
         Made if it does not exist.
     resume : bool
-        Go on from last.ckpt.
-    devices : int or str
-        GPUs, or processes where there are none, see `lightning.pytorch.Trainer`.
+        Go on from last.ckpt: the same batches, noise and weights as without the interruption.
+    devices : int, optional
+        GPUs, or processes where there are none, of each machine. Default: all GPUs, or one process.
+    nodes : int
+        Machines, see `lightning.pytorch.Trainer`.
 
     Raises
     ------
     InputError
-        If the settings or the data cannot be read, or ``out`` holds a run already, or none to resume.
+        If the settings or the data cannot be read; if ``out`` holds a run already, or none to resume, or one of other
+        settings.
     """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it greets and advertises
     settings = read_settings(config)
     checkpoint = out / CHECKPOINT_FILE
-    if resume and not checkpoint.exists():
-        raise InputError(f"{out} has no {CHECKPOINT_FILE}: leave --resume out to start a run.")
-    if not resume and checkpoint.exists():
-        raise InputError(f"{out} has a run already: give --resume, or another --out.")
+    _check_folder(out, settings, resume)
     data = DomainData(settings)
     module = NemoTraining(settings)
+    logger = CSVLogger(out, "", "", flush_logs_every_n_steps=1)
     if resume:
         data.start = read_checkpoint(checkpoint)["global_step"]
+        before = _metrics_before(out / METRICS_FILE, data.start)
+        logger.experiment.metrics = before  # it begins by removing the file
+        logger.save()
     out.mkdir(parents=True, exist_ok=True)
-    (out / SETTINGS_FILE).write_text(config.read_text())
+    with completing(out / SETTINGS_FILE) as partial:
+        partial.write_text(settings.model_dump_json(indent=1))
     trainer = lightning.Trainer(
         max_steps=settings.updates,
-        devices=devices,
-        logger=[CSVLogger(out, "", ""), TensorBoardLogger(out, "", "tensorboard")],
+        devices=devices or "auto",
+        num_nodes=nodes,
+        logger=[logger, TensorBoardLogger(out, "", "tensorboard")],
         callbacks=[
+            _SaveAtEnd(checkpoint),
             EMAWeightAveraging(decay=settings.ema_decay),
             ModelCheckpoint(
                 out,
@@ -73,15 +97,69 @@ def train(config: Path, out: Path, resume: bool = False, devices: int | str = "a
         val_check_interval=settings.validate_every,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
-        log_every_n_steps=10,
+        log_every_n_steps=LOG_EVERY,
         inference_mode=False,  # forces are gradients
         use_distributed_sampler=False,
         enable_model_summary=False,
     )
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        for known in ("does not have many workers", "exists and is not empty"):
+            warnings.filterwarnings("ignore", message=f".*{known}.*")
         trainer.fit(module, data, ckpt_path=checkpoint if resume else None, weights_only=True)
-    trainer.save_checkpoint(checkpoint)
+    if trainer.is_global_zero:
+        ends = tuple(itertools.accumulate(stage.updates for stage in settings.stages))
+        with completing(out / CURVES_FILE) as partial:
+            plot_curves(out / METRICS_FILE, partial, settings.description, ends[:-1])
+
+
+class _SaveAtEnd(Callback):
+    """Saves the checkpoint, before the callback that follows puts the averaged weights in the place of the others."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Save."""
+        trainer.save_checkpoint(self._path)
+
+
+def _check_folder(out: Path, settings: TrainingSettings, resume: bool) -> None:
+    there = (out / CHECKPOINT_FILE).exists()
+    if resume and not there:
+        raise InputError(f"{out} has no {CHECKPOINT_FILE}: leave --resume out to start a run.")
+    if there and not resume:
+        raise InputError(f"{out} has a run already: give --resume, or another --out.")
+    if resume and read_run_settings(out) != settings:
+        raise InputError(
+            f"{out} was begun with other settings: resume with them, or give another --out."
+        )
+
+
+def _metrics_before(path: Path, update: int) -> list[dict[str, str]]:
+    """Lines of an interrupted run's table that belong to updates before this one."""
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        lines = [
+            {name: value for name, value in row.items() if value} for row in csv.DictReader(file)
+        ]
+    return [line for line in lines if int(line["step"]) < update]
+
+
+def read_run_settings(folder: Path) -> TrainingSettings:
+    """Settings of the run in a folder.
+
+    Raises
+    ------
+    InputError
+        If they cannot be read.
+    """
+    path = folder / SETTINGS_FILE
+    try:
+        return TrainingSettings.model_validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path} cannot be read ({reason}): give a folder of a run.") from None
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -115,7 +193,7 @@ def export(checkpoint: Path, out: Path) -> NemoModel:
         If the checkpoint or its settings cannot be read.
     """
     content = read_checkpoint(checkpoint)
-    settings: TrainingSettings = read_settings(checkpoint.parent / SETTINGS_FILE)
+    settings = read_run_settings(checkpoint.parent)
     module = NemoTraining(settings)
     module.load_state_dict(content["state_dict"])
     model = module.model

@@ -1,0 +1,40 @@
+"""``openmm-nemo train`` and ``openmm-nemo export``: from domains to a model."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path), metavar="CONFIG")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder to write.  [default: run/NAME, of CONFIG without its extension]",
+)
+@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option(
+    "--devices",
+    type=click.IntRange(1),
+    help="GPUs, or processes where there are none.  [default: all GPUs, or one process]",
+)
+@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines.")
+def train(config: Path, out: Path | None, resume: bool, devices: int | None, nodes: int) -> None:
+    """Train a model as the TOML file CONFIG says; see examples/configs.
+
+    Writes to --out: settings.json, metrics.csv, TensorBoard's files, last.ckpt every few minutes, and curves.png.
+    """
+    from openmm_nemo.training.train import train as train_model
+
+    train_model(config, out or Path("run") / config.stem, resume, devices, nodes)
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path), metavar="CHECKPOINT")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+def export(checkpoint: Path, out: Path) -> None:
+    """Write the model of a CHECKPOINT of 'openmm-nemo train' to a folder that all other verbs read with --model."""
+    from openmm_nemo.training.train import export as export_model
+
+    export_model(checkpoint, out)
+    click.echo(f"Wrote the model to {out}.")

@@ -1,0 +1,177 @@
+"""Training runs by the command line: what they write, and that a run that was killed goes on as if it had not been."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+
+from openmm_nemo import NemoModel
+from openmm_nemo.data import DomainSet, make_split, write_domains
+from openmm_nemo.data.domains import Domain
+from openmm_nemo.residues import AMINO_ACIDS
+from openmm_nemo.training.train import read_checkpoint
+from tests.helpers import command_line, random_chain, refused
+
+CONFIG = """
+description = "A model of a test."
+seed = 3
+warm_up = 2
+validate_every = 4
+[data]
+set = "set"
+split = "split.json"
+max_length = 12
+batch_size = 3
+validation_domains = 3
+[[stages]]
+updates = 4
+losses = {initial_distances = 1.0, secondary_structure = 0.1}
+[[stages]]
+updates = 5
+steps = 4
+backpropagated = 3
+states = 2
+losses = {distances = 1.0, angles = 0.5, likelihood = 0.01, tm = 1.0, lyapunov = 0.1}
+"""
+
+
+def domain(number: int, code: str) -> Domain:
+    n = 10 + number % 7
+    backbone = np.repeat(random_chain(n, seed=number).numpy()[:, None], 5, axis=1)
+    offsets = [[-1.4, 0.2, 0], [0, 0, 0], [1.2, 0.8, 0], [1.3, 2.0, 0], [0, 0, 2]]
+    letters = np.random.default_rng(number).choice(list(AMINO_ACIDS), n)
+    return Domain(
+        f"d{number}",
+        "".join(letters),
+        (backbone + np.array(offsets)).astype(np.float32),
+        "H" * n,
+        tuple(map(str, range(n))),
+        cath=(code,),
+        cluster=f"c{number}",
+    )
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory) -> Path:
+    """A folder with a set, a split and a configuration."""
+    folder = tmp_path_factory.mktemp("inputs")
+    codes = [
+        f"{c}.{10 * a}.{t}.{h}"
+        for c in (1, 2)
+        for a in (1, 2, 3)
+        for t in (1, 2, 3)
+        for h in (1, 2)
+    ]
+    (folder / "set").mkdir()
+    write_domains(folder / "set" / "domains.safetensors", map(domain, range(len(codes)), codes))
+    domains = list(DomainSet(folder / "set" / "domains.safetensors"))
+    make_split(domains, 1, validation=0.1, test=0.1, test_classes=(), workers=1).write(
+        folder / "split.json"
+    )
+    (folder / "config.toml").write_text(CONFIG)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(inputs, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "whole"
+    outcome = command_line("train", inputs / "config.toml", "--out", out)
+    assert outcome.code == 0, outcome.err
+    return out
+
+
+def test_a_run_writes_checkpoint_metrics_and_curves(run):
+    content = read_checkpoint(run / "last.ckpt")
+    assert content["global_step"] == 9
+    with open(run / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    validated = [row for row in rows if row["validation/tm"]]
+    assert [int(row["step"]) for row in validated] == [3, 7]
+    # Before the second stage the prediction is z(0).
+    assert validated[0]["validation/tm"] == validated[0]["validation/tm_z0"]
+    assert validated[1]["validation/tm"] != validated[1]["validation/tm_z0"]
+    assert matplotlib.image.imread(run / "curves.png")[..., :3].std() > 0.05
+    assert json.loads((run / "settings.json").read_text())["seed"] == 3
+
+
+def test_the_exported_model_has_the_averaged_weights(run, tmp_path):
+    outcome = command_line("export", run / "last.ckpt", "--out", tmp_path / "model")
+    assert outcome.code == 0, outcome.err
+    model = NemoModel.from_pretrained(tmp_path / "model")
+    assert model.trained
+    assert model.description == "A model of a test."
+    content = read_checkpoint(run / "last.ckpt")
+    averaged = content["state_dict"]["model.energy.structure_network.pair_output.weight"]
+    current = content["current_model_state"]["model.energy.structure_network.pair_output.weight"]
+    exported = model.energy.structure_network.pair_output.weight
+    assert torch.equal(exported, averaged)
+    assert not torch.equal(exported, current)
+
+
+KILLED = """
+import os, signal, sys
+from openmm_nemo.training.module import NemoTraining
+def killed(self, outputs, batch, index):
+    if self.global_step == 6:
+        self.trainer.save_checkpoint(sys.argv[4] + "/last.ckpt")
+    if self.global_step == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+NemoTraining.on_train_batch_end = killed
+from openmm_nemo.cli import main
+main()
+"""
+
+
+def test_a_run_that_was_killed_goes_on_as_the_one_that_was_not(inputs, run, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", KILLED, "train", inputs / "config.toml", "--out", out]
+    done = subprocess.run(
+        list(map(str, command)),
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.getcwd()},
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert "--resume" in refused("train", inputs / "config.toml", "--out", out)
+    outcome = command_line("train", inputs / "config.toml", "--out", out, "--resume")
+    assert outcome.code == 0, outcome.err
+    whole, resumed = (read_checkpoint(folder / "last.ckpt") for folder in (run, out))
+    assert resumed["global_step"] == 9
+    for kind in ("state_dict", "current_model_state"):
+        for name, value in whole[kind].items():
+            assert torch.equal(value, resumed[kind][name]), name
+    assert (out / "metrics.csv").read_text() == (run / "metrics.csv").read_text()
+
+
+def test_bad_settings_are_refused(inputs, run, tmp_path):
+    folder = tmp_path / "in"
+    shutil.copytree(inputs, folder)
+    config = folder / "config.toml"
+
+    def refusal(text: str) -> str:
+        config.write_text(text)
+        return refused("train", config, "--out", tmp_path / "out")
+
+    assert "stages.0.losses" in refusal(CONFIG.replace("secondary_structure", "secondary"))
+    assert "there is no loss 'secondary'" in refusal(
+        CONFIG.replace("secondary_structure", "secondary")
+    )
+    assert "seed" in refusal(CONFIG.replace("seed = 3", "seed = -3"))
+    assert "sed" in refusal(CONFIG.replace("seed = 3", "sed = 3"))
+    assert "cannot be read" in refusal(CONFIG.replace("seed = 3", "seed = "))
+    assert "no preset" in refusal(CONFIG + '[model]\npreset = "huge"\n')
+    assert "nothing.json" in refusal(CONFIG.replace("split.json", "nothing.json"))
+    assert not (tmp_path / "out").exists()
+    other = CONFIG.replace("seed = 3", "seed = 4")
+    config.write_text(other)
+    assert "other settings" in refused("train", config, "--out", run, "--resume")
+    assert "no last.ckpt" in refused("train", config, "--out", tmp_path / "none", "--resume")
