@@ -18,10 +18,12 @@ from pathlib import Path
 
 import mdtraj as md
 import numpy as np
+import torch
 
 from openmm_nemo.engine.trajectory import atom_topology, coarse_topology
 from openmm_nemo.engine.units import ANGSTROM_PER_NM
 from openmm_nemo.errors import InputError
+from openmm_nemo.evaluation.metrics import radius_of_gyration
 
 COARSE_FILE = "coarse.h5"
 ATOMS_FILE = "atoms.h5"
@@ -181,8 +183,7 @@ def _read_frames(path: Path, n_frames: int, sequence: str | None) -> tuple[str, 
 
 
 def _write_samples(path: Path, ensemble: Ensemble) -> None:
-    spread = ensemble.x.astype(float) - ensemble.x.mean(1, keepdims=True, dtype=float)
-    rg = np.sqrt((spread**2).sum(-1).mean(-1))
+    rg = radius_of_gyration(torch.from_numpy(ensemble.x)).tolist()
     n = len(ensemble.x)
     seeds = [""] * n if ensemble.seeds is None else ensemble.seeds.tolist()
     with path.open("w", newline="") as file:

@@ -5,7 +5,7 @@ need openmm_nemo, but no files of ours: the model is sent to them, their structu
 writes. To use many machines, start a scheduler on one and a worker for each processor on all:
 
     dask scheduler                                                        # prints tcp://ADDRESS:8786
-    dask worker tcp://ADDRESS:8786 --nworkers auto --nthreads 1           # on every machine
+    dask worker tcp://ADDRESS:8786 --nworkers -1 --nthreads 1             # on every machine
 
 and give ``--scheduler tcp://ADDRESS:8786``, in an environment of the same packages.
 """
