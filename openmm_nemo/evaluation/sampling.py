@@ -18,6 +18,7 @@ import os
 import pickle
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -533,7 +534,9 @@ def _on_cluster(tasks: list[Task], weights: bytes, address: str) -> Results:
                 f"The Dask scheduler at {address} has no workers: start some with 'dask worker {address}'."
             )
         try:
-            model = client.scatter(weights, broadcast=True)
+            # By a task, not scattered: what is scattered is lost with the workers that hold it.
+            with warnings.catch_warnings(action="ignore", category=UserWarning):  # of its size
+                model = client.submit(bytes, weights, pure=False)
             futures = client.map(_run_on_cluster, tasks, weights=model, pure=False)
             pending = dict(zip(futures, tasks, strict=True))
             del futures
