@@ -1,5 +1,6 @@
 """The networks of NEMO and the files they are kept in."""
 
+from openmm_nemo.networks.baseline import BaselineNetwork, BaselineOutput
 from openmm_nemo.networks.blocks import ResidualStack
 from openmm_nemo.networks.conditioned import ConditionedModel
 from openmm_nemo.networks.config import NemoConfig
@@ -13,6 +14,8 @@ from openmm_nemo.networks.structure import StructureNetwork
 
 __all__ = [
     "ATOM_NAMES",
+    "BaselineNetwork",
+    "BaselineOutput",
     "BatchRenorm",
     "ConditionedModel",
     "Energy",

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from openmm_nemo.errors import InputError
 from openmm_nemo.geometry import centre, internal_to_cartesian
+from openmm_nemo.networks.baseline import BaselineOutput
 from openmm_nemo.networks.energy import Energy
 from openmm_nemo.networks.imputation import Imputation
 from openmm_nemo.networks.sequence import SequenceOutput
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from openmm_nemo.engine import NemoLangevinIntegrator, NemoTopology
     from openmm_nemo.simulator import StepParameters, Trajectory
 
+NOT_OF_BASELINES = {"energy_network", *SequenceOutput._fields} - {*BaselineOutput._fields}
+
 
 class ConditionedModel(nn.Module):
     """Energy, initial state, step sizes and atoms of one protein of L residues.
@@ -27,9 +31,14 @@ class ConditionedModel(nn.Module):
     Made by `NemoModel.condition`; independent of the model that made it. Lengths in Angstrom,
     energies in kT.
 
+    Of a baseline, it has s, z0, secondary_structure and the imputation alone. All that needs an
+    energy or step sizes raises InputError.
+
     Attributes
     ----------
     sequence : str
+    has_energy : bool
+        False of a baseline.
     s : Tensor, shape (L, q)
     l1, l2 : Tensor, shape (L, C1), (L, L, C2)
     z0 : Tensor, shape (L, 3)
@@ -50,13 +59,15 @@ class ConditionedModel(nn.Module):
     cartesian_preconditioner: Tensor
     internal_preconditioner: Tensor
     secondary_structure: Tensor
+    energy_network: Energy
+    has_energy = True
 
     def __init__(
         self,
         sequence: str,
         s: Tensor,
-        output: SequenceOutput,
-        energy_network: Energy,
+        output: SequenceOutput | BaselineOutput,
+        energy_network: Energy | None,
         imputation: Imputation,
     ) -> None:
         super().__init__()
@@ -64,10 +75,21 @@ class ConditionedModel(nn.Module):
         self.register_buffer("s", s[0].detach())
         for name, value in output._asdict().items():
             self.register_buffer(name, value[0].detach())
-        self.energy_network = energy_network
+        if energy_network is not None:
+            self.energy_network = energy_network
         self.imputation = imputation
+        self.has_energy = energy_network is not None
         self.eval()
         self.requires_grad_(False)
+
+    def __getattr__(self, name: str) -> Any:
+        """Refuse what a baseline does not have, wherever it is needed."""
+        if name in NOT_OF_BASELINES and not self.has_energy:
+            raise InputError(
+                "The model is a baseline without energy, which cannot be simulated: "
+                "take the one structure that it predicts, with 'openmm-nemo sample -n 1'."
+            )
+        return super().__getattr__(name)
 
     def energy(self, x: Tensor) -> Tensor:
         """Energies (...), kT, of ``x (..., L, 3)``, Angstrom; differentiable."""

@@ -44,6 +44,10 @@ class NemoConfig:
         Probability to DROP a value (the paper prints 0.9, the probability to keep one).
     rbf_centres, rbf_widths : tuple of float
         Gaussian radial basis functions of the distances, Angstrom.
+    lstm_units : int
+        Not zero: the model is a baseline without energy, see `BaselineNetwork`, and this is the
+        number of hidden units of each direction of its LSTM; 100 to 700 in the paper (4.2). Of the
+        other hyperparameters, it has those of the imputation.
     """
 
     profile: bool = False
@@ -68,12 +72,13 @@ class NemoConfig:
     # domain (18).
     rbf_centres: tuple[float, ...] = (4.0, 7.0, 11.0, 18.0)
     rbf_widths: tuple[float, ...] = (1.5, 2.5, 4.0, 7.0)
+    lstm_units: int = 0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             numbers = value if isinstance(value, tuple) else (value,)
-            if field.name not in ("profile", "dropout") and not (
+            if field.name not in ("profile", "dropout", "lstm_units") and not (
                 numbers and all(number > 0 for number in numbers)
             ):
                 raise InputError(f"{field.name} is {value!r}: use positive numbers.")
@@ -82,6 +87,8 @@ class NemoConfig:
                 raise InputError(f"{name} is {getattr(self, name)}: use an odd number.")
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout is {self.dropout}: use a number from 0 to below 1.")
+        if self.lstm_units < 0:
+            raise InputError(f"lstm_units is {self.lstm_units}: use a positive number, or 0.")
         if self.node_channels % self.attention_heads:
             raise InputError(
                 f"node_channels is {self.node_channels}: "
@@ -121,21 +128,23 @@ class NemoConfig:
         return cls(profile=profile, **PRESETS[name])
 
     def to_dict(self) -> dict[str, Any]:
-        """Numbers and lists as JSON knows them."""
+        """Numbers and lists as JSON knows them; ``lstm_units`` only of a baseline."""
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in dataclasses.asdict(self).items()
+            if name != "lstm_units" or value
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "NemoConfig":
-        """Inverse of `to_dict`.
+        """Inverse of `to_dict`; without ``lstm_units``, the model is no baseline.
 
         Raises
         ------
         InputError
             If a key is unknown or missing, or a value is of the wrong type or out of range.
         """
+        values = {"lstm_units": 0} | values
         fields = {field.name: field.default for field in dataclasses.fields(cls)}
         for key in values:
             if key not in fields:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from openmm_nemo.errors import InputError
+from openmm_nemo.networks.baseline import BaselineNetwork
 from openmm_nemo.networks.conditioned import ConditionedModel
 from openmm_nemo.networks.config import NemoConfig
 from openmm_nemo.networks.energy import Energy
@@ -28,7 +29,7 @@ from openmm_nemo.residues import AMINO_ACIDS, check_sequence
 
 
 class NemoModel(nn.Module):
-    """NEMO (Ingraham et al., ICLR 2019) without its simulator.
+    """NEMO (Ingraham et al., ICLR 2019) without its simulator, or the paper's baseline (4.2).
 
     Random weights; `torch.manual_seed` before decides which. `from_pretrained` reads weights.
 
@@ -43,8 +44,9 @@ class NemoModel(nn.Module):
         False for random weights.
     description : str
         One sentence for users.
-    sequence_network : SequenceNetwork
-    energy : Energy
+    sequence_network : SequenceNetwork or BaselineNetwork
+    energy : Energy or None
+        None in a baseline, see `NemoConfig.lstm_units`.
     imputation : Imputation
     """
 
@@ -53,8 +55,9 @@ class NemoModel(nn.Module):
         self.config = config
         self.trained = False
         self.description = ""
-        self.sequence_network = SequenceNetwork(config)
-        self.energy = Energy(config)
+        baseline = config.lstm_units > 0
+        self.sequence_network = BaselineNetwork(config) if baseline else SequenceNetwork(config)
+        self.energy = None if baseline else Energy(config)
         self.imputation = Imputation(config)
 
     def encode(self, sequence: str, profile: ArrayLike | None = None) -> Tensor:
@@ -79,7 +82,7 @@ class NemoModel(nn.Module):
             model takes.
         """
         sequence = check_sequence(sequence)
-        weight = self.sequence_network.embedding.weight
+        weight = self.imputation.input.weight
         index = torch.tensor([AMINO_ACIDS.index(letter) for letter in sequence])
         s = F.one_hot(index, len(AMINO_ACIDS)).to(weight)
         if self.config.profile:

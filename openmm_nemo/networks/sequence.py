@@ -9,13 +9,12 @@ from torch import Tensor, nn
 
 from openmm_nemo.networks.blocks import ResidualStack, convolution, initialise
 from openmm_nemo.networks.config import NemoConfig
+from openmm_nemo.networks.initial_state import InitialState
 from openmm_nemo.networks.message_passing import MessagePassing, OuterExpansion, pair_mask
 
 SECONDARY_STRUCTURE_CLASSES = 8
 
 # What an untrained model starts from.
-BOND_LENGTH = 3.8  # Angstrom, two C-alphas in sequence
-BOND_ANGLE = 1.85  # radian, between those of helices (1.6) and strands (2.1)
 CARTESIAN_STEP = 0.02  # Angstrom^2
 INTERNAL_STEP = 0.002  # at 20 residues
 BOND_STIFFNESS = 10.0  # kT / Angstrom^2: bonds of 3.8 +- 0.3 Angstrom
@@ -85,23 +84,17 @@ class SequenceNetwork(nn.Module):
 
         self.node_coefficients = convolution(1, c1, c1)
         self.pair_coefficients = convolution(2, c2, c2)
-        self.initial_state = convolution(1, c1, 4)
+        self.initial_state = InitialState(c1)
         self.preconditioners = convolution(1, c1, 4)
         self.steps = convolution(1, c1, 2)
         self.secondary_structure = convolution(1, c1, SECONDARY_STRUCTURE_CLASSES)
         initialise(self.node_coefficients.weight, NODE_COEFFICIENT / math.sqrt(c1))
         initialise(self.pair_coefficients.weight, PAIR_COEFFICIENT / math.sqrt(c2))
-        initialise(self.initial_state.weight)
+        self.initial_state.initialise()
         initialise(self.secondary_structure.weight)
         # Start from exactly 1 and from the default steps, whatever the sequence.
         for layer in (self.preconditioners, self.steps):
             nn.init.zeros_(layer.weight)
-        stretch = math.log(math.expm1(BOND_LENGTH))
-        bend = math.log(BOND_ANGLE / (math.pi - BOND_ANGLE))
-        with torch.no_grad():
-            self.initial_state.weight[0] *= 0.01
-            self.initial_state.weight[1] *= 0.1
-        self.initial_state.bias = nn.Parameter(torch.tensor([stretch, bend, 0.0, 0.0]))
         self.node_coefficients.bias = nn.Parameter(
             F.pad(torch.tensor([BOND_STIFFNESS]), (0, c1 - 1))
         )
@@ -144,7 +137,7 @@ class SequenceNetwork(nn.Module):
         return SequenceOutput(
             l1=l1 * row,
             l2=l2 * pair_mask(mask).unsqueeze(-1),
-            z0=self._internal_coordinates(h) * row,
+            z0=self.initial_state(h) * row,
             cartesian_step=CARTESIAN_STEP * steps[:, 0],
             internal_step=INTERNAL_STEP * lever * steps[:, 1],
             cartesian_preconditioner=preconditioners[..., 0],
@@ -159,20 +152,3 @@ class SequenceNetwork(nn.Module):
             -self.max_separation, self.max_separation
         )
         return self.separation(separation + self.max_separation).permute(2, 0, 1).unsqueeze(0)
-
-    def _internal_coordinates(self, h: Tensor) -> Tensor:
-        """z(0) (B, L, 3) with zeros for the rigid-body coordinates.
-
-        The dihedral is the polar angle of a point in the plane, so that the network never has to
-        jump from pi to -pi.
-        """
-        stretch, bend, sine, cosine = self.initial_state(h).unbind(1)
-        undefined = sine * sine + cosine * cosine < 1e-6
-        twist = torch.atan2(
-            torch.where(undefined, torch.zeros_like(sine), sine),
-            torch.where(undefined, torch.ones_like(cosine), cosine),
-        )
-        index = torch.arange(h.shape[2], device=h.device).unsqueeze(-1)
-        first_row = torch.arange(1, 4, device=h.device)
-        defined = (index >= first_row).to(h.dtype)
-        return torch.stack([stretch, bend, twist], dim=-1) * defined

@@ -1,6 +1,5 @@
 """From a batch of domains to what the losses look at: networks, roll-out, atoms (paper, Figure 6)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -80,16 +79,32 @@ def predict(
     Returns
     -------
     Prediction
+        Of a baseline, x0 and its atoms; its energy and growth are zero.
     """
     output = model.sequence_network(batch.s, batch.mask)
     x0 = initial_positions(output.z0, batch.mask)
+    network = model.energy
+    if network is None:
+        return Prediction(
+            x0=x0,
+            x=x0,
+            states=x0.expand(settings.states, *x0.shape),
+            atoms=model.imputation(x0, batch.s, batch.mask),
+            secondary_structure=output.secondary_structure,
+            energy=lambda x: x.new_zeros(len(x)),
+            growth=x0.new_zeros(len(x0)),
+        )
     parameters = step_parameters(output, batch.mask)
 
     def energy(x: Tensor, l1: Tensor, l2: Tensor) -> Tensor:
-        return model.energy(x, l1, l2, batch.mask)
+        return network(x, l1, l2, batch.mask)
+
+    def energy_as_function(x: Tensor) -> Tensor:
+        with evaluation_mode(network):
+            return energy(x, output.l1, output.l2)
 
     free = max(settings.steps - settings.backpropagated, 0)
-    with evaluation_mode(model.energy):
+    with evaluation_mode(network):
         x = x0 if start is None else start
         if free:
             with torch.no_grad():
@@ -99,7 +114,7 @@ def predict(
         states = trainable_rollout(
             energy,
             [output.l1, output.l2],
-            model.energy.parameters(),
+            network.parameters(),
             x,
             parameters,
             settings.steps - free,
@@ -120,7 +135,7 @@ def predict(
         states=states[chosen],
         atoms=model.imputation(states[-1], batch.s, batch.mask),
         secondary_structure=output.secondary_structure,
-        energy=lambda x: _as_function(model, energy, x, output),
+        energy=energy_as_function,
         growth=log_growth,
     )
 
@@ -145,6 +160,8 @@ def step_parameters(output: SequenceOutput, mask: Tensor) -> StepParameters:
 def update_statistics(model: NemoModel, batch: Batch, prediction: Prediction) -> None:
     """Let the energy's normalisations see what a roll-out passes through: data, and states of the model.
 
+    A baseline has none.
+
     Parameters
     ----------
     model : NemoModel
@@ -153,16 +170,11 @@ def update_statistics(model: NemoModel, batch: Batch, prediction: Prediction) ->
     prediction : Prediction
         Of the batch.
     """
+    if model.energy is None:
+        return
     with torch.no_grad():
         for x in (batch.x, prediction.x, prediction.x0):
             model.energy.structure_network(x, batch.mask)
-
-
-def _as_function(
-    model: NemoModel, energy: Callable[..., Tensor], x: Tensor, output: SequenceOutput
-) -> Tensor:
-    with evaluation_mode(model.energy):
-        return energy(x, output.l1, output.l2)
 
 
 def _growth_of_a_step(

@@ -11,6 +11,9 @@ from openmm_nemo.networks.config import NemoConfig
 from openmm_nemo.training.losses import LOSSES
 from openmm_nemo.training.prediction import RolloutSettings
 
+NEED_SIMULATOR = ("likelihood", "lyapunov")
+"""Losses that a baseline, without energy, cannot have."""
+
 
 class _Table(BaseModel):
     """A table of the file: unknown keys are errors."""
@@ -164,12 +167,12 @@ def read_settings(path: Path) -> TrainingSettings:
     Raises
     ------
     InputError
-        If it cannot be read, or a key is missing, unknown or has a wrong value.
+        If it cannot be read, or a key is missing, unknown or has a wrong value; if a stage of a baseline simulates.
     """
     try:
         values = tomllib.loads(path.read_text())
         settings = TrainingSettings.model_validate(values)
-        settings.model.config()
+        config = settings.model.config()
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path} cannot be read ({error}): give a TOML file.") from None
     except ValidationError as error:
@@ -178,6 +181,8 @@ def read_settings(path: Path) -> TrainingSettings:
         raise InputError(f"{path}: {place}: {first['msg']}.") from None
     except InputError as error:
         raise InputError(f"{path}: model: {error}") from None
+    if config.lstm_units:
+        _check_baseline(path, settings.stages)
     folder = path.resolve().parent
     files = {
         name: folder / value
@@ -185,3 +190,17 @@ def read_settings(path: Path) -> TrainingSettings:
         if (value := getattr(settings.data, name)) is not None
     }
     return settings.model_copy(update={"data": settings.data.model_copy(update=files)})
+
+
+def _check_baseline(path: Path, stages: list[StageSettings]) -> None:
+    for number, stage in enumerate(stages):
+        place = f"{path}: stages.{number}"
+        if stage.steps:
+            raise InputError(
+                f"{place}.steps is {stage.steps}, but the model is a baseline, which is not simulated: leave it out."
+            )
+        for name in NEED_SIMULATOR:
+            if name in stage.losses:
+                raise InputError(
+                    f"{place}.losses has {name}, but the model is a baseline without energy: leave it out."
+                )

@@ -1,6 +1,7 @@
 """Models with every parameter and statistic away from its initial value, and chains to feed them."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,9 +13,12 @@ from openmm_nemo.networks import BatchRenorm, NemoConfig, NemoModel
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 
 
-def make_model(preset: str = "tiny", profile: bool = False, dtype=torch.float64) -> NemoModel:
+def make_model(
+    preset: str = "tiny", profile: bool = False, dtype=torch.float64, lstm_units: int = 0
+) -> NemoModel:
     torch.manual_seed(7)
-    model = NemoModel(NemoConfig.preset(preset, profile))
+    config = replace(NemoConfig.preset(preset, profile), lstm_units=lstm_units)
+    model = NemoModel(config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.05 * torch.randn_like(parameter)

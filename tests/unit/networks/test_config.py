@@ -1,4 +1,4 @@
-import dataclasses
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,6 +19,13 @@ def test_paper_preset_has_the_size_the_paper_reports():
     assert sequence == pytest.approx(19.1e6, rel=0.05)
     assert profile == pytest.approx(21.3e6, rel=0.05)
     assert profile - sequence == pytest.approx(2.2e6, rel=0.1)
+
+
+@pytest.mark.parametrize(("units", "millions"), [(100, 5.9), (300, 8.8), (500, 13.7), (700, 21.4)])
+def test_the_baselines_of_the_paper_have_about_the_sizes_that_it_reports(units, millions):
+    """Table 1, for profiles."""
+    config = replace(NemoConfig.preset("paper", profile=True), lstm_units=units)
+    assert n_parameters(config) == pytest.approx(1e6 * millions, rel=0.06)
 
 
 def test_widths_of_the_paper():
@@ -63,7 +70,7 @@ def test_bad_values_are_named(change, message):
         NemoConfig.from_dict(NemoConfig.preset("tiny").to_dict() | change)
 
 
-@pytest.mark.parametrize("key", [field.name for field in dataclasses.fields(NemoConfig)])
+@pytest.mark.parametrize("key", list(NemoConfig().to_dict()))
 def test_missing_keys_are_named(key):
     values = NemoConfig.preset("tiny").to_dict()
     del values[key]

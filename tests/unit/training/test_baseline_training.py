@@ -1,0 +1,97 @@
+"""The baseline in training: its predictions, that it learns, and the stages that it cannot have."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from openmm_nemo import NemoConfig, NemoModel
+from openmm_nemo.data import read_structure
+from openmm_nemo.data.batches import Batch, Example, collate
+from openmm_nemo.data.domains import domain_of
+from openmm_nemo.errors import InputError
+from openmm_nemo.training.losses import LOSSES
+from openmm_nemo.training.prediction import RolloutSettings, predict, update_statistics
+from openmm_nemo.training.settings import read_settings
+
+CONFIG = """
+description = "A baseline."
+[data]
+set = "set"
+split = "split.json"
+[model]
+changes = {lstm_units = 8}
+[[stages]]
+updates = 1
+losses = {initial_angles = 1.0}
+[[stages]]
+updates = 1
+losses = {distances = 1.0}
+"""
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    cage = domain_of(read_structure("examples/data/1l2y.pdb"))
+    parts = [cage, cage.window(4, 13)]
+    return collate([Example(part, part.sequence, None) for part in parts])
+
+
+@pytest.fixture
+def model() -> NemoModel:
+    torch.manual_seed(0)
+    return NemoModel(replace(NemoConfig.preset("tiny"), lstm_units=32))
+
+
+def test_predictions_are_those_of_the_conditioned_model(batch, model):
+    model.eval()
+    prediction = predict(model, batch, RolloutSettings(0, 0, 3), seed=5)
+    assert prediction.states.shape == (3, 2, 20, 3)
+    for b, sequence in enumerate(("NLYIQWLKDGGPSSGRPPPS", "QWLKDGGPSSGRP")):
+        n = len(sequence)
+        protein = model.condition(sequence)
+        x = protein.initial_state()
+        for actual in (prediction.x0, prediction.x, *prediction.states):
+            torch.testing.assert_close(actual[b, :n], x, atol=1e-4, rtol=0)
+        torch.testing.assert_close(prediction.atoms[b, :n], protein.impute(x), atol=1e-3, rtol=0)
+    assert prediction.x0[1, 13:].abs().max() == 0
+    assert prediction.growth.tolist() == [0, 0]
+
+
+def test_it_learns_two_structures_by_heart(batch, model):
+    model.train()
+    loss, other = LOSSES["initial_angles"](), LOSSES["secondary_structure"]()
+    optimizer = torch.optim.Adam(model.sequence_network.parameters(), lr=0.01)
+    errors = []
+    for update in range(100):
+        optimizer.zero_grad()
+        prediction = predict(model, batch, RolloutSettings(0, 0, 1), seed=update)
+        error = loss(prediction, batch).mean() + other(prediction, batch).mean()
+        error.backward()
+        optimizer.step()
+        update_statistics(model, batch, prediction)
+        errors.append(error.item())
+    assert errors[0] > 2
+    assert errors[-1] < 0.4
+
+
+def test_settings_of_a_baseline(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(CONFIG)
+    assert read_settings(path).model.config().lstm_units == 8
+
+
+@pytest.mark.parametrize(
+    ("line", "changed", "message"),
+    [
+        ("losses = {d", "steps = 3\nlosses = {d", r"stages\.1\.steps is 3, but .* a baseline"),
+        ("losses = {i", "losses = {likelihood = 1.0, i", r"stages\.0\.losses has likelihood"),
+        ("losses = {d", "losses = {lyapunov = 1.0, d", r"stages\.1\.losses has lyapunov"),
+        ("_units = 8", "_units = -8", r"model: lstm_units is -8"),
+    ],
+)
+def test_stages_that_need_a_simulator_are_refused(tmp_path, line, changed, message):
+    path = tmp_path / "config.toml"
+    path.write_text(CONFIG.replace(line, changed))
+    with pytest.raises(InputError, match=r"config\.toml: " + message):
+        read_settings(path)
