@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -13,7 +13,15 @@ def partial_of(path: Path) -> Path:
 
 @contextmanager
 def completing(path: Path) -> Iterator[Path]:
-    """Give the file to write in place of ``path``, which it becomes, replacing any other, when all went well."""
+    """Give the file to write in place of ``path``, which it becomes, replacing any other, when all went well.
+
+    If not, it is removed.
+    """
     partial = partial_of(path)
-    yield partial
-    os.replace(partial, path)
+    try:
+        yield partial
+        os.replace(partial, path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise

@@ -3,14 +3,13 @@
 import csv
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from openmm_nemo.data.domain_sets import DomainSet, write_domains
 from openmm_nemo.data.domains import Domain, domain_of
@@ -20,6 +19,7 @@ from openmm_nemo.data.labels import Labels, with_labels
 from openmm_nemo.data.structures import read_chains
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import completing
+from openmm_nemo.processes import run_tasks
 
 SET_FILE = "domains.safetensors"
 FAILURES_FILE = "failures.csv"
@@ -69,27 +69,28 @@ def source_files(inputs: Sequence[Path]) -> Sources:
     InputError
         If one does not exist, or there is no file.
     """
-    files: dict[Path, None] = {}
-    others: dict[Path, None] = {}
+    files: dict[str, Path] = {}
+    others: dict[str, Path] = {}
     for path in inputs:
-        if path.is_dir():
-            for file in sorted(path.rglob("*")):
-                if file.is_file():
-                    readable = _suffix(file) is not None or not file.suffix
-                    (files if readable else others)[file] = None
-        elif path.exists():
-            files[path] = None
+        if os.path.isdir(path):
+            for file in _files_below(path):
+                readable = _suffix(file) is not None or not file.suffix or os.path.isdir(file)
+                (files if readable else others).setdefault(os.path.abspath(file), file)
+        elif os.path.exists(path):
+            files.setdefault(os.path.abspath(path), path)
         else:
             raise InputError(f"{path} is not there: give files or folders of structures.")
     if not files:
         kinds = ", ".join((*STRUCTURE_SUFFIXES, JSON_SUFFIX))
         raise InputError(f"{inputs[0]} has no file that ends in {kinds} or these with .gz.")
-    return Sources(list(files), [file for file in others if file not in files])
+    return Sources(list(files.values()), [others[key] for key in others if key not in files])
 
 
 def read_source(path: Path) -> tuple[list[Domain], list[Failure]]:
     """Domains of a file, and what could not be read."""
     try:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder that may not be read: ask for permission.")
         if _suffix(path) != JSON_SUFFIX:
             structures, failures = read_chains(path)
             return [domain_of(structure) for structure in structures], failures
@@ -145,7 +146,9 @@ def build_set(
         places = [_part_of(file, parts) for file in files]
         missing = [pair for pair in zip(files, places, strict=True) if not _done(pair[1]).exists()]
         tell(len(files) - len(missing))
-        _read_in_parallel(missing, workers, lambda n: tell(len(files) - len(missing) + n))
+        with closing(run_tasks(_read_part, missing, workers)) as done:
+            for count, _ in enumerate(done, start=len(files) - len(missing) + 1):
+                tell(count)
         domains, failures = _gather(files, places)
         if not domains:
             reasons = "; ".join(failure.reason for failure in failures[:3])
@@ -158,8 +161,26 @@ def build_set(
             "A process that reads files was killed (memory may be short): run the same command again, it goes on."
         ) from None
     except OSError as error:
-        raise InputError(f"{error.filename or out} cannot be written ({error.strerror}).") from None
+        raise InputError(
+            f"{error.filename or out} cannot be written ({error.strerror}): choose another --out."
+        ) from None
     return Built(len(domains), failures)
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """All files in a folder and its folders, links included; and folders that may not be read."""
+    files: list[Path] = []
+    seen = set()
+    walk = os.walk(folder, onerror=lambda e: files.append(Path(e.filename)), followlinks=True)
+    for place, folders, names in walk:
+        real = os.path.realpath(place)
+        if real in seen:  # links may lead in circles
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        files += [Path(place, name) for name in names]
+    return sorted(files)
 
 
 def _suffix(path: Path) -> str | None:
@@ -170,32 +191,16 @@ def _suffix(path: Path) -> str | None:
 
 def _part_of(file: Path, parts: Path) -> Path:
     """Where the domains of a file are kept; another place if the file changes."""
-    status = file.stat()
-    key = f"{file.resolve()} {status.st_size} {status.st_mtime_ns}"
-    return parts / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.safetensors"
+    key = os.path.abspath(file)
+    with suppress(OSError):  # who reads it will tell
+        status = file.stat()
+        key += f" {status.st_size} {status.st_mtime_ns}"
+    return parts / f"{hashlib.sha256(os.fsencode(key)).hexdigest()[:20]}.safetensors"
 
 
 def _done(part: Path) -> Path:
     """Written last: what could not be read of a file that has been read."""
     return part.with_suffix(".json")
-
-
-def _read_in_parallel(
-    tasks: list[tuple[Path, Path]], workers: int | None, tell: Callable[[int], None]
-) -> None:
-    if workers == 1 or len(tasks) == 1:
-        for count, task in enumerate(tasks, start=1):
-            _read_part(*task)
-            tell(count)
-        return
-    # Not by fork: torch's threads are not in the child.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers or os.cpu_count() or 1, len(tasks) or 1), context) as pool:
-        for count, future in enumerate(
-            as_completed([pool.submit(_read_part, *task) for task in tasks]), start=1
-        ):
-            future.result()
-            tell(count)
 
 
 def _read_part(file: Path, part: Path) -> None:
@@ -216,9 +221,13 @@ def _gather(files: list[Path], places: list[Path]) -> tuple[list[Domain], list[F
     domains: dict[str, Domain] = {}
     failures: list[Failure] = []
     for file, part in zip(files, places, strict=True):
-        record = json.loads(_done(part).read_text())
-        failures += [Failure(*failure) for failure in record["failures"]]
-        for domain in DomainSet(part) if record["n_domains"] else ():
+        try:
+            found, lost = _load_part(part)
+        except ValueError:  # of another version, or damaged when the machine went down
+            _read_part(file, part)
+            found, lost = _load_part(part)
+        failures += lost
+        for domain in found:
             if domain.id in domains:
                 reason = f"another file has {domain.id}, too, and was taken"
                 failures.append(Failure(str(file), reason))
@@ -226,8 +235,16 @@ def _gather(files: list[Path], places: list[Path]) -> tuple[list[Domain], list[F
     return list(domains.values()), failures
 
 
+def _load_part(part: Path) -> tuple[list[Domain], list[Failure]]:
+    record = json.loads(_done(part).read_text())
+    domains = list(DomainSet(part)) if record["n_domains"] else []
+    return domains, [Failure(*failure) for failure in record["failures"]]
+
+
 def _write_failures(path: Path, failures: list[Failure]) -> None:
-    with completing(path) as partial, open(partial, "w", newline="") as file:
+    # Names of files may be any bytes.
+    options: Any = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+    with completing(path) as partial, open(partial, "w", **options) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Failure._fields)
         writer.writerows(failures)

@@ -37,7 +37,7 @@ def write_domains(path: str | os.PathLike[str], domains: Iterable[Domain]) -> No
     Raises
     ------
     InputError
-        If there is none, or two have the same id.
+        If there is none, two have the same id, or the file cannot be written.
     """
     domains = list(domains)
     if not domains:
@@ -68,9 +68,14 @@ def write_domains(path: str | os.PathLike[str], domains: Iterable[Domain]) -> No
         "records": _letters(json.dumps(records)),
     }
     metadata = {"format": FORMAT, "version": VERSION, "sha256": _digest(tensors)}
-    with completing(Path(path)) as partial:
-        # Its own writer makes files that nobody else may read.
-        partial.write_bytes(save(tensors, metadata))
+    try:
+        with completing(Path(path)) as partial:
+            # Its own writer makes files that nobody else may read.
+            partial.write_bytes(save(tensors, metadata))
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error.strerror}): choose another place."
+        ) from None
 
 
 class DomainSet(Sequence[Domain]):

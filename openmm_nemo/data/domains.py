@@ -6,7 +6,8 @@ import mdtraj as md
 import numpy as np
 
 from openmm_nemo.data.structures import Structure
-from openmm_nemo.residues import THREE_LETTER
+from openmm_nemo.errors import InputError
+from openmm_nemo.residues import AMINO_ACIDS, THREE_LETTER
 
 DSSP_CLASSES = "-HBEGITS"
 """Coil, alpha helix, bridge, strand, 3-10 helix, pi helix, turn, bend."""
@@ -21,7 +22,7 @@ class Domain:
     Attributes
     ----------
     id : str
-        Unique within a set.
+        Unique within a set, and fit to name a file: no slashes, no signs that cannot be printed, no dot at the front.
     sequence : str
         One letter a residue, length L.
     backbone : ndarray, shape (L, 5, 3), float32
@@ -37,6 +38,11 @@ class Domain:
         Codes like "1.10.490.10" and "a.1.1.2"; several for a chain of several domains, none if not known.
     cluster : str
         Name of its cluster at 30% sequence identity; empty if not known.
+
+    Raises
+    ------
+    InputError
+        If the parts do not fit together or are not what is said here.
     """
 
     id: str
@@ -53,9 +59,34 @@ class Domain:
         n = len(self.sequence)
         lengths = len(self.backbone), len(self.dssp), len(self.residue_ids)
         if lengths != (n, n, n):
-            raise ValueError(
-                f"Domain {self.id} has {n} residues, but backbone, dssp and residue_ids have {lengths}."
+            raise self._refused(
+                f"has {n} residues, but backbone, dssp and residue_ids have {lengths}: give each {n}."
             )
+        name = self.id
+        if not name.isprintable() or not name or name[0] == "." or set("/\\") & set(name):
+            raise self._refused(
+                "has an id that cannot name a file: give letters, digits, '_' or '-'."
+            )
+        if not set(self.sequence) <= set(AMINO_ACIDS):
+            raise self._refused(f"has other residues than {AMINO_ACIDS}: use these letters.")
+        if not set(self.dssp) <= set(DSSP_CLASSES):
+            raise self._refused(f"has other dssp classes than {DSSP_CLASSES}: use these letters.")
+        if self.backbone.shape != (n, 5, 3):
+            shape = self.backbone.shape
+            raise self._refused(f"has a backbone of shape {shape}: give one of {(n, 5, 3)}.")
+        if np.isinf(self.backbone).any() or np.isnan(self.ca).any():
+            raise self._refused(
+                "has infinite coordinates or a residue without CA: give all CA, NaN for other atoms."
+            )
+        if any(len(number.split()) != 1 for number in self.residue_ids):
+            raise self._refused("has residue_ids that are empty or have spaces: give words.")
+        if not all(0 <= i < n - 1 for i in self.breaks):
+            raise self._refused(
+                f"has breaks {self.breaks}: give numbers from 0 to {n - 2}, of residues with a next one."
+            )
+
+    def _refused(self, what: str) -> InputError:
+        return InputError(f"Domain {self.id!r} {what}")
 
     def __len__(self) -> int:
         return len(self.sequence)

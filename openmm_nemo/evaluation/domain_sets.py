@@ -1,15 +1,15 @@
 """What is in a set of domains: a table, counts by length and class, and a picture of it."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from openmm_nemo.data.building import SET_FILE
 from openmm_nemo.data.domain_sets import DomainSet
 from openmm_nemo.data.domains import Domain
+from openmm_nemo.errors import InputError
 from openmm_nemo.evaluation.plots import plot_domains
 from openmm_nemo.files import completing
 
@@ -33,13 +33,10 @@ def describe_set(folder: Path) -> Iterator[str]:
     Raises
     ------
     InputError
-        If the set cannot be read.
+        If the set cannot be read, or the files cannot be written.
     """
     domains = DomainSet(folder / SET_FILE)
-    with completing(folder / TABLE_FILE) as partial, open(partial, "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("id", "length", "breaks", "cath", "scop", "cluster", "sequence"))
-        of_domain = np.array([_describe(domain, writer) for domain in domains])
+    of_domain = np.array([_class_of(domain.cath) for domain in domains])
     classes = {name: of_domain == name for name in sorted(set(of_domain.tolist()))}
     yield f"{len(domains)} domains, {domains.lengths.sum()} residues"
     for low, high in zip(LENGTHS, (*LENGTHS[1:], None), strict=True):
@@ -49,17 +46,24 @@ def describe_set(folder: Path) -> Iterator[str]:
             yield f"  {span:16} residues {inside.sum():7}"
     for name, inside in classes.items():
         yield f"  class {name:19} {inside.sum():7}"
-    with completing(folder / INFO_FILE) as partial:
-        plot_domains(domains.lengths, classes, partial, f"{len(domains)} domains")
+    try:
+        _write_table(folder / TABLE_FILE, domains)
+        with completing(folder / INFO_FILE) as partial:
+            plot_domains(domains.lengths, classes, partial, f"{len(domains)} domains")
+    except OSError as error:
+        raise InputError(
+            f"{error.filename} cannot be written ({error.strerror}): copy the set to a folder of your own."
+        ) from None
     yield f"Wrote {folder / TABLE_FILE} and {folder / INFO_FILE}"
 
 
-def _describe(domain: Domain, writer: Any) -> str:
-    """Write a line of the table; the class of the domain."""
-    codes = " ".join(domain.cath), " ".join(domain.scop)
-    row = (domain.id, len(domain), len(domain.breaks), *codes, domain.cluster, domain.sequence)
-    writer.writerow(row)
-    return _class_of(domain.cath)
+def _write_table(path: Path, domains: Iterable[Domain]) -> None:
+    with completing(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("id", "length", "breaks", "cath", "scop", "cluster", "sequence"))
+        for d in domains:
+            codes = " ".join(d.cath), " ".join(d.scop)
+            writer.writerow((d.id, len(d), len(d.breaks), *codes, d.cluster, d.sequence))
 
 
 def _class_of(cath: tuple[str, ...]) -> str:

@@ -62,6 +62,58 @@ def test_files_are_those_named_and_those_in_folders_that_hold_structures(inputs)
     ]
 
 
+def test_links_are_followed_and_circles_end(inputs, tmp_path):
+    away = tmp_path / "away"
+    away.mkdir()
+    shutil.copy(TRP_CAGE, away / "linked.pdb")
+    folder = tmp_path / "links"
+    folder.mkdir()
+    for name, target in (
+        ("folder", away),
+        ("again", away),
+        ("circle", folder),
+        ("loop.pdb", folder / "loop.pdb"),
+        ("lost.pdb", tmp_path / "none"),
+        ("one.pdb", TRP_CAGE.absolute()),
+        ("two.pdb", TRP_CAGE.absolute()),
+    ):
+        (folder / name).symlink_to(target)
+    built = build_set([folder], tmp_path / "set", 2)
+    ids = DomainSet(tmp_path / "set" / "domains.safetensors").ids
+    assert ids == ("linked_A", "one_A", "two_A")
+    assert [Path(failure.place).name for failure in built.failures] == ["loop.pdb", "lost.pdb"]
+
+
+def test_a_file_named_twice_is_read_once(inputs, tmp_path):
+    cage = inputs / "cage.pdb"
+    sources = source_files([cage, inputs / "deeper" / ".." / "cage.pdb"])
+    assert sources.files == [cage]
+
+
+def test_a_folder_that_may_not_be_read_is_told(inputs, tmp_path, monkeypatch):
+    """By hand, for the superuser may read all."""
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("deeper"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    built = build_set([inputs], tmp_path / "set", 1)
+    places = {failure.place: failure.reason for failure in built.failures}
+    assert "may not be read: ask for permission" in places[str(inputs / "deeper")]
+
+
+@pytest.mark.parametrize("name", [b"b\xff.pdb", b"b\n.pdb", b".b.pdb"])
+def test_a_file_whose_name_can_be_no_id_is_told(inputs, tmp_path, name):
+    shutil.copy(TRP_CAGE, os.fsencode(inputs) + b"/" + name)
+    outcome = command_line("data", "build", inputs, "--out", tmp_path / "set", "--workers", 1)
+    assert outcome.code == 0, outcome.err
+    assert "_A' has an id that cannot name a file" in outcome.out
+    assert name in (tmp_path / "set" / "failures.csv").read_bytes()
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_bad_file_does_not_stop_the_others(inputs, tmp_path, workers):
     told = []
@@ -112,6 +164,26 @@ def test_an_interrupted_build_goes_on_and_reads_nothing_twice(inputs, tmp_path, 
     assert_same_set(tmp_path / "set", tmp_path / "whole")
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".json"])
+def test_what_was_read_before_and_is_damaged_is_read_again(inputs, tmp_path, monkeypatch, suffix):
+    """As after a power failure, or by another version of the package."""
+    whole = build_set([inputs], tmp_path / "whole", 1)
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "_gather", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            build_set([inputs], tmp_path / "set", 1)
+    parts = list((tmp_path / "set" / "parts").glob(f"*{suffix}"))
+    assert len(parts) >= 3
+    for part in parts:
+        part.write_bytes(part.read_bytes()[:-9])
+    assert build_set([inputs], tmp_path / "set", 1) == whole
+    assert_same_set(tmp_path / "set", tmp_path / "whole")
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -156,8 +228,10 @@ def test_nothing_to_read_is_refused(inputs, tmp_path):
     with pytest.raises(InputError, match=r"None of 1 files could be read: .*broken"):
         build_set([inputs / "broken.cif"], tmp_path / "set")
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match=r"cannot be written .*: choose another --out"):
         build_set([inputs], tmp_path / "file" / "set")
+    with pytest.raises(InputError, match="is not there"):
+        build_set([tmp_path / ("a" * 300)], tmp_path / "set")
 
 
 # The command line
@@ -186,6 +260,17 @@ def test_data_build_and_info(inputs, tmp_path):
     assert len(rows) == 4
     picture = matplotlib.image.imread(out / "info.png")
     assert picture[..., :3].std() > 0.05
+
+
+def test_info_that_cannot_be_written_is_refused_after_the_counts(inputs, tmp_path):
+    out = tmp_path / "set"
+    build_set([inputs], out, 1)
+    (out / "domains.csv").mkdir()
+    outcome = command_line("data", "info", out)
+    assert outcome.code == 2
+    assert "4 domains, 48 residues" in outcome.out
+    assert "cannot be written (Is a directory): copy the set" in outcome.err
+    assert not list(out.glob("*.partial*"))
 
 
 def test_info_about_no_set_is_refused(tmp_path):

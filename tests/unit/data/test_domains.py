@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,8 +70,34 @@ def test_secondary_structure_does_not_reach_over_a_break(cut):
 
 
 def test_parts_of_a_domain_have_its_length():
-    with pytest.raises(ValueError, match=r"Domain d1 has 7 residues.*\(7, 6, 7\)"):
+    with pytest.raises(InputError, match=r"Domain 'd1' has 7 residues.*\(7, 6, 7\)"):
         domain(dssp="H" * 6)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".a", "a/b", "a\\b", "a\nb", "a\0b", "\ud800"])
+def test_ids_that_cannot_name_a_file_are_refused(name):
+    with pytest.raises(InputError, match="has an id that cannot name a file"):
+        domain(name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sequence": "ACDEFGX"}, "other residues"),
+        ({"dssp": "HHHHHHX"}, "other dssp classes"),
+        ({"backbone": np.zeros((7, 4, 3))}, r"backbone of shape \(7, 4, 3\)"),
+        ({"backbone": np.zeros((7, 5, 2))}, r"backbone of shape \(7, 5, 2\)"),
+        ({"backbone": np.full((7, 5, 3), np.inf)}, "infinite coordinates"),
+        ({"backbone": np.full((7, 5, 3), np.nan)}, "without CA"),
+        ({"residue_ids": ("1", "2 A", *"34567")}, "empty or have spaces"),
+        ({"residue_ids": ("1", "", *"34567")}, "empty or have spaces"),
+        ({"breaks": (-1,)}, r"has breaks \(-1,\): give numbers from 0 to 5"),
+        ({"breaks": (6,)}, r"has breaks \(6,\): give numbers from 0 to 5"),
+    ],
+)
+def test_domains_that_a_set_could_not_give_back_are_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        replace(domain(), **changes)
 
 
 def test_a_window_is_a_part_of_the_domain():
@@ -147,13 +174,26 @@ def test_empty_sets_and_equal_names_are_refused_and_leave_nothing(tmp_path, doma
     assert os.listdir(tmp_path) == []
 
 
+def test_a_set_that_cannot_be_written_is_refused_and_leaves_nothing(tmp_path, domains):
+    with pytest.raises(InputError, match=r"cannot be written .*: choose another place"):
+        write_domains(tmp_path / "none" / "set.safetensors", domains)
+    path = tmp_path / "set.safetensors"
+    path.mkdir()
+    with pytest.raises(InputError, match=r"cannot be written .*: choose another place"):
+        write_domains(path, domains)
+    assert os.listdir(tmp_path) == ["set.safetensors"]
+
+
 # JSON lines
 
 
+ATOMS = ("N", "CA", "C", "O", "SC")
+
+
 def as_json(d: Domain, **changes) -> str:
-    names = ("N", "CA", "C", "O", "SC")
-    atoms = {name: d.backbone[:, k].tolist() for k, name in enumerate(names)}
+    atoms = {name: d.backbone[:, k].tolist() for k, name in enumerate(ATOMS)}
     values = {"id": d.id, "seq": d.sequence, "ss8": d.dssp, "resnum": list(d.residue_ids)} | atoms
+    values["chain_breaks"] = list(d.breaks)
     return json.dumps(values | changes)
 
 
@@ -171,12 +211,24 @@ def test_json_lines_are_read(tmp_path, zipped):
 def test_what_json_lacks_is_computed(tmp_path):
     cage = domain_of(read_structure(TRP_CAGE))
     values = json.loads(as_json(cage))
-    del values["ss8"], values["resnum"]
+    del values["ss8"], values["resnum"], values["chain_breaks"]
     path = tmp_path / "domains.jsonl"
     path.write_text(json.dumps(values))
     (found,) = read_json_lines(path)
     assert found.dssp == TRP_CAGE_DSSP
     assert found.residue_ids == tuple(map(str, range(1, 21)))
+    assert found.breaks == ()
+
+
+def test_breaks_that_json_does_not_give_are_where_neighbours_are_too_far_apart(tmp_path):
+    cage = domain_of(read_structure(TRP_CAGE))
+    cage.backbone[9:] += [0, 0, 20]
+    values = json.loads(as_json(cage))
+    del values["chain_breaks"]
+    path = tmp_path / "domains.jsonl"
+    path.write_text(json.dumps(values))
+    (found,) = read_json_lines(path)
+    assert found.breaks == (8,)
 
 
 def test_a_bad_line_does_not_stop_the_others(tmp_path):
@@ -197,7 +249,68 @@ def test_a_bad_line_does_not_stop_the_others(tmp_path):
     assert [failure.place for failure in bad] == [f"line {i} of {path}" for i in range(1, 6)]
     assert bad[1].reason == "it has no 'seq'"
     assert "'X' at position 7" in bad[2].reason
-    assert bad[3].reason == "a residue has no CA"
+    assert "a residue without CA" in bad[3].reason
+
+
+GOOD = domain("good")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("null", "it is not a JSON object"),
+        ('"id seq N CA C O SC"', "it is not a JSON object"),
+        ("[" * 100_000, "it is nested too deeply"),
+        ('{"id": "\xe9"}', "'utf-8' codec can't decode"),
+        ({"id": None}, "it has no 'id'"),
+        ({"id": [1]}, "its 'id' is not a string"),
+        ({"id": "a/b"}, "an id that cannot name a file"),
+        ({"seq": list("ACDEFGH")}, "its 'seq' is not a string"),
+        ({"ss8": list("HHHHHHH")}, "its 'ss8' is not a string"),
+        ({"ss8": "HHH"}, "it has 7 residues and 3 of 'ss8'"),
+        ({"ss8": "XXXXXXX"}, "other dssp classes"),
+        ({"resnum": "1234567"}, "its 'resnum' is not a list"),
+        ({"resnum": [1, 2]}, "it has 7 residues and 2 of 'resnum'"),
+        ({"resnum": [None] * 7}, "its 'resnum' is not a list of numbers or strings"),
+        ({"resnum": ["1 A", *"234567"]}, "residue_ids that are empty or have spaces"),
+        ({"chain_breaks": "12"}, "its 'chain_breaks' is not a list"),
+        ({"chain_breaks": [1.5]}, "its 'chain_breaks' are not whole numbers"),
+        ({"chain_breaks": [99]}, "has breaks (99,)"),
+        ({"cath": "1.10.8.10"}, "its 'cath' is not a list"),
+        ({"cath": ["a.1.1.2"]}, "its 'cath' has 'a.1.1.2', which is not a code"),
+        ({"scop": [1]}, "its 'scop' has 1, which is not a code"),
+        ({"c30": ["x"]}, "its 'c30' is not a string"),
+        ({"N": 5}, "its 'N' is not a list"),
+        ({"N": [[0, 0, 0]]}, "it has 7 residues and 1 of 'N'"),
+        ({"N": [[0, 0, 0]] * 6 + [[0, 0]]}, "its 'N' is not a list of three coordinates"),
+        ({"N": [["a", "b", "c"]] * 7}, "its 'N' is not a list of three coordinates"),
+        ({"N": [[10**400, 0, 0]] * 7}, "its 'N' is not a list of three coordinates"),
+        ({"N": [[1e300, 0, 0]] * 7}, "its 'N' has coordinates that are not finite"),
+        ({"CA": [[float("nan")] * 3] * 7}, "a residue without CA"),
+        ({name: [[0, 0]] * 7 for name in ATOMS}, "its 'N' is not a list of three coordinates"),
+    ],
+)
+def test_lines_of_wrong_types_and_shapes_are_told_and_the_next_is_read(tmp_path, line, reason):
+    text = line if isinstance(line, str) else as_json(GOOD, **line)
+    path = tmp_path / "domains.jsonl"
+    path.write_bytes(text.encode("latin-1") + b"\n" + as_json(GOOD).encode())
+    bad, last = read_json_lines(path)
+    assert reason in bad.reason
+    assert_same(last, GOOD)
+
+
+def test_a_byte_order_mark_and_windows_line_ends_do_not_matter(tmp_path):
+    path = tmp_path / "domains.jsonl"
+    path.write_bytes(f"\ufeff{as_json(GOOD)}\r\n\r\n".encode())
+    (found,) = read_json_lines(path)
+    assert_same(found, GOOD)
+
+
+def test_names_of_domains_and_clusters_may_be_numbers(tmp_path):
+    path = tmp_path / "domains.jsonl"
+    path.write_text(as_json(GOOD, id=7, c30=0, resnum=list(range(7))))
+    (found,) = read_json_lines(path)
+    assert (found.id, found.cluster, found.residue_ids[6]) == ("7", "0", "6")
 
 
 def test_a_file_that_is_cut_short_is_told(tmp_path):
@@ -205,5 +318,22 @@ def test_a_file_that_is_cut_short_is_told(tmp_path):
     path.write_bytes(gzip.compress(as_json(domain()).encode())[:-20])
     with pytest.raises(InputError, match="cannot be read to its end"):
         list(read_json_lines(path))
-    with pytest.raises(InputError, match=r"none\.jsonl cannot be read"):
+    with pytest.raises(InputError, match=r"none\.jsonl is not a file"):
         list(read_json_lines(tmp_path / "none.jsonl"))
+
+
+def test_a_zipped_file_with_a_wrong_byte_is_refused_wherever_it_is(tmp_path):
+    """zlib has errors of its own for some of them."""
+    path = tmp_path / "domains.jsonl.gz"
+    content = gzip.compress(as_json(domain()).encode(), mtime=0)
+    for place in range(10, len(content), 5):  # of the ten before it, some mean nothing
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        with pytest.raises(InputError, match="cannot be read to its end"):
+            list(read_json_lines(path))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(InputError, match="not a file"):
+        list(read_json_lines(tmp_path / "pipe.jsonl"))

@@ -1,0 +1,42 @@
+"""Files that appear when they are complete."""
+
+import os
+
+import pytest
+
+from openmm_nemo.files import completing
+
+
+def test_a_file_appears_when_it_is_complete_and_replaces_another(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    with completing(path) as partial:
+        assert partial.suffix == ".csv"
+        partial.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert os.listdir(tmp_path) == ["table.csv"]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_what_was_given_up_leaves_nothing(tmp_path, error):
+    path = tmp_path / "table.csv"
+
+    def give_up(text):
+        with completing(path) as partial:
+            if text:
+                partial.write_text(text)
+            raise error
+
+    for text in ("half", ""):
+        with pytest.raises(error):
+            give_up(text)
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_cannot_take_its_place_leaves_nothing(tmp_path):
+    path = tmp_path / "table.csv"
+    path.mkdir()
+    with pytest.raises(OSError, match="directory"), completing(path) as partial:
+        partial.write_text("all")
+    assert os.listdir(tmp_path) == ["table.csv"]
