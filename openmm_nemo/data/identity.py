@@ -1,11 +1,11 @@
 """Sequence identity: clusters of similar sequences by MMseqs2, the nearest of many sequences by Smith-Waterman."""
 
 import math
-import multiprocessing
 import os
 import subprocess
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -14,6 +14,7 @@ import numpy as np
 
 from openmm_nemo.data.domains import Domain
 from openmm_nemo.errors import InputError
+from openmm_nemo.processes import run_tasks
 
 CLUSTER_IDENTITY = 0.3
 E_VALUE = 1e-3
@@ -149,30 +150,28 @@ def identity_to(
     Returns
     -------
     Identities
+
+    Raises
+    ------
+    InputError
+        If a process was killed.
     """
     unique = sorted(set(references))
     starts = range(0, len(queries), _QUERIES_A_TASK)
     found = np.zeros((len(queries), 2))
-    workers = min(workers or os.cpu_count() or 1, len(starts))
-    if workers <= 1:
-        for i, query in enumerate(queries):
-            found[i] = _nearest(query, unique)
-            tell(i + 1)
-        return Identities(*found.T)
-    # Threads do not help: most of the time of a pair is Python's. Not by fork: torch's threads are not in the child.
-    context = multiprocessing.get_context("spawn")
     done = 0
-    with ProcessPoolExecutor(workers, context) as pool:
-        tasks = {
-            pool.submit(_nearest_of_all, queries[start : start + _QUERIES_A_TASK], unique): start
-            for start in starts
-        }
-        for task in as_completed(tasks):
-            nearest = task.result()
-            start = tasks[task]
-            found[start : start + len(nearest)] = nearest
-            done += len(nearest)
-            tell(done)
+    # Threads do not help: most of the time of a pair is Python's.
+    tasks = [(queries[start : start + _QUERIES_A_TASK], unique) for start in starts]
+    try:
+        with closing(run_tasks(_nearest_of_all, tasks, workers)) as results:
+            for number, nearest in results:
+                found[starts[number] : starts[number] + len(nearest)] = nearest
+                done += len(nearest)
+                tell(done)
+    except BrokenProcessPool:
+        raise InputError(
+            "A process that aligns sequences was killed (memory may be short): give fewer --workers."
+        ) from None
     return Identities(*found.T)
 
 

@@ -481,11 +481,8 @@ def _refuse_to_overwrite(folder: Path, settings: SimulationSettings) -> None:
 
 def _fingerprint(model: NemoModel, protein: ConditionedModel) -> str:
     """Digest of the weights and the input; not of what is computed from them, which may differ in the last bit."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode() + tensor.float().cpu().numpy().tobytes())
-    digest.update(protein.s.float().cpu().numpy().tobytes())
-    return digest.hexdigest()
+    inputs = protein.s.float().cpu().numpy().tobytes()
+    return hashlib.sha256(model.fingerprint().encode() + inputs).hexdigest()
 
 
 def _digest(values: dict[str, Any]) -> str:

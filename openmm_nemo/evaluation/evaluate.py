@@ -2,21 +2,14 @@
 
 import csv
 import json
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from openmm_nemo.data.splits import Place, Split
 from openmm_nemo.errors import InputError
@@ -34,6 +27,7 @@ from openmm_nemo.evaluation.tables import (
 )
 from openmm_nemo.evaluation.tm_align import pairwise_tm
 from openmm_nemo.files import completing
+from openmm_nemo.processes import run_tasks
 
 REPORT_FILE = "report.html"
 TABLE_FILE = "table.csv"
@@ -180,12 +174,14 @@ def _write(out: Path, samples: Path, evaluation: Evaluation) -> None:
         if picture.light:
             with completing(path) as partial:
                 partial.write_bytes(picture.light)
-    settings = _settings(samples)
+    settings, trained = _settings(samples)
     tables = (
         Table("By level of generalization", "level", rows),
         Table("By certainty", "clusters", table_by_clusters(assessments)),
     )
     title = f"Evaluation of {settings.get('model', samples.resolve().name)}"
+    if not trained:
+        title += " (untrained)"
     about = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
     write_report(out / REPORT_FILE, assessments, title, tables, pictures, notes, about)
 
@@ -201,39 +197,25 @@ def _write_table(path: Path, rows: Sequence[Row]) -> None:
             )
 
 
-def _settings(samples: Path) -> dict[str, object]:
-    """How the ensembles were sampled; nothing if that is not known."""
+def _settings(samples: Path) -> tuple[dict[str, object], bool]:
+    """How the ensembles were sampled, nothing if that is not known, and whether the model was trained."""
     try:
-        return dict(json.loads((samples / RECORD_FILE).read_bytes())["settings"])
+        record = json.loads((samples / RECORD_FILE).read_bytes())
+        return dict(record["settings"]), bool(record["trained"])
     except (OSError, ValueError, TypeError, KeyError):
-        return {}
-
-
-# Where proteins are assessed
+        return {}, True
 
 
 def _assess_all(tasks: list[_Task], workers: int | None) -> Generator[tuple[str, Assessment | str]]:
     """Outcome of every task, in any order."""
-    workers = min(workers or os.cpu_count() or 1, len(tasks))
-    if workers == 1:
-        for task in tasks:
-            yield task.id, _assess(task)
-        return
-    # Not by fork: torch's threads are not in the child.
-    context = multiprocessing.get_context("spawn")
-    theirs, ours = context.Pipe(duplex=False)
-    with ProcessPoolExecutor(workers, context, _begin_process, (theirs,)) as pool:
-        try:
-            pending = {pool.submit(_assess, task): task.id for task in tasks}
-            for future in as_completed(pending):
-                yield pending.pop(future), future.result()
-        except BrokenProcessPool:
-            raise InputError(
-                "A process that compares structures was killed (memory may be short): give fewer --workers."
-            ) from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            ours.close()
+    try:
+        with closing(run_tasks(_assess, [(task,) for task in tasks], workers)) as results:
+            for number, outcome in results:
+                yield tasks[number].id, outcome
+    except BrokenProcessPool:
+        raise InputError(
+            "A process that compares structures was killed (memory may be short): give fewer --workers."
+        ) from None
 
 
 def _assess(task: _Task) -> Assessment | str:
@@ -242,15 +224,3 @@ def _assess(task: _Task) -> Assessment | str:
         return assess(read_ensemble(task.samples, task.id), task.level, task.identity)
     except InputError as error:
         return str(error)
-
-
-def _begin_process(parent: Connection) -> None:
-    """Prepare a process; it ends when the parent closes the pipe, or is killed."""
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the parent takes care
-
-    def end() -> None:
-        wait([parent])
-        os._exit(1)
-
-    threading.Thread(target=end, daemon=True).start()

@@ -13,19 +13,12 @@ and give ``--scheduler tcp://ADDRESS:8786``, in an environment of the same packa
 import hashlib
 import json
 import math
-import multiprocessing
-import os
 import pickle
-import signal
-import threading
-import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import CancelledError, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +28,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from openmm_nemo.cluster import run_on_cluster
 from openmm_nemo.engine.units import ANGSTROM_PER_NM
 from openmm_nemo.errors import InputError
 from openmm_nemo.evaluation.ensembles import (
@@ -45,6 +39,7 @@ from openmm_nemo.evaluation.ensembles import (
 )
 from openmm_nemo.files import completing
 from openmm_nemo.networks import ConditionedModel, NemoModel
+from openmm_nemo.processes import run_tasks
 from openmm_nemo.simulator import rollout
 
 RECORD_FILE = "sampling.json"
@@ -61,8 +56,6 @@ PAIR_NUMBERS = 2**23
 
 STEPS_KEPT = 10
 """Steps whose states are in memory at once."""
-
-CONNECT_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -254,7 +247,7 @@ def sample_ensembles(
         ]
         weights = pickle.dumps(model)
         if scheduler is not None:
-            results = _on_cluster(tasks, weights, scheduler)
+            results = run_on_cluster(run_task, weights, tasks, scheduler)
         else:
             results = _on_this_machine(tasks, weights, workers)
         parts: dict[str, dict[int, Samples]] = {name: {} for name in missing}
@@ -319,7 +312,7 @@ def _begin(
 ) -> None:
     """Write the record of a new folder, or compare that of an old one."""
     path = folder / RECORD_FILE
-    fingerprint = _fingerprint(model)
+    fingerprint = model.fingerprint()
     inputs = {protein.id: _digest([protein.sequence, protein.profile]) for protein in proteins}
     anew = "give another --out"
     if path.exists():
@@ -357,18 +350,12 @@ def _begin(
     values = {
         "format_version": FORMAT_VERSION,
         "model_fingerprint": fingerprint,
+        "trained": model.trained,
         "settings": asdict(settings),
         "inputs": inputs,
     }
     with completing(path) as partial:
         partial.write_text(json.dumps(values, indent=1))
-
-
-def _fingerprint(model: NemoModel) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode() + tensor.float().cpu().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _digest(value: Any) -> str:
@@ -467,92 +454,12 @@ ENGINES = {"torch": sample_with_torch, "openmm": sample_with_openmm}
 
 
 def _on_this_machine(tasks: list[Task], weights: bytes, workers: int | None) -> Results:
-    workers = min(workers or os.cpu_count() or 1, len(tasks))
-    if workers <= 1:
-        for task in tasks:
-            yield task, run_task(weights, task)
-        return
-    # Not by fork: torch's threads are not in the child.
-    context = multiprocessing.get_context("spawn")
-    theirs, ours = context.Pipe(duplex=False)
-    with ProcessPoolExecutor(workers, context, _begin_process, (theirs,)) as pool:
-        try:
-            with _ctrl_c_for_us_alone():
-                pending = {pool.submit(run_task, weights, task): task for task in tasks}
-            for future in as_completed(pending):
-                yield pending.pop(future), future.result()
-        except BrokenProcessPool:
-            raise InputError(
-                "A process that samples was killed (memory may be short, then give fewer --workers or a smaller "
-                "--batch-size): run the same command again, it goes on."
-            ) from None
-        except BaseException:  # Ctrl-C, too: what runs is not waited for
-            pool.shutdown(wait=False, cancel_futures=True)
-            ours.close()
-            raise
-    ours.close()
-
-
-@contextmanager
-def _ctrl_c_for_us_alone() -> Iterator[None]:
-    """Processes that begin inside do not get SIGINT, not even while they import."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _begin_process(parent: Connection) -> None:
-    """Prepare a process; it ends when the parent closes the pipe, or is killed."""
-    torch.set_num_threads(1)
-
-    def end() -> None:
-        wait([parent])
-        os._exit(1)
-
-    threading.Thread(target=end, daemon=True).start()
-
-
-def _on_cluster(tasks: list[Task], weights: bytes, address: str) -> Results:
-    try:
-        from dask import distributed
-    except ImportError:
+        with closing(run_tasks(run_task, [(weights, task) for task in tasks], workers)) as results:
+            for number, outcome in results:
+                yield tasks[number], outcome
+    except BrokenProcessPool:
         raise InputError(
-            "--scheduler needs Dask: pip install 'openmm-nemo[dask]', here and on the workers."
+            "A process that samples was killed (memory may be short, then give fewer --workers or a smaller "
+            "--batch-size): run the same command again, it goes on."
         ) from None
-    try:
-        client = distributed.Client(address, timeout=CONNECT_SECONDS)
-    except Exception as error:  # of many kinds, where something else than a scheduler answers
-        raise InputError(
-            f"No Dask scheduler answers at {address} ({type(error).__name__}): start one with 'dask scheduler', "
-            "which prints its address."
-        ) from None
-    with client:
-        if not client.nthreads():
-            raise InputError(
-                f"The Dask scheduler at {address} has no workers: start some with 'dask worker {address}'."
-            )
-        try:
-            # By a task, not scattered: what is scattered is lost with the workers that hold it.
-            with warnings.catch_warnings(action="ignore", category=UserWarning):  # of its size
-                model = client.submit(bytes, weights, pure=False)
-            futures = client.map(_run_on_cluster, tasks, weights=model, pure=False)
-            pending = dict(zip(futures, tasks, strict=True))
-            del futures
-            for future in distributed.as_completed(list(pending)):
-                yield pending.pop(future), future.result()
-        except ImportError as error:
-            raise InputError(
-                f"The Dask workers at {address} cannot sample ({error}): install the same packages there as here."
-            ) from None
-        except (OSError, CancelledError, distributed.KilledWorker) as error:
-            raise InputError(
-                f"The scheduler or the workers of Dask at {address} were lost ({type(error).__name__}): "
-                "run the same command again, it goes on."
-            ) from None
-
-
-def _run_on_cluster(task: Task, weights: bytes) -> Samples | str:
-    torch.set_num_threads(1)
-    return run_task(weights, task)

@@ -1,6 +1,7 @@
 """The whole model: sequence network, energy and imputation."""
 
 import copy
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,6 +124,13 @@ class NemoModel(nn.Module):
             copy.deepcopy(self.energy),
             copy.deepcopy(self.imputation),
         )
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all weights, as float32, and their names; the same on every device."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode() + tensor.float().cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path) -> "NemoModel":

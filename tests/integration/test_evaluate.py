@@ -79,7 +79,8 @@ def tm_of_tmtools(mobile: np.ndarray, native: np.ndarray) -> float:
 
 
 def test_evaluate(samples, tmp_path):
-    (samples / RECORD_FILE).write_text(json.dumps({"settings": {"model": "small", "n_samples": 5}}))
+    record = {"settings": {"model": "small", "n_samples": 5}, "trained": False}
+    (samples / RECORD_FILE).write_text(json.dumps(record))
     split = write_split(
         tmp_path / "split.json",
         a=Place("test", "C", 0.1),
@@ -127,7 +128,7 @@ def test_evaluate(samples, tmp_path):
         f"Wrote {out / 'report.html'}.",
     ]
     page = (out / "report.html").read_text()
-    assert "<h1>Evaluation of small</h1>" in page
+    assert "<h1>Evaluation of small (untrained)</h1>" in page
     assert "Sampled with model small, n samples 5." in page
     assert all(line in page for line in lines[-3:-1])
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from openmm_nemo import NemoConfig, NemoModel
+from openmm_nemo.cluster import run_on_cluster
 from openmm_nemo.data import splits
 from openmm_nemo.data.domain_sets import DomainSet, write_domains
 from openmm_nemo.data.domains import Domain
@@ -27,8 +28,8 @@ from openmm_nemo.evaluation.plots import read_table
 from openmm_nemo.evaluation.sampling import (
     Protein,
     SamplingSettings,
-    _on_cluster,
     _tasks,
+    run_task,
     sample_ensembles,
     sample_seeds,
 )
@@ -394,12 +395,12 @@ def test_dask_workers_that_die_are_told(cluster):
     with pytest.raises(
         InputError, match=r"workers of Dask at tcp\S+ were lost .\w+.: run the same"
     ):
-        list(_on_cluster(some_tasks(), pickle.dumps(Bomb()), cluster))
+        list(run_on_cluster(run_task, pickle.dumps(Bomb()), some_tasks(), cluster))
 
 
 def test_schedulers_that_do_not_answer_are_told(options, tmp_path, monkeypatch):
     pytest.importorskip("dask.distributed")
-    monkeypatch.setattr("openmm_nemo.evaluation.sampling.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("openmm_nemo.cluster.CONNECT_SECONDS", 1)
     arguments = ("sample", *options, "--out", tmp_path / "out", "--scheduler")
     for address in ("tcp://127.0.0.1:1", "nonsense"):
         assert refused(*arguments, address).startswith(f"No Dask scheduler answers at {address} (")

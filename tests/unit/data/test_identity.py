@@ -154,7 +154,7 @@ def test_processes_give_the_same_in_the_same_order():
     queries = [mutated(rng, references[i], i / 20) for i in range(20)]
     told = []
     alone = identity_to(queries, references, 1, told.append)
-    assert told == list(range(1, 21))
+    assert told == [8, 16, 20]
     told.clear()
     together = identity_to(queries, references, 2, told.append)
     assert (sorted(told), told[-1]) == (told, 20)
