@@ -11,7 +11,7 @@ from openmm_nemo.data.batches import Batch
 from openmm_nemo.geometry import bond_angles, pair_geometry
 from openmm_nemo.geometry.vectors import length, place_rows, unit
 from openmm_nemo.residues import AMINO_ACIDS
-from openmm_nemo.training.superposition import tm_superpose
+from openmm_nemo.training.tm_superposition import tm_superpose
 
 CONTACT_DISTANCE = 12.0
 """D0 of the contact weights, Angstrom. The paper does not print it; a sigmoid of width 1 Angstrom ends near it."""

@@ -13,7 +13,7 @@ from openmm_nemo.simulator.backpropagation import AdaptiveDamping, GradientGrowt
 from openmm_nemo.training.losses import LOSSES, Prediction
 from openmm_nemo.training.prediction import RolloutSettings, predict, update_statistics
 from openmm_nemo.training.settings import StageSettings, TrainingSettings
-from openmm_nemo.training.superposition import tm_superpose
+from openmm_nemo.training.tm_superposition import tm_superpose
 
 
 class NemoTraining(lightning.LightningModule):

@@ -3,7 +3,6 @@
 import csv
 import itertools
 import logging
-import os
 import warnings
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +18,7 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
+from openmm_nemo.data.splits import Split
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import completing
 from openmm_nemo.networks import NemoModel
@@ -28,6 +28,7 @@ from openmm_nemo.training.settings import TrainingSettings, read_settings
 from openmm_nemo.training.stream import DomainData
 
 SETTINGS_FILE = "settings.json"
+SPLIT_FILE = "split.json"
 CHECKPOINT_FILE = "last.ckpt"
 METRICS_FILE = "metrics.csv"
 CURVES_FILE = "curves.png"
@@ -76,6 +77,7 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     with completing(out / SETTINGS_FILE) as partial:
         partial.write_text(settings.model_dump_json(indent=1))
+    data.split.write(out / SPLIT_FILE)
     trainer = lightning.Trainer(
         max_steps=settings.updates,
         devices=devices or "auto",
@@ -178,7 +180,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def export(checkpoint: Path, out: Path) -> NemoModel:
-    """Write the averaged weights of a checkpoint as a model folder.
+    """Write the averaged weights of a checkpoint as a model folder, with the split that they were trained on.
 
     Parameters
     ----------
@@ -199,6 +201,7 @@ def export(checkpoint: Path, out: Path) -> NemoModel:
     model = module.model
     model.trained = True
     model.description = settings.description
-    os.makedirs(out, exist_ok=True)
+    split = Split.read(checkpoint.parent / SPLIT_FILE)
     model.save_pretrained(out)
+    split.write(out / SPLIT_FILE)
     return model

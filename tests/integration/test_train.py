@@ -103,12 +103,13 @@ def test_a_run_writes_checkpoint_metrics_and_curves(run):
     assert json.loads((run / "settings.json").read_text())["seed"] == 3
 
 
-def test_the_exported_model_has_the_averaged_weights(run, tmp_path):
+def test_the_exported_model_has_the_averaged_weights_and_the_split(inputs, run, tmp_path):
     outcome = command_line("export", run / "last.ckpt", "--out", tmp_path / "model")
     assert outcome.code == 0, outcome.err
     model = NemoModel.from_pretrained(tmp_path / "model")
     assert model.trained
     assert model.description == "A model of a test."
+    assert (tmp_path / "model" / "split.json").read_bytes() == (inputs / "split.json").read_bytes()
     content = read_checkpoint(run / "last.ckpt")
     averaged = content["state_dict"]["model.energy.structure_network.pair_output.weight"]
     current = content["current_model_state"]["model.energy.structure_network.pair_output.weight"]

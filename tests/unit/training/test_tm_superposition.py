@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from openmm_nemo.data import read_structure
-from openmm_nemo.training.superposition import tm_distances, tm_superpose
+from openmm_nemo.training.tm_superposition import tm_distances, tm_superpose
 from tests.helpers import normal
 
 # Chains of 60 to 112 residues of different folds.
