@@ -63,9 +63,9 @@ def check_sequence(sequence: str) -> str:
     InputError
         If a letter is not one of the twenty amino acids or the chain is shorter than four residues.
     """
-    cleaned = "".join(sequence.split()).upper()
+    cleaned = "".join(sequence.split())
     for position, letter in enumerate(cleaned, start=1):
-        if letter not in AMINO_ACIDS:
+        if letter not in AMINO_ACIDS + AMINO_ACIDS.lower():
             raise InputError(
                 f"The sequence has {letter!r} at position {position}: "
                 f"use the twenty one-letter codes {AMINO_ACIDS}."
@@ -74,4 +74,4 @@ def check_sequence(sequence: str) -> str:
         raise InputError(
             f"The sequence has {len(cleaned)} residues: NEMO needs at least {MIN_LENGTH}."
         )
-    return cleaned
+    return cleaned.upper()

@@ -73,8 +73,10 @@ def profile(
     Homologues with many gaps are left out, and those that are nearly the same as another.
     """
     for file in (out, save_alignment):
-        if file is not None and not file.parent.is_dir():
-            raise InputError(f"{file.parent} is not a folder: make it, or choose another place.")
+        if file is not None and (
+            file.is_dir() or not file.parent.is_dir()
+        ):  # known before the search
+            raise InputError(f"{file} cannot be written: name a file in a folder that exists.")
     sequence = _query(sequence, fasta)
     given = {name: value for name, value in search.items() if value is not None}
     if alignment_file is not None and database is None:

@@ -166,7 +166,7 @@ def write_alignment(path: str | os.PathLike[str], alignment: Alignment) -> None:
         for name, row in zip(alignment.names, alignment.rows, strict=True)
     )
     try:
-        with completing(Path(path)) as partial, open(partial, "w") as file:
+        with completing(Path(path)) as partial, open(partial, "w", encoding="utf-8") as file:
             file.writelines(lines)
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}).") from None
@@ -255,7 +255,7 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path} is not there: check the file name.") from None
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read to its end ({error}): get it again.") from None
-    return content.decode(errors="replace")
+    return content.decode("utf-8-sig", errors="replace")
 
 
 def parse_fasta(text: str, path: str | os.PathLike[str]) -> tuple[list[str], list[str]]:

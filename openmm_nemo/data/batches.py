@@ -15,6 +15,7 @@ from torch.utils.data import Dataset, Sampler
 
 from openmm_nemo.data.alignments import AlignmentFolder, augmented
 from openmm_nemo.data.domains import DSSP_CLASSES, Domain
+from openmm_nemo.errors import InputError
 from openmm_nemo.residues import AMINO_ACIDS, MIN_LENGTH
 
 POOL_BATCHES = 50
@@ -89,6 +90,11 @@ class DomainDataset(Dataset[Example]):
         For a profile model, of every domain by its id.
     alignments : AlignmentFolder, optional
         Homologues, filtered, for evolutionary augmentation (paper, B.7); domains without any keep their sequence.
+
+    Raises
+    ------
+    InputError
+        If a domain has no profile, or one of another length.
     """
 
     def __init__(
@@ -99,6 +105,8 @@ class DomainDataset(Dataset[Example]):
         profiles: Mapping[str, np.ndarray] | None = None,
         alignments: AlignmentFolder | None = None,
     ) -> None:
+        if profiles is not None:
+            _check_profiles(domains, profiles)
         self._domains = domains
         self._max_length = max_length
         self._seed = seed
@@ -140,8 +148,8 @@ def random_window(
     ValueError
         If no segment has 4 residues.
     """
-    ends = np.array([0, *(i + 1 for i in domain.breaks), len(domain)])
-    starts, lengths = ends[:-1], np.diff(ends)
+    starts, ends = domain.segments.T
+    lengths = ends - starts
     windows = np.where(lengths < MIN_LENGTH, 0, np.maximum(lengths - max_length + 1, 1))
     if not windows.any():
         raise ValueError(f"Domain {domain.id} has no unbroken segment of {MIN_LENGTH} residues.")
@@ -232,6 +240,15 @@ def collate(examples: Sequence[Example]) -> Batch:
         atom_mask=there.to(mask),
         dssp=dssp,
     )
+
+
+def _check_profiles(domains: Sequence[Domain], profiles: Mapping[str, np.ndarray]) -> None:
+    for domain in domains:
+        n = len(profiles.get(domain.id, ()))
+        if n != len(domain):
+            raise InputError(
+                f"Domain {domain.id} has {len(domain)} residues and a profile of {n}: give that of its sequence."
+            )
 
 
 def _numbered(names: np.ndarray) -> tuple[int, np.ndarray]:

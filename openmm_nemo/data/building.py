@@ -11,6 +11,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from openmm_nemo.data.domain_sets import DomainSet, write_domains
 from openmm_nemo.data.domains import Domain, domain_of
 from openmm_nemo.data.failures import Failure
@@ -20,6 +22,7 @@ from openmm_nemo.data.structures import read_chains
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import completing
 from openmm_nemo.processes import run_tasks
+from openmm_nemo.residues import MIN_LENGTH
 
 SET_FILE = "domains.safetensors"
 FAILURES_FILE = "failures.csv"
@@ -207,6 +210,10 @@ def _read_part(file: Path, part: Path) -> None:
     domains, failures = read_source(file)
     unique: dict[str, Domain] = {}
     for domain in domains:
+        if np.diff(domain.segments).max() < MIN_LENGTH:
+            reason = f"{domain.id} has no {MIN_LENGTH} residues without a break"
+            failures.append(Failure(str(file), reason))
+            continue
         if domain.id in unique:
             failures.append(Failure(str(file), f"it has {domain.id} twice; the first was taken"))
         unique.setdefault(domain.id, domain)

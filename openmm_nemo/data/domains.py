@@ -96,6 +96,12 @@ class Domain:
         """C-alpha positions (L, 3), float32, Angstrom."""
         return self.backbone[:, 1]
 
+    @property
+    def segments(self) -> np.ndarray:
+        """Where each unbroken part begins and ends, shape (n, 2): residues from the first on, without the second."""
+        ends = np.unique([0, *(i + 1 for i in self.breaks), len(self)])
+        return np.stack([ends[:-1], ends[1:]], axis=1)
+
     def window(self, start: int, length: int) -> "Domain":
         """The ``length`` residues from ``start`` on."""
         stop = start + length

@@ -64,7 +64,7 @@ def search_homologues(
     Raises
     ------
     InputError
-        If the sequence is not one of amino acids, or the database cannot be read.
+        If the sequence is not one of amino acids, a number is not positive, or the database cannot be read.
     """
     from pyhmmer.easel import Alphabet, KeyHash, TextSequence
     from pyhmmer.plan7 import Background, Builder, Trace
@@ -72,6 +72,8 @@ def search_homologues(
     sequence = check_sequence(sequence)
     if iterations < 1:
         raise InputError(f"The number of iterations is {iterations}: give at least 1.")
+    if not bits_per_residue > 0:
+        raise InputError(f"The score is {bits_per_residue} bits a residue: give more than 0.")
     alphabet = Alphabet.amino()
     query = TextSequence(name=name, sequence=sequence).digitize(alphabet)
     builder = Builder(alphabet, architecture="hand")  # match states stay the residues of the query

@@ -133,7 +133,7 @@ def read_profiles(path: str | os.PathLike[str], depth: float = DEPTH) -> dict[st
     """Read frequencies from JSON lines, plain or gzipped, and make profiles of them.
 
     Each line is an object with ``id``, ``frequencies`` (a list of numbers for each residue) and ``columns``, a string
-    of the twenty amino acids, in any order, and "-" for the share of gaps, which may be left out.
+    or list of the twenty amino acids, in any order, and "-" for the share of gaps, which may be left out.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def read_profiles(path: str | os.PathLike[str], depth: float = DEPTH) -> dict[st
             if name in profiles:
                 raise ValueError(f"a line before it has {name}, too")
             profiles[name] = profile_from_frequencies(frequencies, depth)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             reason = f"it has no {error}" if isinstance(error, KeyError) else error
             raise InputError(f"Line {number} of {path} is not a profile: {reason}") from None
     if not profiles:
@@ -183,7 +183,7 @@ def read_profile(path: str | os.PathLike[str]) -> np.ndarray:
     """
     try:
         with warnings.catch_warnings(action="error"):
-            return np.loadtxt(path, ndmin=2, delimiter=_delimiter(path))
+            return np.loadtxt(path, ndmin=2, delimiter=_delimiter(path), encoding="utf-8-sig")
     except (OSError, ValueError, UserWarning) as error:
         raise InputError(
             f"The profile {path} cannot be read ({error}): give 20 numbers a line."
@@ -235,11 +235,15 @@ def _read_line(line: str) -> tuple[str, np.ndarray]:
     values = json.loads(line)
     if not isinstance(values, dict):
         raise ValueError("it is not an object")
-    columns = values["columns"]
+    name, columns = values["id"], values["columns"]
+    if not isinstance(name, str | int):
+        raise ValueError(f"its id is {name!r}")
+    if not isinstance(columns, str | list):
+        raise ValueError(f"its columns are {columns!r}")
     order = AMINO_ACIDS + ("-" if "-" in columns else "")
     if sorted(columns) != sorted(order):
         raise ValueError(f"its columns are {columns!r}")
     frequencies = np.array(values["frequencies"], dtype=np.float64)
     if frequencies.ndim != 2 or frequencies.shape[1] != len(columns):
         raise ValueError(f"its frequencies have shape {frequencies.shape}")
-    return str(values["id"]), frequencies[:, [columns.index(letter) for letter in order]]
+    return str(name), frequencies[:, [columns.index(letter) for letter in order]]

@@ -146,6 +146,13 @@ def test_headers_may_have_any_signs(tmp_path):
     assert read_alignment(path).names == ("q", "s\x01t")
 
 
+@pytest.mark.parametrize("content", [">q\nACDE\n", "# STOCKHOLM 1.0\nq ACDE\n//\n"])
+def test_a_byte_order_mark_does_not_matter(tmp_path, content):
+    path = tmp_path / "family"
+    path.write_bytes(b"\xef\xbb\xbf" + content.encode())
+    assert read_alignment(path).sequence == "ACDE"
+
+
 def test_sequence_alone_is_an_alignment(tmp_path):
     path = tmp_path / "file.fasta"
     path.write_text(">q\nACD\nEFG\n")

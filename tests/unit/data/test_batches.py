@@ -19,6 +19,7 @@ from openmm_nemo.data.batches import (
     collate,
     random_window,
 )
+from openmm_nemo.errors import InputError
 from openmm_nemo.residues import AMINO_ACIDS
 
 LETTERS = np.array(list(AMINO_ACIDS))
@@ -157,6 +158,14 @@ def test_a_profile_is_cut_with_its_window_and_follows_the_sequence():
     batch = collate([example, Example(domain("b", 4), "ACDE", profile[:4])])
     np.testing.assert_allclose(batch.s[0, :, 20:], profile[start : start + 5], atol=1e-7)
     assert batch.s[1, 4].abs().max() == 0
+
+
+def test_profiles_that_are_not_of_the_domains_are_refused():
+    some = [domain("a", 10), domain("b", 12)]
+    with pytest.raises(InputError, match="Domain b has 12 residues and a profile of 10: give"):
+        DomainDataset(some, 64, 0, {"a": np.ones((10, 20)), "b": np.ones((10, 20))})
+    with pytest.raises(InputError, match="Domain b has 12 residues and a profile of 0: give"):
+        DomainDataset(some, 64, 0, {"a": np.ones((10, 20))})
 
 
 def test_the_sequence_of_a_homologue_is_cut_with_its_window(tmp_path):

@@ -132,6 +132,18 @@ def test_a_bad_file_does_not_stop_the_others(inputs, tmp_path, workers):
     assert sorted(os.listdir(tmp_path / "set")) == ["domains.safetensors", "failures.csv"]
 
 
+def test_a_domain_in_pieces_too_short_to_learn_from_is_told(tmp_path):
+    atoms = dict.fromkeys(("N", "CA", "C", "O", "SC"), np.eye(7, 3).tolist())
+    lines = [
+        {"id": name, "seq": "GAVLIMF", "chain_breaks": breaks} | atoms
+        for name, breaks in (("three", [2]), ("two", [2, 4]))
+    ]
+    path = tmp_path / "some.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    built = build_set([path], tmp_path / "set", 1)
+    assert built == (1, [(str(path), "two has no 4 residues without a break")])
+
+
 def test_domains_of_equal_name_are_taken_once(inputs, tmp_path):
     (tmp_path / "more").mkdir()
     shutil.copy(TRP_CAGE, tmp_path / "more" / "cage.pdb")

@@ -109,6 +109,11 @@ def test_a_window_is_a_part_of_the_domain():
     np.testing.assert_array_equal(part.backbone, whole.backbone[2:7])
 
 
+def test_segments_are_the_parts_between_breaks():
+    assert domain(n=9, breaks=(6, 1)).segments.tolist() == [[0, 2], [2, 7], [7, 9]]
+    assert domain(n=9).segments.tolist() == [[0, 9]]
+
+
 # Sets
 
 

@@ -183,7 +183,11 @@ GOOD = {"id": "x", "columns": LETTERS, "frequencies": [[0.05] * 20]}
         (lines({"id": "x", "columns": LETTERS}), "it has no 'frequencies'"),
         (lines({"columns": LETTERS, "frequencies": [[0.05] * 20]}), "it has no 'id'"),
         (lines({**GOOD, "columns": LETTERS[:-1] + "X"}), "its columns are 'ACDEFGHIKLMNPQRSTVWX'"),
-        (lines({**GOOD, "columns": 20}), "iterable"),
+        (lines({**GOOD, "columns": 20}), "its columns are 20"),
+        (lines({**GOOD, "id": None}), "its id is None"),
+        (lines({**GOOD, "id": ["x"]}), r"its id is \['x'\]"),
+        (lines({**GOOD, "frequencies": [[10**400] * 20]}), "too large"),
+        ("[" * 100_000, "recursion"),
         (lines({**GOOD, "frequencies": [[0.05] * 21]}), r"its frequencies have shape \(1, 21\)"),
         (lines({**GOOD, "frequencies": [[0.05] * 20, [0.05]]}), "inhomogeneous"),
         (lines({**GOOD, "frequencies": [["often"] * 20]}), "often"),
@@ -243,6 +247,14 @@ def test_profile_that_is_no_table_is_refused(tmp_path, text):
         InputError, match=r"^The profile .*profile\.txt cannot be read \(.*\): give"
     ):
         read_profile(path)
+
+
+def test_byte_order_marks_do_not_matter(tmp_path):
+    path = tmp_path / "profile.txt"
+    path.write_bytes(b"\xef\xbb\xbf0.5 0.25\r\n")
+    assert read_profile(path).tolist() == [[0.5, 0.25]]
+    path.write_bytes(b"\xef\xbb\xbf" + lines(GOOD).encode())
+    assert list(read_profiles(path)) == ["x"]
 
 
 # The command
@@ -330,5 +342,14 @@ def test_bad_options_are_refused(family, tmp_path):
     )
     nowhere = tmp_path / "none" / "saved.a3m"
     assert refuse("--alignment", family, "--save-alignment", nowhere) == (
-        f"{nowhere.parent} is not a folder: make it, or choose another place."
+        f"{nowhere} cannot be written: name a file in a folder that exists."
+    )
+    # The last --out counts; that it cannot be written is known before the search.
+    for place in (tmp_path, "."):
+        assert refuse("--database", FAMILY, "--sequence", "ACDE", "--out", place) == (
+            f"{place} cannot be written: name a file in a folder that exists."
+        )
+    number = ("--bits-per-residue", "nan")
+    assert refuse("--database", FAMILY, "--sequence", "ACDE", *number) == (
+        "The score is nan bits a residue: give more than 0."
     )
