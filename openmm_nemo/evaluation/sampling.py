@@ -156,7 +156,7 @@ class Samples(NamedTuple):
     atoms : ndarray, shape (B, L, 5, 3)
         Angstrom.
     energy : ndarray, shape (B,)
-        U at x, kT.
+        U at x, kT; zero of a baseline, which has none.
     """
 
     x: np.ndarray
@@ -229,11 +229,15 @@ def sample_ensembles(
     Raises
     ------
     InputError
-        If two proteins have the same id, or one cannot be the input of the model; if the folder has samples of other
-        settings, of another model or of another protein of that id, or cannot be written; if a process was killed or
-        the cluster does not answer.
+        If two proteins have the same id, or one cannot be the input of the model; if the model is a baseline, which
+        predicts one structure, and more are asked for; if the folder has samples of other settings, of another model
+        or of another protein of that id, or cannot be written; if a process was killed or the cluster does not answer.
     """
     _check_proteins(proteins, model)
+    if model.energy is None and settings.n_samples > 1:
+        raise InputError(
+            "The model is a baseline, which predicts one structure of each protein: give -n 1."
+        )
     try:
         _begin(folder, model, proteins, settings)
         done = set(ensemble_ids(folder))
@@ -373,11 +377,15 @@ def run_task(weights: bytes, task: Task) -> Samples | str:
         return "what the network makes of its sequence is not finite"
     seeds = sample_seeds(settings.seed, task.protein.id, settings.n_samples)[task.start : task.stop]
     try:
-        x = ENGINES[settings.engine](protein, seeds, settings.steps, settings.temperature)
+        if protein.has_energy:
+            x = ENGINES[settings.engine](protein, seeds, settings.steps, settings.temperature)
+        else:
+            x = protein.initial_state().unsqueeze(0)
     except mm.OpenMMException as error:
         return " ".join(str(error).split())
     with torch.no_grad():
-        values = x, protein.impute(x), protein.energy(x)
+        energy = protein.energy(x) if protein.has_energy else x.new_zeros(len(x))
+        values = x, protein.impute(x), energy
     samples = Samples(*(value.float().numpy() for value in values))
     for k, seed in enumerate(seeds):
         if not all(np.isfinite(array[k]).all() for array in samples):
