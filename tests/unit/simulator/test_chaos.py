@@ -21,9 +21,15 @@ def as_steps(*values: float) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def descent(step_size: float, n_steps: int, gamma: float = 1.0, dtype: torch.dtype = torch.float64):
+def descent(
+    step_size: float,
+    n_steps: int,
+    gamma: float = 1.0,
+    start: float = 4.1,
+    dtype: torch.dtype = torch.float64,
+) -> tuple[torch.Tensor, float]:
     """States of a descent (n+1,), and dx(n)/dx(0) by autograd over Algorithm 4."""
-    states = [torch.tensor(4.1, dtype=dtype, requires_grad=True)]
+    states = [torch.tensor(start, dtype=dtype, requires_grad=True)]
     for _ in range(n_steps):
         x = chaos.descend(states[-1], torch.tensor(step_size, dtype=dtype))
         states.append((1 - gamma) * x.detach() + gamma * x)
@@ -76,6 +82,15 @@ def test_the_cascade_is_that_of_rickers_map():
     around = chaos.ONSET_OF_CHAOS + as_steps(-0.002, 0.01)
     below, above = chaos.orbits(around / 0.7, 0.7).exponent
     assert below < 0 < above
+
+
+def test_orbits_are_the_iterations_and_their_gradients_up_to_2000():
+    """Period 4 without contraction that would underflow."""
+    orbit = chaos.orbits(as_steps(1.6))
+    for k, iteration in ((0, 1001), (1, 1002), (999, 2000)):
+        states, gradient = descent(1.6, iteration, start=12.0)
+        assert float(orbit.x[k]) == pytest.approx(float(states[-1]))
+        assert float(orbit.log_gradient[k]) == pytest.approx(math.log(abs(gradient)), abs=1e-6)
 
 
 @pytest.mark.parametrize("step_size", [1.1, 1.45, 1.8, 1.9])

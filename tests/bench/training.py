@@ -1,0 +1,163 @@
+"""Peak memory of back-propagation through roll-outs, and updates per second of training, one core."""
+
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from openmm_nemo import NemoConfig, NemoModel
+from openmm_nemo.data.batches import Batch
+from openmm_nemo.residues import AMINO_ACIDS
+from openmm_nemo.training.losses import LOSSES
+from openmm_nemo.training.prediction import RolloutSettings, predict
+from tests.helpers import generator, random_chain
+
+LENGTH = 64
+STEPS = 100
+REPEATS = 3
+
+# A process of its own for every roll-out. Its peak (VmHWM) is compared with that of one that does all this with chains
+# of 8 residues alone: same code loaded, next to no data. A single step would be no base to compare with, because most
+# of the peak is that of one step. Coefficients are random numbers: the sequence network would leave less memory than it
+# takes, and hide what follows.
+_RUN = """
+import re, sys, torch
+from pathlib import Path
+from openmm_nemo import NemoConfig, NemoModel
+from openmm_nemo.simulator import StepParameters, rollout
+from openmm_nemo.simulator.backpropagation import trainable_rollout
+from tests.helpers import random_chain
+preset, kind = sys.argv[1:3]
+n_chains, n_steps = map(int, sys.argv[3:])
+torch.set_num_threads(1)
+torch.manual_seed(0)
+config = NemoConfig.preset(preset)
+energy = NemoModel(config).energy.eval()
+
+def differentiate(length, n_steps):
+    x0, mask = random_chain(n_chains, length).float(), torch.ones(n_chains, length)
+    l1 = torch.randn(n_chains, length, config.node_features, requires_grad=True)
+    l2 = torch.randn(n_chains, length, length, config.pair_features, requires_grad=True)
+    size = torch.full((n_chains,), 0.01, requires_grad=True)
+    steps = StepParameters(size, size, mask, torch.ones(n_chains, length, 3), mask)
+    if kind == "recomputed":
+        x = trainable_rollout(
+            lambda x, l1, l2: energy(x, l1, l2, mask), [l1, l2], energy.parameters(), x0, steps, n_steps
+        )
+    else:
+        x = rollout(lambda x: energy(x, l1, l2, mask), x0, steps, n_steps, differentiable=True).x
+    x[-1].square().mean().backward()
+
+differentiate(8, 2)
+if n_steps:
+    differentiate(64, n_steps)
+peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
+print("peak_mb", int(peak) / 1024)
+"""
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    print(f"load of the machine: {os.getloadavg()[0]:.1f}; chains of {LENGTH} residues")
+    _compare_memory()
+    _measure_speed()
+    print(f"load of the machine: {os.getloadavg()[0]:.1f}")
+
+
+def _compare_memory() -> None:
+    print(f"\n{'model':6} {'batch':>5} {'graph':>10} {'MB, T=25':>9} {'MB, T=250':>9} {'ratio':>6}")
+    for preset, n_chains in (("tiny", 8), ("small", 1)):
+        for kind in ("recomputed", "stored"):
+            base, short = (_peak(preset, kind, n_chains, steps) for steps in (0, 25))
+            line = f"{preset:6} {n_chains:5} {kind:>10} {short - base:9.0f}"
+            if 10 * (short - base) < _available() / 2:
+                long = _peak(preset, kind, n_chains, 250)
+                line += f" {long - base:9.0f} {(long - base) / (short - base):6.2f}"
+            else:
+                line += f" {'too much':>9}"
+            print(line, flush=True)
+
+
+def _peak(preset: str, kind: str, n_chains: int, n_steps: int) -> float:
+    """Peak memory of a process that back-propagates through a roll-out, MB."""
+    arguments = [preset, kind, str(n_chains), str(n_steps)]
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN, *arguments], capture_output=True, text=True, check=True
+    )
+    return float(re.search(r"peak_mb (\S+)", done.stdout)[1])
+
+
+def _available() -> float:
+    """Memory that processes can have, MB."""
+    text = Path("/proc/meminfo").read_text()
+    return int(re.search(r"MemAvailable:\s+(\d+)", text)[1]) / 1024
+
+
+def _measure_speed() -> None:
+    print(
+        f"\n{'model':6} {'batch':>5} {'run T':>5} {'forward s':>10} {'backward s':>11} {'backward/forward':>17} "
+        f"{'updates/s':>10} {'chains/s':>9}   at T={STEPS}"
+    )
+    for preset in ("tiny", "small"):
+        torch.manual_seed(0)
+        model = NemoModel(NemoConfig.preset(preset)).train()
+        for n_chains in (1, 8, 32):
+            n_steps = STEPS if n_chains < 32 else STEPS // 5
+            forward, backward = _update_time(model, _batch(n_chains), n_steps)
+            rate = 1 / (forward + backward)
+            print(
+                f"{preset:6} {n_chains:5} {n_steps:5} {forward:10.2f} {backward:11.2f} {backward / forward:17.2f} "
+                f"{rate:10.3f} {n_chains * rate:9.2f}",
+                flush=True,
+            )
+
+
+def _batch(n_chains: int) -> Batch:
+    """Random sequences and chains."""
+    residues = torch.randint(len(AMINO_ACIDS), (n_chains, LENGTH), generator=generator(1))
+    backbone = torch.zeros(n_chains, LENGTH, 5, 3)
+    backbone[:, :, 1] = random_chain(n_chains, LENGTH)
+    return Batch(
+        ids=tuple(map(str, range(n_chains))),
+        s=F.one_hot(residues, len(AMINO_ACIDS)).float(),
+        mask=torch.ones(n_chains, LENGTH),
+        backbone=backbone,
+        atom_mask=torch.ones(n_chains, LENGTH, 5),
+        dssp=torch.zeros_like(residues),
+    )
+
+
+def _update_time(model: NemoModel, batch: Batch, n_steps: int) -> tuple[float, float]:
+    """Median seconds of the forward and of the backward pass with `STEPS` steps.
+
+    The steps that are not run are taken to cost what those that are run cost; all else is measured without steps.
+    """
+    losses = nn.ModuleList([LOSSES[name]() for name in ("distances", "angles")])
+    times: dict[int, list[tuple[float, float]]] = {0: [], n_steps: []}
+    _passes(model, batch, losses, 2)
+    for _ in range(REPEATS):
+        for number in times:
+            times[number].append(_passes(model, batch, losses, number))
+    none, some = ([statistics.median(t) for t in zip(*times[n], strict=True)] for n in times)
+    forward, backward = (a + (b - a) * STEPS / n_steps for a, b in zip(none, some, strict=True))
+    return forward, backward
+
+
+def _passes(
+    model: NemoModel, batch: Batch, losses: nn.ModuleList, n_steps: int
+) -> tuple[float, float]:
+    """Seconds of a forward and of a backward pass."""
+    model.zero_grad()
+    start = time.perf_counter()
+    prediction = predict(model, batch, RolloutSettings(n_steps, n_steps), seed=1)
+    total = sum(loss(prediction, batch).mean() for loss in losses)
+    middle = time.perf_counter()
+    total.backward()
+    return middle - start, time.perf_counter() - middle
