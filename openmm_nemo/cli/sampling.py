@@ -62,7 +62,7 @@ SEQUENCE_ID = "sequence"
     type=click.IntRange(1, MAX_SAMPLES),
     default=100,
     show_default=True,
-    help="Structures of each protein.",
+    help="Structures of each protein; 1 for a baseline.",
 )
 @click.option(
     "--steps", type=click.IntRange(1), default=250, show_default=True, help="Of each simulation."

@@ -4,7 +4,7 @@ import sys
 
 import torch
 
-from tests.bench import data, evaluation, forces, integrator, parameters, sampling, simulate
+from tests.bench import data, evaluation, forces, integrator, parameters, sampling, simulate, training
 from tests.bench.timing import machine
 
 BENCHMARKS = {
@@ -15,6 +15,7 @@ BENCHMARKS = {
     "sampling": sampling.main,
     "data": data.main,
     "evaluation": evaluation.main,
+    "training": training.main,
 }
 
 if __name__ == "__main__":
