@@ -4,7 +4,16 @@ import sys
 
 import torch
 
-from tests.bench import data, evaluation, forces, integrator, parameters, sampling, simulate, training
+from tests.bench import (
+    data,
+    evaluation,
+    forces,
+    integrator,
+    parameters,
+    sampling,
+    simulate,
+    training,
+)
 from tests.bench.timing import machine
 
 BENCHMARKS = {
