@@ -12,8 +12,8 @@ from openmm_nemo.data.domains import Domain
 from openmm_nemo.errors import InputError
 
 _CODES = {
-    "cath": (re.compile(r"[1-9]\d*(\.[1-9]\d*){0,3}"), "1.10.490.10"),
-    "scop": (re.compile(r"[a-z](\.\d+){0,3}"), "a.1.1.2"),
+    "cath": (re.compile(r"[1-9][0-9]*(\.[1-9][0-9]*){0,3}"), "1.10.490.10"),
+    "scop": (re.compile(r"[a-z](\.[0-9]+){0,3}"), "a.1.1.2"),
 }
 _RELEASE_LINE = re.compile(r"\w{5}\d\d(\s+\d+){4}(\s|$)")
 
@@ -48,9 +48,9 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
 
     Either a table, comma- or tab-separated, with a header of ``id`` and ``cath``, ``scop`` or both; several codes are
     separated by spaces or semicolons. Or the list of domains of a CATH release (cath-domain-list.txt, format 2.0:
-    name, then the numbers of C, A, T and H, then columns that are not read; lines that begin with # are comments). A
-    domain 1abcA02 of such a list is looked for in a set as 1abcA02, 1abcA02_A (chain A of a file of that domain) and
-    1abc_A (the whole chain, which gets the codes of all its domains).
+    name, then the numbers of C, A, T and H, then columns that are not read). Of both, lines that begin with # are
+    comments. A domain 1abcA02 of such a list is looked for in a set as 1abcA02, 1abcA02_A (chain A of a file of that
+    domain), and 1abc_A and pdb1abc_A (the whole chain, which gets the codes of all its domains).
 
     Parameters
     ----------
@@ -68,20 +68,20 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = [
+            (f"line {number} of {path}", line)
+            for number, line in enumerate(text.splitlines(), start=1)
+            if line.strip() and not line.startswith("#")
+        ]
+        first = lines[0][1] if lines else ""
+        separator = "\t" if "\t" in first else ","
+        header = [name.lower() for name in _fields(first, separator)]
+        if "id" in header and _CODES.keys() & set(header):
+            return _read_table(path, lines[1:], header, separator)
+        if _RELEASE_LINE.match(first):
+            return _read_release(path, lines)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"The labels {path} cannot be read ({error}): give a text file.") from None
-    lines = [
-        (f"line {number} of {path}", line)
-        for number, line in enumerate(text.splitlines(), start=1)
-        if line.strip() and not line.startswith("#")
-    ]
-    first = lines[0][1] if lines else ""
-    separator = "\t" if "\t" in first else ","
-    header = [name.lower() for name in _fields(first, separator)]
-    if "id" in header and _CODES.keys() & set(header):
-        return _read_table(path, lines[1:], header, separator)
-    if _RELEASE_LINE.match(first):
-        return _read_release(path, lines)
     raise InputError(
         f"{path} has no labels that can be read: give a table with a header id,cath,scop "
         "or the domain list of a CATH release."
@@ -127,6 +127,9 @@ def with_labels(domains: Iterable[Domain], labels: Labels) -> Iterator[Domain]:
 def _read_table(
     path: Path, lines: list[tuple[str, str]], header: list[str], separator: str
 ) -> Labels:
+    for name in ("id", *_CODES):
+        if header.count(name) > 1:
+            raise InputError(f"{path} has {header.count(name)} columns {name}: leave one.")
     found: dict[str, dict[str, tuple[str, ...]]] = {kind: {} for kind in _CODES}
     seen = set()
     for place, line in lines:
@@ -174,6 +177,7 @@ def _read_release(path: Path, lines: list[tuple[str, str]]) -> Labels:
         name, *numbers = line.split()[:5]
         code = _check(".".join(numbers), "cath", place)
         chain = name[4]
-        for key in (name, f"{name}_{chain}", f"{name[:4]}_{chain}"):
+        entry = f"{name[:4]}_{chain}"
+        for key in (name, f"{name}_{chain}", entry, f"pdb{entry}"):
             cath[key][code] = None
     return Labels(path, {name: tuple(codes) for name, codes in cath.items()}, {}, is_release=True)

@@ -293,7 +293,9 @@ def test_labels_are_put_into_the_set(inputs, tmp_path):
     labels = tmp_path / "labels.csv"
     labels.write_text("id,cath\ncage_A,1.20.5.100; 1.20.5.170\nx,3.40.50.300\n")
     out = tmp_path / "set"
-    outcome = command_line("data", "build", inputs, "--out", out, "--labels", labels)
+    outcome = command_line(
+        "data", "build", inputs, "--out", out, "--labels", labels, "--workers", 1
+    )
     assert outcome.code == 0, outcome.err
     cath = {domain.id: domain.cath for domain in DomainSet(out / "domains.safetensors")}
     assert cath == {
@@ -308,7 +310,7 @@ def test_labels_of_unknown_domains_are_refused_and_nothing_is_read_again(inputs,
     labels = tmp_path / "labels.csv"
     labels.write_text("id,cath\nx,3.40.50.300\nnobody,1.10.8.10\n")
     out = tmp_path / "set"
-    command = ("data", "build", inputs, "--out", out, "--labels", labels)
+    command = ("data", "build", inputs, "--out", out, "--labels", labels, "--workers", 1)
     assert "names 1 domains that the set does not have, the first is nobody" in refused(*command)
     assert not (out / "domains.safetensors").exists()
     labels.write_text("id,cath\nx,3.40.50.300\n")

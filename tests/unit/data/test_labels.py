@@ -65,6 +65,7 @@ def test_a_column_that_a_table_lacks_is_left_as_it_was(file):
 def test_a_release_names_domains_their_files_and_their_chains(file):
     labels = read_labels(file(RELEASE))
     names = ("1oaiA00", "1go5A00_A", "1oai_A", "3kdsG02", "3kdsG03_G", "3kds_G", "3kds_A", "other")
+    names += ("pdb1oai_A",)  # of pdb1oai.ent.gz, as the archive names it
     found = with_labels([domain(name, scop=("a.1",)) for name in names], labels)
     assert {name: cath for name, (cath, scop) in codes(found).items() if scop == ("a.1",)} == {
         "1oaiA00": ("1.10.8.10",),
@@ -75,6 +76,7 @@ def test_a_release_names_domains_their_files_and_their_chains(file):
         "3kds_G": ("3.40.50.300", "1.10.8.60"),
         "3kds_A": (),
         "other": (),
+        "pdb1oai_A": ("1.10.8.10",),
     }
 
 
@@ -102,6 +104,8 @@ def test_labels_of_unknown_domains_are_refused(file):
         ("id,cath\n", r"labels\.csv has a header and no labels"),
         ("", r"labels\.csv has no labels that can be read"),
         ("id,length\na,9\n", r"labels\.csv has no labels that can be read"),
+        ("id,cath,cath\na,1.10,1.20\n", r"labels\.csv has 2 columns cath: leave one"),
+        ("id,cath\n" + "a" * 200_000 + ",1.10\n", r"labels\.csv cannot be read \(field larger"),
         (RELEASE + "1abcA0\n", r"with four CATH numbers in line 9 of .*labels\.csv"),
         (RELEASE + "1abcA00 0 10 8 10\n", r"'0\.10\.8\.10' in line 9 of"),
     ],
@@ -122,6 +126,18 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path):
 
 def test_cath_codes_are_one_to_four_numbers():
     good = ("1", "2.60", "3.40.50", "1.10.490.10", "6.10.250.3150")
-    bad = ("", "0", "a.1", "1.", ".1", "1..2", "1.10.490.10.2", "1.10.490.x", " 1.10", "1.010")
+    bad = (
+        "",
+        "0",
+        "a.1",
+        "1.",
+        ".1",
+        "1..2",
+        "1.10.490.10.2",
+        "1.10.490.x",
+        " 1.10",
+        "1.010",
+        "1.1\u0661",
+    )
     assert all(map(is_cath_code, good))
     assert not any(map(is_cath_code, bad))
