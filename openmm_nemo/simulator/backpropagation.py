@@ -114,8 +114,11 @@ class _RecomputedStep(torch.autograd.Function):
             y = ctx.recipe(x, noise, inputs[:_N_PARAMETERS], inputs[_N_PARAMETERS:])
             found = torch.autograd.grad(y, [x, *inputs, *ctx.weights], gradient, allow_unused=True)
         if ctx.growth is not None:
-            before, after = (g.flatten(1).norm(dim=1) for g in (found[0], gradient))
-            ctx.growth.log_growth.append((before / after.clamp_min(1e-30)).log())
+            # A chain without gradient does not grow.
+            before, after = (
+                g.flatten(1).norm(dim=1).clamp_min(1e-30) for g in (found[0], gradient)
+            )
+            ctx.growth.log_growth.append((before / after).log())
         return None, None, None, None, None, ctx.damping * found[0], *found[1:]
 
 

@@ -126,6 +126,17 @@ def test_growth_is_that_of_the_gradient(leaves):
     assert growth.mean() == pytest.approx(float(torch.stack(norms).mean()))
 
 
+def test_chains_without_gradient_do_not_damp_the_others(leaves):
+    """The loss sees one chain of the batch."""
+    growth = GradientGrowth()
+    states = simulate(leaves, True, growth=growth)
+    (states[-1, 0] * TARGETS[-1, 0]).sum().backward()
+    measured = torch.stack(growth.log_growth)
+    assert measured[:, 1:].abs().max() == 0
+    assert 0 < measured[:, 0].abs().max() < 10
+    assert growth.mean() == pytest.approx(float(measured[:, 0].mean()) / N_CHAINS)
+
+
 def test_damping_adapts_to_the_growth():
     damping = AdaptiveDamping(smallest=0.8, memory=0.5)
     assert damping.factor == 1
