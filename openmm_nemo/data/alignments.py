@@ -169,7 +169,9 @@ def write_alignment(path: str | os.PathLike[str], alignment: Alignment) -> None:
         with completing(Path(path)) as partial, open(partial, "w", encoding="utf-8") as file:
             file.writelines(lines)
     except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}).") from None
+        raise InputError(
+            f"{path} cannot be written ({error.strerror}): choose another place."
+        ) from None
 
 
 def augmented(sequence: str, alignment: Alignment, generator: np.random.Generator) -> str:

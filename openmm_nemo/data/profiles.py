@@ -212,7 +212,9 @@ def write_profile(path: str | os.PathLike[str], profile: ArrayLike) -> None:
             header = separator.join(AMINO_ACIDS)
             np.savetxt(partial, profile, fmt="%.8f", delimiter=separator, header=header)
     except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}).") from None
+        raise InputError(
+            f"{path} cannot be written ({error.strerror}): choose another place."
+        ) from None
 
 
 def _delimiter(path: str | os.PathLike[str]) -> str | None:

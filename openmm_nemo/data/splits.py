@@ -153,7 +153,9 @@ class Split:
             with completing(Path(path)) as partial:
                 partial.write_text(json.dumps(head | content, indent=1) + "\n")
         except OSError as error:
-            raise InputError(f"The split {path} cannot be written ({error.strerror}).") from None
+            raise InputError(
+                f"The split {path} cannot be written ({error.strerror}): choose another place."
+            ) from None
 
     @staticmethod
     def read(path: str | os.PathLike[str]) -> "Split":
@@ -174,8 +176,10 @@ class Split:
             if content.pop("sha256", None) != _digest(content):
                 raise InputError(f"{path} is damaged (its checksum is wrong): {remedy}")
         except OSError as error:
-            raise InputError(f"The split {path} cannot be read ({error.strerror}).") from None
-        except (UnicodeDecodeError, json.JSONDecodeError):
+            raise InputError(
+                f"The split {path} cannot be read ({error.strerror}): check the file name."
+            ) from None
+        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
             raise InputError(f"{path} is not a split, or damaged or cut short: {remedy}") from None
         places = {name: Place("train") for name in content["train"]}
         for part in HELD_OUT:

@@ -360,15 +360,20 @@ def test_a_damaged_file_is_refused(written, tmp_path):
 
     for end in range(0, len(text) - 2, len(text) // 50):
         assert "damaged or cut short: make it again" in complaint(text[:end])
+    assert "damaged or cut short: make it again" in complaint("[" * 100_000)
     name = split.ids("train")[0]
     assert "(its checksum is wrong)" in complaint(text.replace(f'"{name}"', '"other"'))
     assert "(its checksum is wrong)" in complaint(text.replace('"seed": 6', '"seed": 7'))
     assert "another version" in complaint(text.replace('"version": 1', '"version": 2'))
     assert "is not a split" in complaint("{}")
     assert "is not a split" in complaint("[1]")
-    with pytest.raises(InputError, match=r"The split .*none\.json cannot be read"):
+    with pytest.raises(
+        InputError, match=r"The split .*none\.json cannot be read .*: check the file name"
+    ):
         Split.read(tmp_path / "none.json")
-    with pytest.raises(InputError, match=r"The split .*none.split\.json cannot be written"):
+    with pytest.raises(
+        InputError, match=r"The split .*none.split\.json cannot be written .*: choose"
+    ):
         split.write(tmp_path / "none" / "split.json")
 
 
