@@ -1,5 +1,6 @@
 """``openmm-nemo data``: sets of protein domains."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -39,8 +40,12 @@ def build(inputs: tuple[Path, ...], out: Path, workers: int | None, labels: Path
     codes = None if labels is None else read_labels(labels)
     sources = source_files(inputs)
     total = len(sources.files)
-    with progress("Reading", 0, total) as tell:
-        built = build_set(inputs, out, workers, tell, codes)
+    try:
+        with progress("Reading", 0, total) as tell:
+            built = build_set(inputs, out, workers, tell, codes)
+    except KeyboardInterrupt:
+        click.echo(f"Interrupted: {out} keeps what has been read, the same command goes on.")
+        sys.exit(130)
     for failure in built.failures[:SHOWN_FAILURES]:
         click.echo(f"Not taken: {failure.place}: {failure.reason}")
     if len(built.failures) > SHOWN_FAILURES:

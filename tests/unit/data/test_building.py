@@ -317,3 +317,16 @@ def test_labels_of_unknown_domains_are_refused_and_nothing_is_read_again(inputs,
     told = []
     build_set([inputs], out, 1, told.append)
     assert told[0] == 5
+
+
+def test_ctrl_c_is_told_with_what_to_do(inputs, tmp_path, monkeypatch):
+    def interrupted(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(building, "read_source", interrupted)
+    out = tmp_path / "set"
+    outcome = command_line("data", "build", inputs, "--out", out, "--workers", 1)
+    assert outcome.code == 130
+    assert (
+        outcome.out == f"Interrupted: {out} keeps what has been read, the same command goes on.\n"
+    )
