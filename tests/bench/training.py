@@ -135,9 +135,10 @@ def _batch(n_chains: int) -> Batch:
 
 
 def _update_time(model: NemoModel, batch: Batch, n_steps: int) -> tuple[float, float]:
-    """Median seconds of the forward and of the backward pass with `STEPS` steps.
+    """Median seconds of processor time of the forward and of the backward pass with `STEPS` steps.
 
-    The steps that are not run are taken to cost what those that are run cost; all else is measured without steps.
+    That of one thread is the time on an idle core, however busy the machine is. The steps that are not run are taken to
+    cost what those that are run cost; all else is measured without steps.
     """
     losses = nn.ModuleList([LOSSES[name]() for name in ("distances", "angles")])
     times: dict[int, list[tuple[float, float]]] = {0: [], n_steps: []}
@@ -153,11 +154,11 @@ def _update_time(model: NemoModel, batch: Batch, n_steps: int) -> tuple[float, f
 def _passes(
     model: NemoModel, batch: Batch, losses: nn.ModuleList, n_steps: int
 ) -> tuple[float, float]:
-    """Seconds of a forward and of a backward pass."""
+    """Seconds of processor time of a forward and of a backward pass."""
     model.zero_grad()
-    start = time.perf_counter()
+    start = time.process_time()
     prediction = predict(model, batch, RolloutSettings(n_steps, n_steps), seed=1)
     total = sum(loss(prediction, batch).mean() for loss in losses)
-    middle = time.perf_counter()
+    middle = time.process_time()
     total.backward()
-    return middle - start, time.perf_counter() - middle
+    return middle - start, time.process_time() - middle

@@ -113,6 +113,9 @@ def test_damped_gradients_stay_bounded_where_plain_ones_overflow(step_size):
     _, plain = descent(step_size, 600, dtype=torch.float32)
     _, damped = descent(step_size, 600, gamma, dtype=torch.float32)
     assert not math.isfinite(plain)
+    # What the picture shows; over few steps, before rounding has made other orbits of them.
+    (_, one), (_, other) = (descent(step_size, 40, factor) for factor in (gamma, 1.0))
+    assert one == pytest.approx(other * gamma**40, rel=1e-6)
     # The logarithm is 0 with a standard deviation of 13; outside of 69 once in 10 million orbits.
     assert 1e-30 < abs(damped) < 1e30
 
