@@ -155,7 +155,13 @@ def _search(
             finally:
                 stopped.set()  # or the threads would go on after an interrupt
     except (OSError, EOFError, ValueError, zlib.error, SystemError) as error:
-        reason = error.__cause__ or error  # SystemError: pyhmmer was told of a damaged gzip file
+        reason: object = (
+            error.__cause__ or error
+        )  # SystemError: pyhmmer was told of a damaged gzip file
+        if isinstance(
+            reason, ValueError
+        ):  # what pyhmmer says of it may be what memory has held before
+            reason = "it is not FASTA, or has signs that are no amino acids"
         raise InputError(
             f"{path} cannot be searched ({reason}): give a FASTA file of proteins."
         ) from None

@@ -254,6 +254,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="processes are listed in /proc")
+@pytest.mark.usefixtures("_ctrl_c")
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_all_processes_end_with_the_command(samples, tmp_path, stop):
     script, pids = tmp_path / "slow.py", tmp_path / "pids"

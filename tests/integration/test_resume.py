@@ -139,14 +139,6 @@ def checkpoint_at(during, monkeypatch):
     return choose
 
 
-@pytest.fixture
-def _ctrl_c():
-    """Programs that run in the background ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_run_is_complete_and_resumes(tmp_path, uninterrupted, during, number):
     out = tmp_path / "run"

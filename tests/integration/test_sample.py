@@ -286,6 +286,7 @@ def workers_import(out, pid):
     return True
 
 
+@pytest.mark.usefixtures("_ctrl_c")
 @pytest.mark.skipif(not Path("/proc").exists(), reason="processes are listed in /proc")
 @pytest.mark.parametrize(
     "until", [two_are_complete, pytest.param(workers_import, marks=pytest.mark.slow)]

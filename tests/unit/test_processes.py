@@ -42,6 +42,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.usefixtures("_ctrl_c")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_work_ends_with_the_process_that_began_it(tmp_path, number):
     """Ctrl-C reaches the whole group, a kill the parent alone; tasks that wait are not done in either case."""
