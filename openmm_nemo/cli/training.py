@@ -1,8 +1,11 @@
 """``openmm-nemo train`` and ``openmm-nemo export``: from domains to a model."""
 
 from pathlib import Path
+from types import ModuleType
 
 import click
+
+from openmm_nemo.errors import InputError
 
 
 @click.command()
@@ -24,9 +27,7 @@ def train(config: Path, out: Path | None, resume: bool, devices: int | None, nod
 
     Writes to --out: settings.json, metrics.csv, TensorBoard's files, last.ckpt every few minutes, and curves.png.
     """
-    from openmm_nemo.training.train import train as train_model
-
-    train_model(config, out or Path("run") / config.stem, resume, devices, nodes)
+    _training().train(config, out or Path("run") / config.stem, resume, devices, nodes)
 
 
 @click.command()
@@ -34,7 +35,16 @@ def train(config: Path, out: Path | None, resume: bool, devices: int | None, nod
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 def export(checkpoint: Path, out: Path) -> None:
     """Write the model of a CHECKPOINT of 'openmm-nemo train' to a folder that all other verbs read with --model."""
-    from openmm_nemo.training.train import export as export_model
-
-    export_model(checkpoint, out)
+    _training().export(checkpoint, out)
     click.echo(f"Wrote the model to {out}.")
+
+
+def _training() -> ModuleType:
+    """The module that trains, which needs more packages than all others."""
+    try:
+        from openmm_nemo.training import train
+    except ImportError as error:
+        raise InputError(
+            f"Training needs the package {error.name}: pip install 'openmm-nemo[train]'."
+        ) from None
+    return train

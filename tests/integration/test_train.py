@@ -176,3 +176,12 @@ def test_bad_settings_are_refused(inputs, run, tmp_path):
     config.write_text(other)
     assert "other settings" in refused("train", config, "--out", run, "--resume")
     assert "no last.ckpt" in refused("train", config, "--out", tmp_path / "none", "--resume")
+
+
+@pytest.mark.parametrize("verb", ["train", "export"])
+def test_missing_packages_are_named(inputs, tmp_path, monkeypatch, verb):
+    for name in [name for name in sys.modules if name.startswith("openmm_nemo.training")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "lightning", None)
+    sentence = refused(verb, inputs / "config.toml", "--out", tmp_path / "out")
+    assert sentence == "Training needs the package lightning: pip install 'openmm-nemo[train]'."
