@@ -55,10 +55,14 @@ class AdaptiveDamping:
         return min(1.0, max(self.smallest, math.exp(-self.log_growth)))
 
     def update(self, growth: GradientGrowth) -> None:
-        """Take a measurement into account; one that is not finite counts as no growth that could be cancelled."""
+        """Take a measurement into account.
+
+        It counts as no more than could be cancelled, up or down, so that one roll-out is soon forgotten; so does one
+        that is not finite, as growth.
+        """
+        limit = -math.log(self.smallest)
         measured = growth.mean()
-        if not math.isfinite(measured):
-            measured = -math.log(self.smallest)
+        measured = max(-limit, min(limit, measured)) if math.isfinite(measured) else limit
         self.log_growth = self.memory * self.log_growth + (1 - self.memory) * measured
 
 

@@ -153,6 +153,11 @@ def test_damping_adapts_to_the_growth():
     for _ in range(30):
         damping.update(growth)
     assert damping.factor == 1
+    # After as much contraction as you like, two roll-outs tell that there is none any more.
+    growth.log_growth[:] = [torch.full((4,), 3.0)]
+    damping.update(growth)
+    damping.update(growth)
+    assert damping.factor == pytest.approx(math.sqrt(0.8))
 
 
 def test_perturbations_of_a_linear_step_grow_by_its_factor():
