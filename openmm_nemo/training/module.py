@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from openmm_nemo.data.batches import Batch
+from openmm_nemo.geometry import superpose
 from openmm_nemo.networks import NemoModel
 from openmm_nemo.simulator.backpropagation import AdaptiveDamping, GradientGrowth
 from openmm_nemo.training.losses import LOSSES, Prediction
 from openmm_nemo.training.prediction import RolloutSettings, predict, update_statistics
 from openmm_nemo.training.settings import StageSettings, TrainingSettings
-from openmm_nemo.training.tm_superposition import tm_superpose
 
 
 class NemoTraining(lightning.LightningModule):
@@ -111,12 +111,15 @@ class NemoTraining(lightning.LightningModule):
         rollout = RolloutSettings(stage.steps, 0, 1)
         seed = self._seed("validation", batch_index)
         prediction = predict(self.model, batch, rollout, seed)
+        n = batch.mask.sum(-1)
         for name, x in (("", prediction.x), ("_z0", prediction.x0)):
-            moved, d0 = tm_superpose(x, batch.x, batch.mask)
-            n = batch.mask.sum(-1)
-            close = 1 / (1 + ((moved - batch.x) ** 2).sum(-1) / d0.unsqueeze(-1) ** 2)
-            tm = (close * batch.mask).sum(-1) / n
-            self.log(f"validation/tm{name}", tm.mean(), batch_size=len(n), sync_dist=True)
+            tm = 1 - self.losses["tm"](prediction._replace(x=x), batch)
+            apart = ((superpose(x, batch.x, batch.mask) - batch.x) ** 2).sum(-1)
+            rmsd = ((apart * batch.mask).sum(-1) / n).sqrt()
+            for what, value in (("tm", tm), ("rmsd", rmsd)):
+                self.log(
+                    f"validation/{what}{name}", value.mean(), batch_size=len(n), sync_dist=True
+                )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what is neither a weight nor the optimizer's."""

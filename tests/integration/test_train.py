@@ -99,6 +99,9 @@ def test_a_run_writes_checkpoint_metrics_and_curves(run):
     # Before the second stage the prediction is z(0).
     assert validated[0]["validation/tm"] == validated[0]["validation/tm_z0"]
     assert validated[1]["validation/tm"] != validated[1]["validation/tm_z0"]
+    assert all(
+        0 < float(row["validation/tm"]) < 1 < float(row["validation/rmsd"]) for row in validated
+    )
     assert matplotlib.image.imread(run / "curves.png")[..., :3].std() > 0.05
     assert json.loads((run / "settings.json").read_text())["seed"] == 3
 
