@@ -1,9 +1,12 @@
-"""Files that appear when they are complete."""
+"""Files: how they appear, what may name them, and digests of what is in them."""
 
+import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 
 def partial_of(path: Path) -> Path:
@@ -25,3 +28,13 @@ def completing(path: Path) -> Iterator[Path]:
         with suppress(OSError):
             partial.unlink()
         raise
+
+
+def can_name_a_file(name: str) -> bool:
+    """Tell if this is not empty, without slashes, dot at the front and signs that cannot be printed."""
+    return bool(name) and name.isprintable() and name[0] != "." and not set("/\\") & set(name)
+
+
+def json_digest(values: Any) -> str:
+    """SHA-256 of what JSON keeps of the values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -72,10 +72,8 @@ def profile(
 
     Homologues with many gaps are left out, and those that are nearly the same as another.
     """
-    for file in (out, save_alignment):
-        if file is not None and (
-            file.is_dir() or not file.parent.is_dir()
-        ):  # known before the search
+    for file in filter(None, (out, save_alignment)):  # known before the search
+        if file.is_dir() or not file.parent.is_dir():
             raise InputError(f"{file} cannot be written: name a file in a folder that exists.")
     sequence = _query(sequence, fasta)
     given = {name: value for name, value in search.items() if value is not None}

@@ -7,6 +7,7 @@ import numpy as np
 
 from openmm_nemo.data.structures import Structure
 from openmm_nemo.errors import InputError
+from openmm_nemo.files import can_name_a_file
 from openmm_nemo.residues import AMINO_ACIDS, THREE_LETTER
 
 DSSP_CLASSES = "-HBEGITS"
@@ -62,8 +63,7 @@ class Domain:
             raise self._refused(
                 f"has {n} residues, but backbone, dssp and residue_ids have {lengths}: give each {n}."
             )
-        name = self.id
-        if not name.isprintable() or not name or name[0] == "." or set("/\\") & set(name):
+        if not can_name_a_file(self.id):
             raise self._refused(
                 "has an id that cannot name a file: give letters, digits, '_' or '-'."
             )

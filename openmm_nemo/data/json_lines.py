@@ -12,7 +12,7 @@ import numpy as np
 from openmm_nemo.data.domains import Domain, secondary_structure
 from openmm_nemo.data.failures import Failure
 from openmm_nemo.data.labels import is_cath_code
-from openmm_nemo.data.polymer import MAX_CA_DISTANCE
+from openmm_nemo.data.polymer import chain_breaks
 from openmm_nemo.errors import InputError
 from openmm_nemo.residues import check_sequence
 
@@ -89,8 +89,7 @@ def _domain(values: Any) -> Domain:
     backbone = np.stack([_positions(name, values[name]) for name in _ATOMS], axis=1)
     breaks = values.get("chain_breaks")
     if breaks is None:
-        steps = np.linalg.norm(np.diff(backbone[:, 1], axis=0), axis=1)
-        breaks = np.flatnonzero(steps > MAX_CA_DISTANCE).tolist()
+        breaks = chain_breaks(backbone[:, 1])
     elif not all(isinstance(i, int) for i in breaks):
         raise ValueError("its 'chain_breaks' are not whole numbers")
     return Domain(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import gemmi
+import numpy as np
 
 from openmm_nemo.data.names import BACKBONE, element, is_amino_acid, parent
 from openmm_nemo.errors import InputError
@@ -19,6 +20,20 @@ MAX_PEPTIDE_BOND = 2.0
 
 MAX_CA_DISTANCE = 4.2
 """Angstrom. Neighbours in a chain are 3.8 apart (trans) or 2.9 (cis)."""
+
+
+class ChainError(InputError):
+    """A chain that NEMO cannot use.
+
+    Attributes
+    ----------
+    problem : str
+        Why, without what who asked for this chain can do about it.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}: {remedy}")
+        self.problem = problem
 
 
 @dataclass(frozen=True)
@@ -35,6 +50,12 @@ class Residue:
 
     def __str__(self) -> str:
         return f"{self.name} {self.number}"
+
+
+def chain_breaks(ca: np.ndarray) -> tuple[int, ...]:
+    """Residues (from 0) whose CA, of ``ca (L, 3)`` in Angstrom, is too far from the next one to be linked to it."""
+    steps = np.linalg.norm(np.diff(ca, axis=0), axis=1)
+    return tuple(np.flatnonzero(steps > MAX_CA_DISTANCE).tolist())
 
 
 def polymer_of(residues: list[gemmi.Residue]) -> list[gemmi.Residue]:
@@ -78,25 +99,25 @@ def known_residues(polymer: list[gemmi.Residue], place: str) -> tuple[list[Resid
     residues = [_one_conformer(group, place) for group in _positions(polymer)]
     for residue in residues:
         if gemmi.find_tabulated_residue(residue.name).kind == gemmi.ResidueKind.AAD:
-            raise InputError(
-                f"Residue {residue.number} of {place} is the D-amino acid {residue.name}: NEMO's "
-                "mirror-image-sensitive energy is for L-proteins; choose another chain "
-                "with --chain."
+            raise ChainError(
+                f"Residue {residue.number} of {place} is the D-amino acid {residue.name}",
+                "NEMO's mirror-image-sensitive energy is for L-proteins; choose another chain "
+                "with --chain.",
             )
     if residues and all(residue.name == "UNK" for residue in residues):
-        raise InputError(
-            f"The residues of {place} are unknown (UNK): choose another chain with --chain."
+        raise ChainError(
+            f"The residues of {place} are unknown (UNK)", "choose another chain with --chain."
         )
     for residue in residues:
         if not residue.letter:
-            raise InputError(
-                f"Residue {residue} of {place} has no parent among the twenty amino acids: "
-                "choose another chain with --chain, or cut the file to a segment without it."
+            raise ChainError(
+                f"Residue {residue} of {place} has no parent among the twenty amino acids",
+                "choose another chain with --chain, or cut the file to a segment without it.",
             )
         if "CA" not in residue.atoms:
-            raise InputError(
-                f"Residue {residue} of {place} has no CA atom: choose another chain with --chain, "
-                "or cut the file to a segment without it."
+            raise ChainError(
+                f"Residue {residue} of {place} has no CA atom",
+                "choose another chain with --chain, or cut the file to a segment without it.",
             )
     if len(residues) < MIN_LENGTH:
         raise InputError(

@@ -4,7 +4,6 @@ Nothing that is held out has a group of its level in training, and no sequence c
 would break this are left unused, with the reason.
 """
 
-import hashlib
 import json
 import os
 from collections import Counter, defaultdict
@@ -19,7 +18,7 @@ from openmm_nemo.data.domains import Domain
 from openmm_nemo.data.identity import CLUSTER_IDENTITY, clusters_of, identity_to
 from openmm_nemo.data.labels import is_cath_code
 from openmm_nemo.errors import InputError
-from openmm_nemo.files import completing
+from openmm_nemo.files import completing, json_digest
 
 LEVELS = "CATH"
 """Class, architecture, topology (fold) and homologous superfamily: a group of the n-th is a code's first n numbers."""
@@ -148,7 +147,7 @@ class Split:
             },
             "unused": unused,
         }
-        head = {"format": FORMAT, "version": VERSION, "sha256": _digest(content)}
+        head = {"format": FORMAT, "version": VERSION, "sha256": json_digest(content)}
         try:
             with completing(Path(path)) as partial:
                 partial.write_text(json.dumps(head | content, indent=1) + "\n")
@@ -173,7 +172,7 @@ class Split:
                 raise InputError(f"{path} is not a split: {remedy}")
             if content.pop("version", None) != VERSION:
                 raise InputError(f"{path} was written by another version of openmm_nemo: {remedy}")
-            if content.pop("sha256", None) != _digest(content):
+            if content.pop("sha256", None) != json_digest(content):
                 raise InputError(f"{path} is damaged (its checksum is wrong): {remedy}")
         except OSError as error:
             raise InputError(
@@ -463,8 +462,4 @@ def _numbers(group: Group) -> tuple[int, ...]:
 
 
 def _digest_of(domains: Iterable[Domain]) -> str:
-    return _digest(sorted((domain.id, domain.sequence) for domain in domains))
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return json_digest(sorted((domain.id, domain.sequence) for domain in domains))

@@ -23,7 +23,13 @@ from openmm_nemo.data.names import (
     is_amino_acid,
 )
 from openmm_nemo.data.parsing import parse, read_bytes
-from openmm_nemo.data.polymer import MAX_CA_DISTANCE, Residue, known_residues, polymer_of
+from openmm_nemo.data.polymer import (
+    ChainError,
+    Residue,
+    chain_breaks,
+    known_residues,
+    polymer_of,
+)
 from openmm_nemo.errors import InputError
 from openmm_nemo.residues import MIN_LENGTH, THREE_LETTER
 
@@ -134,7 +140,8 @@ def read_chains(path: str | Path) -> tuple[list[Structure], list[Failure]]:
         try:
             structure = _structure(path, model, name, polymer, notes, unbroken=False)
         except InputError as error:
-            failures.append(Failure(place, str(error)))
+            reason = error.problem if isinstance(error, ChainError) else str(error)
+            failures.append(Failure(place, reason))
             continue
         first = structures.setdefault(structure.sequence, structure)
         if first is not structure:
@@ -209,12 +216,12 @@ def _structure(
     place = _place(chain_name, path)
     residues, cap_notes = known_residues(polymer, place)
     backbone = _backbone(residues)
-    steps = np.linalg.norm(np.diff(backbone[:, 1], axis=0), axis=1)
-    breaks = tuple(np.flatnonzero(steps > MAX_CA_DISTANCE).tolist())
+    breaks = chain_breaks(backbone[:, 1])
     for i in breaks[:1] if unbroken else ():
+        distance = np.linalg.norm(backbone[i + 1, 1] - backbone[i, 1])
         raise InputError(
             f"The chain breaks between residues {residues[i]} and {residues[i + 1]} of {place}, "
-            f"whose CA atoms are {steps[i]:.1f} Angstrom apart: {_REMEDY}"
+            f"whose CA atoms are {distance:.1f} Angstrom apart: {_REMEDY}"
         )
     _refuse_overlaps(residues, backbone[:, 1], place)
     return Structure(
@@ -268,9 +275,10 @@ def _refuse_overlaps(residues: list[Residue], ca: np.ndarray, place: str) -> Non
         distances = np.linalg.norm(ca[i + 1 :] - ca[i], axis=1)
         nearest = int(np.argmin(distances))
         if distances[nearest] < MIN_CA_DISTANCE:
-            raise InputError(
+            raise ChainError(
                 f"Residues {residues[i]} and {residues[i + 1 + nearest]} of {place} overlap: their "
-                f"CA atoms are {distances[nearest]:.1f} Angstrom apart; {_REMEDY}"
+                f"CA atoms are {distances[nearest]:.1f} Angstrom apart",
+                _REMEDY,
             )
 
 

@@ -27,7 +27,7 @@ from openmm_nemo.engine.trajectory import check_format
 from openmm_nemo.engine.units import ANGSTROM_PER_NM
 from openmm_nemo.errors import InputError
 from openmm_nemo.evaluation.plots import plot_simulation
-from openmm_nemo.files import completing, partial_of
+from openmm_nemo.files import completing, json_digest, partial_of
 from openmm_nemo.networks import ConditionedModel, NemoModel
 
 SETTINGS_FILE = "run.json"
@@ -137,7 +137,7 @@ def read_record(folder: Path) -> RunRecord:
         values = json.loads(path.read_bytes())
         if values["format_version"] != FORMAT_VERSION:
             raise InputError(f"{path} was written by another version of openmm_nemo: {_ANEW}.")
-        if values.pop("sha256") != _digest(values):
+        if values.pop("sha256") != json_digest(values):
             raise InputError(f"{path} has changed since it was written: {_ANEW}.")
         settings = SimulationSettings(**values["settings"])
         return RunRecord(settings, values["model_fingerprint"], values["integrator"])
@@ -324,7 +324,7 @@ class SimulationRun:
             "integrator": type(self.simulation.integrator).__name__,
             "settings": asdict(self.settings),
         }
-        self._write(SETTINGS_FILE, json.dumps(values | {"sha256": _digest(values)}).encode())
+        self._write(SETTINGS_FILE, json.dumps(values | {"sha256": json_digest(values)}).encode())
 
     def _open_outputs(self, at_end: ExitStack) -> None:
         """Open trajectories and table with all that belongs to the steps so far."""
@@ -483,11 +483,6 @@ def _fingerprint(model: NemoModel, protein: ConditionedModel) -> str:
     """Digest of the weights and the input; not of what is computed from them, which may differ in the last bit."""
     inputs = protein.s.float().cpu().numpy().tobytes()
     return hashlib.sha256(model.fingerprint().encode() + inputs).hexdigest()
-
-
-def _digest(values: dict[str, Any]) -> str:
-    """SHA-256 of what JSON keeps of the values."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _one_line(error: Exception) -> str:

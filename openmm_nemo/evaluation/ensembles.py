@@ -24,6 +24,7 @@ from openmm_nemo.engine.trajectory import atom_topology, coarse_topology
 from openmm_nemo.engine.units import ANGSTROM_PER_NM
 from openmm_nemo.errors import InputError
 from openmm_nemo.evaluation.metrics import radius_of_gyration
+from openmm_nemo.files import can_name_a_file
 
 COARSE_FILE = "coarse.h5"
 ATOMS_FILE = "atoms.h5"
@@ -71,7 +72,7 @@ def ensemble_folder(folder: str | os.PathLike[str], id: str) -> Path:
     InputError
         If the id cannot be the name of a folder.
     """
-    if not id or id.startswith(".") or any(letter in id for letter in "/\\\0"):
+    if not can_name_a_file(id):
         raise InputError(
             f"The id {id!r} cannot be the name of a folder: give one without slashes that begins with no dot."
         )

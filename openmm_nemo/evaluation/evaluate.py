@@ -126,7 +126,9 @@ def evaluate(
         evaluation = Evaluation(assessments, table_by_level(assessments), notes)
         _write(out, samples, evaluation)
     except OSError as error:
-        raise InputError(f"{error.filename or out} cannot be written ({error.strerror}).") from None
+        raise InputError(
+            f"{error.filename or out} cannot be written ({error.strerror}): choose another --out."
+        ) from None
     return evaluation
 
 

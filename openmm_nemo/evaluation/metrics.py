@@ -30,9 +30,9 @@ class LocalDistanceTest(NamedTuple):
     per_residue: Tensor
 
 
-def tm_distance(length: int) -> float:
-    """D0 of the TM-score, Angstrom: 1.24 (L - 15)^(1/3) - 1.8, at least 0.5 (Zhang & Skolnick 2004)."""
-    return max(1.24 * max(length - 15, 0) ** (1 / 3) - 1.8, 0.5)
+def tm_distance(length: Tensor) -> Tensor:
+    """D0 of the TM-score for chains of L residues, Angstrom: 1.24 (L - 15)^(1/3) - 1.8, at least 0.5."""
+    return (1.24 * (length - 15).clamp_min(0) ** (1 / 3) - 1.8).clamp_min(0.5)
 
 
 def tm_score(mobile: Tensor, target: Tensor) -> float:
@@ -53,7 +53,7 @@ def tm_score(mobile: Tensor, target: Tensor) -> float:
     float
         From 0 to 1.
     """
-    d0 = tm_distance(len(mobile))
+    d0 = float(tm_distance(torch.tensor(len(mobile), dtype=torch.float64)))
 
     def close(distance2: Tensor) -> Tensor:
         return 1 / (1 + distance2 / d0**2)

@@ -37,7 +37,7 @@ from openmm_nemo.evaluation.ensembles import (
     ensemble_ids,
     write_ensemble,
 )
-from openmm_nemo.files import completing
+from openmm_nemo.files import completing, json_digest
 from openmm_nemo.networks import ConditionedModel, NemoModel
 from openmm_nemo.processes import run_tasks
 from openmm_nemo.simulator import rollout
@@ -317,7 +317,7 @@ def _begin(
     """Write the record of a new folder, or compare that of an old one."""
     path = folder / RECORD_FILE
     fingerprint = model.fingerprint()
-    inputs = {protein.id: _digest([protein.sequence, protein.profile]) for protein in proteins}
+    inputs = {protein.id: json_digest(_input_of(protein)) for protein in proteins}
     anew = "give another --out"
     if path.exists():
         try:
@@ -362,8 +362,10 @@ def _begin(
         partial.write_text(json.dumps(values, indent=1))
 
 
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, default=np.ndarray.tolist).encode()).hexdigest()
+def _input_of(protein: Protein) -> list[Any]:
+    """What the networks see of a protein, as JSON knows it."""
+    profile = protein.profile
+    return [protein.sequence, None if profile is None else np.asarray(profile).tolist()]
 
 
 # What a worker does

@@ -14,7 +14,7 @@ from openmm_nemo.residues import AMINO_ACIDS
 from openmm_nemo.training.tm_superposition import tm_superpose
 
 CONTACT_DISTANCE = 12.0
-"""D0 of the contact weights, Angstrom. The paper does not print it; a sigmoid of width 1 Angstrom ends near it."""
+"""D0 of the contact weights, Angstrom: our choice, the paper does not print it."""
 
 CHARGES = 0.084 * 332
 """Product of the partial charges of DSSP's hydrogen bond, kcal/mol Angstrom (Kabsch & Sander 1983)."""

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from openmm_nemo.evaluation.metrics import tm_distance
 from openmm_nemo.geometry import rotate, superpose
 from openmm_nemo.geometry.vectors import cross
 
@@ -44,16 +45,11 @@ def tm_superpose(mobile: Tensor, target: Tensor, mask: Tensor) -> tuple[Tensor, 
     d0 : Tensor, shape (B,)
         D0 of the TM-score, Angstrom.
     """
-    d0 = tm_distances(mask.sum(-1))
+    d0 = tm_distance(mask.sum(-1))
     with torch.no_grad():
         frame = torch.cat([mobile.new_zeros(1, 3), torch.eye(3).to(mobile)])
         frame = _search(mobile, target, mask, d0, frame.expand(len(mobile), 4, 3))
     return frame[:, :1] + mobile @ (frame[:, 1:] - frame[:, :1]), d0
-
-
-def tm_distances(n_residues: Tensor) -> Tensor:
-    """D0 of the TM-score (B,), Angstrom, as `openmm_nemo.evaluation.metrics.tm_distance`."""
-    return (1.24 * (n_residues - 15).clamp_min(0) ** (1 / 3) - 1.8).clamp_min(0.5)
 
 
 def _search(mobile: Tensor, target: Tensor, mask: Tensor, d0: Tensor, frame: Tensor) -> Tensor:

@@ -160,7 +160,7 @@ def test_all_chains_of_a_file_with_their_breaks() -> None:
     assert structures[0].breaks == ()
     assert [failure.place.split(" of ")[0] for failure in failures] == ["chain B", "chain S"]
     assert failures[0].reason == "it has the sequence of chain A, which was taken"
-    assert "unknown (UNK)" in failures[1].reason
+    assert failures[1].reason == f"The residues of {failures[1].place} are unknown (UNK)"
 
 
 @pytest.mark.parametrize(

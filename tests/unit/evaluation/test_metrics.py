@@ -57,7 +57,7 @@ def searched_score(mobile, target, n_starts):
         turned = Rotation.random(random_state=random).apply(mobile)
         i = random.integers(len(mobile))
         start = np.concatenate([np.zeros(3), target[i] - turned[i]])
-        arguments = (turned, target, tm_distance(len(mobile)))
+        arguments = (turned, target, float(tm_distance(torch.tensor(len(mobile)))))
         found = minimize(negative_score, start, args=arguments, jac=True, method="L-BFGS-B")
         best = max(best, -found.fun)
     return best
@@ -67,7 +67,7 @@ def searched_score(mobile, target, n_starts):
     ("length", "d0"), [(100, 3.652), (200, 5.265), (300, 6.360), (22, 0.572), (21, 0.5), (4, 0.5)]
 )
 def test_distance_scale_is_the_published_one(length, d0):
-    assert tm_distance(length) == pytest.approx(d0, abs=1e-3)
+    assert float(tm_distance(torch.tensor(length))) == pytest.approx(d0, abs=1e-3)
 
 
 @DTYPES

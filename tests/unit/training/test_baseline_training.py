@@ -6,9 +6,6 @@ import pytest
 import torch
 
 from openmm_nemo import NemoConfig, NemoModel
-from openmm_nemo.data import read_structure
-from openmm_nemo.data.batches import Batch, Example, collate
-from openmm_nemo.data.domains import domain_of
 from openmm_nemo.errors import InputError
 from openmm_nemo.training.losses import LOSSES
 from openmm_nemo.training.prediction import RolloutSettings, predict, update_statistics
@@ -28,13 +25,6 @@ losses = {initial_angles = 1.0}
 updates = 1
 losses = {distances = 1.0}
 """
-
-
-@pytest.fixture(scope="module")
-def batch() -> Batch:
-    cage = domain_of(read_structure("examples/data/1l2y.pdb"))
-    parts = [cage, cage.window(4, 13)]
-    return collate([Example(part, part.sequence, None) for part in parts])
 
 
 @pytest.fixture

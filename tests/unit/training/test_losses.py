@@ -20,14 +20,6 @@ LENGTHS = (20, 13)
 
 
 @pytest.fixture(scope="module")
-def batch() -> Batch:
-    """The Trp-cage and a window of it, padded."""
-    cage = domain_of(read_structure(TRP_CAGE))
-    parts = [cage, cage.window(4, 13)]
-    return collate([Example(part, part.sequence, None) for part in parts])
-
-
-@pytest.fixture(scope="module")
 def prediction(batch: Batch) -> losses.Prediction:
     """Chains that have nothing to do with the data, with rubbish at padding."""
     x = random_chain(2, 20, seed=1).float()

@@ -4,20 +4,10 @@ import pytest
 import torch
 
 from openmm_nemo import NemoConfig, NemoModel
-from openmm_nemo.data import read_structure
-from openmm_nemo.data.batches import Batch, Example, collate
-from openmm_nemo.data.domains import domain_of
 from openmm_nemo.simulator.backpropagation import GradientGrowth
 from openmm_nemo.training.prediction import RolloutSettings, predict, update_statistics
 
 SETTINGS = RolloutSettings(steps=6, backpropagated=4, states=2)
-
-
-@pytest.fixture(scope="module")
-def batch() -> Batch:
-    cage = domain_of(read_structure("examples/data/1l2y.pdb"))
-    parts = [cage, cage.window(4, 13)]
-    return collate([Example(part, part.sequence, None) for part in parts])
 
 
 @pytest.fixture

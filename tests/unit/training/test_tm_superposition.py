@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from openmm_nemo.data import read_structure
-from openmm_nemo.training.tm_superposition import tm_distances, tm_superpose
+from openmm_nemo.training.tm_superposition import tm_superpose
 from tests.helpers import normal
 
 # Chains of 60 to 112 residues of different folds.
@@ -51,14 +51,6 @@ def test_scores_are_those_of_tm_align_with_the_same_alignment():
     assert related.sum() >= 12
     np.testing.assert_allclose(found[related], expected[related], atol=0.01)
     assert (found > expected - 0.02).all()
-
-
-def test_distances_are_those_of_the_metrics():
-    from openmm_nemo.evaluation.metrics import tm_distance
-
-    lengths = torch.tensor([4, 15, 16, 21, 30, 200])
-    expected = [tm_distance(int(n)) for n in lengths]
-    np.testing.assert_allclose(tm_distances(lengths.float()), expected, rtol=1e-6)
 
 
 def test_only_a_rigid_motion_is_made():
