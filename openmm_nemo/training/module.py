@@ -57,7 +57,7 @@ class NemoTraining(lightning.LightningModule):
             batch,
             stage.rollout,
             seed,
-            start=batch.x if stage.start == "data" else None,
+            from_data=torch.rand(len(batch.mask), device=batch.mask.device) < stage.from_data,
             damping=self.damping.factor,
             growth=self._growth,
             lyapunov="lyapunov" in stage.losses,

@@ -51,7 +51,7 @@ def predict(
     settings: RolloutSettings,
     seed: int,
     *,
-    start: Tensor | None = None,
+    from_data: Tensor | None = None,
     damping: float = 1.0,
     growth: GradientGrowth | None = None,
     lyapunov: bool = False,
@@ -67,8 +67,8 @@ def predict(
     settings : RolloutSettings
     seed : int
         Of all noise.
-    start : Tensor, shape (B, L, 3), optional
-        Where the roll-outs begin, Angstrom. Default: x0, the initial state of the networks.
+    from_data : Tensor, shape (B,), bool, optional
+        Chains whose roll-outs begin at the data; all others begin at x0, the initial state of the networks.
     damping : float
         See `trainable_rollout`.
     growth : GradientGrowth, optional
@@ -105,7 +105,9 @@ def predict(
 
     free = max(settings.steps - settings.backpropagated, 0)
     with evaluation_mode(network):
-        x = x0 if start is None else start
+        x = x0
+        if from_data is not None:
+            x = torch.where(from_data[:, None, None], centred(batch.x, batch.mask), x0)
         if free:
             with torch.no_grad():
                 x = rollout(
@@ -142,7 +144,11 @@ def predict(
 
 def initial_positions(z0: Tensor, mask: Tensor) -> Tensor:
     """x(0) = F(z(0)) (B, L, 3), Angstrom, with the centre of every chain at the origin; zero at padding."""
-    x = internal_to_cartesian(z0) * mask.unsqueeze(-1)
+    return centred(internal_to_cartesian(z0), mask)
+
+
+def centred(x: Tensor, mask: Tensor) -> Tensor:
+    """``x (B, L, 3)`` with the centre of every chain at the origin; zero at padding."""
     return (x - centre(x, mask)) * mask.unsqueeze(-1)
 
 

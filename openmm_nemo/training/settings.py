@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -83,8 +83,9 @@ class StageSettings(_Table):
         Of the weights.
     steps, backpropagated, states : int
         See `RolloutSettings`.
-    start : {"z0", "data"}
-        Where roll-outs begin: at the initial state of the network, or at the data.
+    from_data : float
+        Share of the roll-outs that begin at the data; all others begin at the initial state of the networks. The first
+        learn to stay, the others to get there.
     losses : dict of str to float
         Weights of `openmm_nemo.training.losses.LOSSES`; what is not named does not count.
     learning_rate : float
@@ -94,7 +95,7 @@ class StageSettings(_Table):
     steps: int = Field(0, ge=0)
     backpropagated: int = Field(0, ge=0)
     states: int = Field(1, ge=1)
-    start: Literal["z0", "data"] = "z0"
+    from_data: float = Field(0.0, ge=0, le=1)
     losses: dict[str, float]
     learning_rate: float = Field(1e-3, gt=0)
 
