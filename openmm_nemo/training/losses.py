@@ -37,6 +37,8 @@ class Prediction(NamedTuple):
         Positions on the way, Angstrom.
     atoms : Tensor, shape (B, L, 5, 3)
         N, CA, C, O and side-chain centre at x, Angstrom.
+    data_atoms : Tensor, shape (B, L, 5, 3)
+        The same, rebuilt at the C-alphas of the data.
     secondary_structure : Tensor, shape (B, L, 8)
         Logits of the sequence network.
     energy : callable
@@ -49,6 +51,7 @@ class Prediction(NamedTuple):
     x: Tensor
     states: Tensor
     atoms: Tensor
+    data_atoms: Tensor
     secondary_structure: Tensor
     energy: Callable[[Tensor], Tensor]
     growth: Tensor
@@ -63,6 +66,21 @@ class Likelihood(nn.Module):
     def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
         """Difference of the energies, kT; shape (B,)."""
         return prediction.energy(batch.x) - prediction.energy(prediction.x.detach())
+
+
+class EnergySize(nn.Module):
+    """Mean square of the energy a residue, at the data and at the model's positions, kT^2.
+
+    The likelihood alone can fall for ever: by ever larger energies, which make the steps of the simulation too long for
+    them, which makes the energies at the model's positions larger still. (Du & Mordatch, NeurIPS 2019, section 3.4.)
+    """
+
+    def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Shape (B,)."""
+        energies = torch.stack(
+            [prediction.energy(batch.x), prediction.energy(prediction.x.detach())]
+        )
+        return ((energies / batch.mask.sum(-1)) ** 2).mean(0)
 
 
 class Distances(nn.Module):
@@ -108,6 +126,27 @@ class Angles(nn.Module):
         return (error * defined).sum(-1) / defined.sum(-1).clamp_min(1)
 
 
+class Bonds(nn.Module):
+    """Mean error of the distances between C-alphas in sequence, Angstrom; H says nothing about them.
+
+    Parameters
+    ----------
+    initial : bool
+        Of the initial positions, that is of z(0), instead of the final ones.
+    """
+
+    def __init__(self, initial: bool = False) -> None:
+        super().__init__()
+        self.initial = initial
+
+    def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Mean of |b(model) - b(data)|; shape (B,)."""
+        x = prediction.x0 if self.initial else prediction.x
+        error = (bond_angles(x)[0] - bond_angles(batch.x)[0]).abs()
+        there = batch.mask[:, 1:]
+        return (error * there).sum(-1) / there.sum(-1)
+
+
 class Trajectory(nn.Module):
     """Contact-weighted mean error of D_ij v_ij, where x_j is in the frame of x_i, Angstrom, over states on the way."""
 
@@ -131,6 +170,15 @@ class TemplateModelling(nn.Module):
         moved, d0 = tm_superpose(prediction.x, batch.x, batch.mask)
         close = 1 / (1 + ((moved - batch.x) ** 2).sum(-1) / d0.unsqueeze(-1) ** 2)
         return 1 - (close * batch.mask).sum(-1) / batch.mask.sum(-1)
+
+
+class Imputation(nn.Module):
+    """Mean distance of the atoms that are rebuilt at the data's C-alphas from those of the data, Angstrom."""
+
+    def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Mean over the atoms that the data have; shape (B,)."""
+        error = length(prediction.data_atoms - batch.backbone)
+        return (error * batch.atom_mask).sum((-1, -2)) / batch.atom_mask.sum((-1, -2))
 
 
 class HydrogenBonds(nn.Module):
@@ -178,12 +226,16 @@ class Lyapunov(nn.Module):
 
 LOSSES: dict[str, Callable[[], nn.Module]] = {
     "likelihood": Likelihood,
+    "energy_size": EnergySize,
     "distances": Distances,
     "initial_distances": lambda: Distances(initial=True),
     "angles": Angles,
     "initial_angles": lambda: Angles(initial=True),
+    "bonds": Bonds,
+    "initial_bonds": lambda: Bonds(initial=True),
     "trajectory": Trajectory,
     "tm": TemplateModelling,
+    "imputation": Imputation,
     "hydrogen_bonds": HydrogenBonds,
     "secondary_structure": SecondaryStructure,
     "lyapunov": Lyapunov,

@@ -55,7 +55,7 @@ class NemoTraining(lightning.LightningModule):
         prediction = predict(
             self.model,
             batch,
-            stage.rollout,
+            stage.rollout(seed),
             seed,
             from_data=torch.rand(len(batch.mask), device=batch.mask.device) < stage.from_data,
             damping=self.damping.factor,

@@ -4,14 +4,14 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from openmm_nemo.errors import InputError
 from openmm_nemo.networks.config import NemoConfig
 from openmm_nemo.training.losses import LOSSES
 from openmm_nemo.training.prediction import RolloutSettings
 
-NEED_SIMULATOR = ("likelihood", "lyapunov")
+NEED_SIMULATOR = ("likelihood", "energy_size", "lyapunov")
 """Losses that a baseline, without energy, cannot have."""
 
 
@@ -83,6 +83,9 @@ class StageSettings(_Table):
         Of the weights.
     steps, backpropagated, states : int
         See `RolloutSettings`.
+    min_steps : int, optional
+        Roll-outs have from this to ``steps`` steps, another number in each update, so that the energy learns what to do
+        early and late. Default: ``steps``.
     from_data : float
         Share of the roll-outs that begin at the data; all others begin at the initial state of the networks. The first
         learn to stay, the others to get there.
@@ -93,6 +96,7 @@ class StageSettings(_Table):
 
     updates: int = Field(ge=1)
     steps: int = Field(0, ge=0)
+    min_steps: int | None = Field(None, ge=0)
     backpropagated: int = Field(0, ge=0)
     states: int = Field(1, ge=1)
     from_data: float = Field(0.0, ge=0, le=1)
@@ -109,10 +113,17 @@ class StageSettings(_Table):
                 raise ValueError(f"the weight of {name} is {weight}, use a positive number")
         return losses
 
-    @property
-    def rollout(self) -> RolloutSettings:
-        """How chains are simulated."""
-        return RolloutSettings(self.steps, self.backpropagated, self.states)
+    @model_validator(mode="after")
+    def _ordered(self) -> "StageSettings":
+        if self.min_steps is not None and self.min_steps > self.steps:
+            raise ValueError(f"min_steps is {self.min_steps}, use at most steps ({self.steps})")
+        return self
+
+    def rollout(self, seed: int) -> RolloutSettings:
+        """How chains are simulated in an update of this seed."""
+        shortest = self.steps if self.min_steps is None else self.min_steps
+        steps = shortest + seed % (self.steps - shortest + 1)
+        return RolloutSettings(steps, self.backpropagated, self.states)
 
 
 class TrainingSettings(_Table):

@@ -30,6 +30,7 @@ def prediction(batch: Batch) -> losses.Prediction:
         x=x,
         states=states,
         atoms=batch.backbone + 0.3 * noise,
+        data_atoms=batch.backbone + 0.2 * noise,
         secondary_structure=normal(2, 20, 8, seed=5).float(),
         energy=lambda x: 0.5 * (x**2).sum((-1, -2)),
         growth=torch.tensor([0.3, -0.2]),
@@ -48,6 +49,7 @@ def perfect(batch: Batch) -> losses.Prediction:
         moved(batch.x),
         moved(batch.x).unsqueeze(0),
         moved(batch.backbone),
+        batch.backbone,
         50 * torch.nn.functional.one_hot(batch.dssp, 8).float(),
         lambda x: x.sum((-1, -2)),
         torch.zeros(2),
@@ -71,12 +73,50 @@ def test_likelihood_lowers_the_data_and_raises_the_model():
         torch.ones(1, 4, 5),
         torch.zeros(1, 4),
     )
-    p = losses.Prediction(x, x, x[None], data, x, lambda x: 0.5 * k * (x**2).sum((-1, -2)), k)
+    p = losses.Prediction(x, x, x[None], data, data, x, lambda x: 0.5 * k * (x**2).sum((-1, -2)), k)
     loss = losses.Likelihood()(p, batch)
     assert loss.tolist() == [2 / 2 * 12 * (9 - 1)]
     loss.sum().backward()
     assert k.grad == 0.5 * 12 * (9 - 1)
     assert x.grad is None
+
+
+def test_energy_size_by_hand(batch, prediction):
+    """An energy of 3 kT at the data and of 1 kT at the model's positions, for each of 20 and of 13 residues."""
+
+    def energy(x: Tensor) -> Tensor:
+        return (3.0 if torch.equal(x, batch.x) else 1.0) * batch.mask.sum(-1)
+
+    loss = losses.EnergySize()(prediction._replace(energy=energy), batch)
+    np.testing.assert_allclose(loss, (9 + 1) / 2)
+
+
+@pytest.mark.parametrize("initial", [False, True])
+def test_bonds(batch, prediction, initial):
+    x = prediction.x0 if initial else prediction.x
+    expected = [
+        np.mean(
+            [
+                abs(math.dist(x[b, i], x[b, i + 1]) - math.dist(batch.x[b, i], batch.x[b, i + 1]))
+                for i in range(n - 1)
+            ]
+        )
+        for b, n in enumerate(LENGTHS)
+    ]
+    np.testing.assert_allclose(losses.Bonds(initial)(prediction, batch), expected, rtol=1e-4)
+    np.testing.assert_allclose(losses.Bonds(initial)(perfect(batch), batch), 0, atol=1e-5)
+
+
+def test_imputation_is_about_the_atoms_that_there_are(batch, prediction):
+    """All atoms are off by (3, 4, 0) Angstrom; the carbonyl oxygens, which the data lack now, by far more."""
+    there = batch.atom_mask.clone()
+    there[:, :, 3] = 0
+    atoms = batch.backbone + torch.tensor([3.0, 4.0, 0.0])
+    atoms[:, :, 3] += 100
+    found = losses.Imputation()(
+        prediction._replace(data_atoms=atoms), batch._replace(atom_mask=there)
+    )
+    np.testing.assert_allclose(found, 5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("initial", [False, True])
@@ -232,6 +272,10 @@ def test_lyapunov_is_the_growth_where_there_is_any(batch, prediction):
 
 ALL = [
     losses.Likelihood(),
+    losses.EnergySize(),
+    losses.Bonds(),
+    losses.Bonds(initial=True),
+    losses.Imputation(),
     losses.Distances(),
     losses.Distances(initial=True),
     losses.Angles(),
@@ -254,6 +298,7 @@ def test_padding_does_not_count(batch, prediction, loss):
         prediction.x[1:, :13],
         prediction.states[:, 1:, :13],
         prediction.atoms[1:, :13],
+        prediction.data_atoms[1:, :13],
         prediction.secondary_structure[1:, :13],
         lambda x: prediction.energy(x * mask.unsqueeze(-1)),
         prediction.growth[1:],

@@ -32,6 +32,9 @@ def test_states_are_those_of_the_conditioned_model(batch, model):
             prediction.atoms[b, :n], protein.impute(states[6]), atol=1e-2, rtol=0
         )
         torch.testing.assert_close(
+            prediction.data_atoms[b, :n], protein.impute(batch.x[b, :n]), atol=1e-2, rtol=0
+        )
+        torch.testing.assert_close(
             prediction.energy(batch.x)[b], protein.energy(batch.x[b, :n]), atol=1e-3, rtol=1e-3
         )
     assert prediction.x0[1, 13:].abs().max() == prediction.x[1, 13:].abs().max() == 0
@@ -55,6 +58,21 @@ def test_gradients_reach_what_they_should(batch, model):
     model.zero_grad()
     prediction = predict(model, batch, RolloutSettings(0, 0, 1), seed=5)
     torch.testing.assert_close(prediction.x, prediction.x0)
+
+
+def test_some_roll_outs_begin_at_the_data(batch, model):
+    """The first chain at the data, the second at z(0), each as it would go alone."""
+    model.eval()
+    with torch.no_grad():
+        mixed = predict(model, batch, SETTINGS, seed=5, from_data=torch.tensor([True, False]))
+        at_z0 = predict(model, batch, SETTINGS, seed=5)
+    protein = model.condition("NLYIQWLKDGGPSSGRPPPS")
+    native = batch.x[0] - batch.x[0].mean(0)
+    expected = protein.rollout(6, x0=native, seed=5).x[-1, 0]
+    torch.testing.assert_close(mixed.x[0], expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(mixed.x[1], at_z0.x[1], atol=1e-4, rtol=0)
+    assert (mixed.x[0] - at_z0.x[0]).abs().max() > 1
+    assert torch.equal(mixed.x0, at_z0.x0)
 
 
 def test_the_energy_stays_a_function_in_training(batch, model):
