@@ -98,11 +98,8 @@ def predict(
     parameters = step_parameters(output, batch.mask)
 
     def energy(x: Tensor, l1: Tensor, l2: Tensor) -> Tensor:
-        return network(x, l1, l2, batch.mask)
-
-    def energy_as_function(x: Tensor) -> Tensor:
-        with evaluation_mode(network):
-            return energy(x, output.l1, output.l2)
+        with evaluation_mode(network):  # in the backward pass, too, when a step is done again
+            return network(x, l1, l2, batch.mask)
 
     free = max(settings.steps - settings.backpropagated, 0)
     with evaluation_mode(network):
@@ -139,7 +136,7 @@ def predict(
         atoms=model.imputation(states[-1], batch.s, batch.mask),
         data_atoms=model.imputation(batch.x, batch.s, batch.mask),
         secondary_structure=output.secondary_structure,
-        energy=energy_as_function,
+        energy=lambda x: energy(x, output.l1, output.l2),
         growth=log_growth,
     )
 
