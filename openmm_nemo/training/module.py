@@ -1,6 +1,7 @@
 """The training of a model, as a Lightning module (paper, 3.2 and appendix B)."""
 
 import hashlib
+import math
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -93,7 +94,7 @@ class NemoTraining(lightning.LightningModule):
         self.log("gradient/skipped", float(self.skipped))
 
     def configure_optimizers(self) -> Any:
-        """Adam, with a warm-up at the beginning of each stage."""
+        """Adam; in each stage the learning rate rises to its value and falls to zero along a cosine."""
         optimizer = torch.optim.Adam(self.parameters(), lr=1.0)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate)
         return {
@@ -103,7 +104,9 @@ class NemoTraining(lightning.LightningModule):
 
     def _learning_rate(self, update: int) -> float:
         stage, number = self.settings.stage_of(update)
-        return stage.learning_rate * min(1.0, (number + 1) / max(self.settings.warm_up, 1))
+        rise = min(1.0, (number + 1) / max(self.settings.warm_up, 1))
+        fall = 0.5 * (1 + math.cos(math.pi * min(number / stage.updates, 1.0)))
+        return stage.learning_rate * rise * fall
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """TM-score and RMSD of one structure of each held-out domain, after the roll-out and before it."""

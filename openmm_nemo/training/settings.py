@@ -92,6 +92,7 @@ class StageSettings(_Table):
     losses : dict of str to float
         Weights of `openmm_nemo.training.losses.LOSSES`; what is not named does not count.
     learning_rate : float
+        Highest of the stage; it rises to it and falls to zero along a cosine.
     """
 
     updates: int = Field(ge=1)

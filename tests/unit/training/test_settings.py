@@ -1,0 +1,44 @@
+"""What the settings of a stage mean."""
+
+from collections import Counter
+
+import pytest
+from pydantic import ValidationError
+
+from openmm_nemo.training.module import NemoTraining
+from openmm_nemo.training.settings import StageSettings, TrainingSettings
+
+LOSSES = {"distances": 1.0}
+
+
+def test_roll_outs_have_any_number_of_steps_between_the_bounds():
+    stage = StageSettings(updates=1, losses=LOSSES, steps=9, min_steps=4, backpropagated=3)
+    lengths = Counter(stage.rollout(seed).steps for seed in range(600))
+    assert sorted(lengths) == [4, 5, 6, 7, 8, 9]
+    assert set(lengths.values()) == {100}
+    assert stage.rollout(7).backpropagated == 3
+    plain = StageSettings(updates=1, losses=LOSSES, steps=9)
+    assert {plain.rollout(seed).steps for seed in range(20)} == {9}
+
+
+def test_bounds_in_the_wrong_order_are_refused():
+    with pytest.raises(ValidationError, match=r"min_steps is 10, use at most steps \(9\)"):
+        StageSettings(updates=1, losses=LOSSES, steps=9, min_steps=10)
+
+
+def test_the_learning_rate_rises_and_falls_in_every_stage():
+    """Warm-up of 4 updates; half a cosine is at 1/2 in the middle, whose warm-up is over, and ends at 0."""
+    stages = [
+        StageSettings(updates=40, losses=LOSSES, learning_rate=1e-2),
+        StageSettings(updates=20, losses=LOSSES, learning_rate=1e-3),
+    ]
+    data = {"set": "set", "split": "split.json"}
+    settings = TrainingSettings(description="A test.", warm_up=4, data=data, stages=stages)
+    schedule = NemoTraining(settings).configure_optimizers()["lr_scheduler"]["scheduler"]
+    (rate,) = schedule.lr_lambdas
+    assert rate(0) == pytest.approx(1e-2 / 4)
+    assert rate(20) == pytest.approx(0.5e-2)
+    assert 0 < rate(39) < 2e-5
+    assert rate(40) == pytest.approx(1e-3 / 4)
+    assert rate(50) == pytest.approx(0.5e-3)
+    assert rate(60) == 0
