@@ -3,6 +3,7 @@
 from openmm_nemo.data.alignments import Alignment, read_alignment
 from openmm_nemo.data.domain_sets import DomainSet, write_domains
 from openmm_nemo.data.domains import Domain
+from openmm_nemo.data.force_frames import ForceFrames
 from openmm_nemo.data.homologues import search_homologues
 from openmm_nemo.data.profiles import profile_from_frequencies, read_profiles
 from openmm_nemo.data.splits import Split, make_split
@@ -12,6 +13,7 @@ __all__ = [
     "Alignment",
     "Domain",
     "DomainSet",
+    "ForceFrames",
     "Split",
     "Structure",
     "make_split",

@@ -4,7 +4,6 @@ All residues of all domains are rows of the same tensors; ``offset`` tells where
 number (names, residue numbers, codes) is one piece of JSON.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +16,7 @@ from safetensors.numpy import save
 
 from openmm_nemo.data.domains import Domain
 from openmm_nemo.errors import InputError
-from openmm_nemo.files import completing
+from openmm_nemo.files import arrays_digest, completing
 
 FORMAT = "openmm_nemo domains"
 VERSION = "2"
@@ -67,7 +66,7 @@ def write_domains(path: str | os.PathLike[str], domains: Iterable[Domain]) -> No
         "break": np.concatenate(breaks),
         "records": _letters(json.dumps(records)),
     }
-    metadata = {"format": FORMAT, "version": VERSION, "sha256": _digest(tensors)}
+    metadata = {"format": FORMAT, "version": VERSION, "sha256": arrays_digest(tensors)}
     try:
         with completing(Path(path)) as partial:
             # Its own writer makes files that nobody else may read.
@@ -102,7 +101,7 @@ class DomainSet(Sequence[Domain]):
             if metadata["version"] != VERSION:
                 raise InputError(f"{path} was written by another version of openmm_nemo: {remedy}")
             tensors = {name: self._file.get_tensor(name) for name in _TENSORS}
-            if _digest(tensors) != metadata["sha256"]:
+            if arrays_digest(tensors) != metadata["sha256"]:
                 raise InputError(f"{path} is damaged (its checksum is wrong): {remedy}")
             self._offset = tensors["offset"]
             self._records = json.loads(tensors["records"].tobytes())
@@ -159,12 +158,3 @@ class DomainSet(Sequence[Domain]):
 
 def _letters(text: str) -> np.ndarray:
     return np.frombuffer(text.encode(), dtype=np.uint8)
-
-
-def _digest(tensors: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name in _TENSORS:
-        array = np.ascontiguousarray(tensors[name])
-        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()

@@ -1,6 +1,7 @@
 """Everything that touches OpenMM: forces, systems, the integrator, reporters and trajectories."""
 
 from openmm_nemo.engine.export import export_energy, export_imputation
+from openmm_nemo.engine.force_frames import record_forces
 from openmm_nemo.engine.forces import choose_backend, create_force, torchforce_problem
 from openmm_nemo.engine.integrator import NemoLangevinIntegrator
 from openmm_nemo.engine.reporters import (
@@ -36,5 +37,6 @@ __all__ = [
     "export_energy",
     "export_imputation",
     "initial_positions",
+    "record_forces",
     "torchforce_problem",
 ]

@@ -12,6 +12,7 @@ from openmm_nemo.data.batches import Batch
 from openmm_nemo.geometry import superpose
 from openmm_nemo.networks import NemoModel
 from openmm_nemo.simulator.backpropagation import AdaptiveDamping, GradientGrowth
+from openmm_nemo.training.force_matching import FORCES, FramePool, force_error
 from openmm_nemo.training.losses import LOSSES, Prediction
 from openmm_nemo.training.prediction import RolloutSettings, predict, update_statistics
 from openmm_nemo.training.settings import StageSettings, TrainingSettings
@@ -26,6 +27,8 @@ class NemoTraining(lightning.LightningModule):
     Parameters
     ----------
     settings : TrainingSettings
+    force_frames : FramePool, optional
+        For stages with the loss "forces".
 
     Attributes
     ----------
@@ -37,9 +40,10 @@ class NemoTraining(lightning.LightningModule):
         Updates that were left out, because their gradient was not finite.
     """
 
-    def __init__(self, settings: TrainingSettings) -> None:
+    def __init__(self, settings: TrainingSettings, force_frames: FramePool | None = None) -> None:
         super().__init__()
         self.settings = settings
+        self.force_frames = force_frames
         torch.manual_seed(settings.seed)
         self.model = NemoModel(settings.model.config())
         self.losses = nn.ModuleDict({name: make() for name, make in LOSSES.items()})
@@ -71,10 +75,18 @@ class NemoTraining(lightning.LightningModule):
     def _weighted(self, stage: StageSettings, prediction: Prediction, batch: Batch) -> Tensor:
         total = prediction.x.new_zeros(())
         for name, weight in stage.losses.items():
-            value = self.losses[name](prediction, batch).mean()
+            error = self._force_error() if name == FORCES else self.losses[name](prediction, batch)
+            value = error.mean()
             self.log(f"loss/{name}", value)
             total = total + weight * value
         return total
+
+    def _force_error(self) -> Tensor:
+        """Errors of the forces of the frames that this update draws."""
+        assert self.force_frames is not None
+        seed = self._seed("frames", self.global_step)
+        frames = self.force_frames.draw(self.settings.data.batch_size, seed)
+        return force_error(self.model, frames.to(self.device))
 
     def on_after_backward(self) -> None:
         """Measure the growth of the gradient along the roll-out."""

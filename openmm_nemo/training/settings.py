@@ -8,10 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from openmm_nemo.errors import InputError
 from openmm_nemo.networks.config import NemoConfig
+from openmm_nemo.training.force_matching import FORCES
 from openmm_nemo.training.losses import LOSSES
 from openmm_nemo.training.prediction import RolloutSettings
 
-NEED_SIMULATOR = ("likelihood", "energy_size", "lyapunov")
+NEED_SIMULATOR = ("likelihood", "energy_size", "lyapunov", FORCES)
 """Losses that a baseline, without energy, cannot have."""
 
 
@@ -60,6 +61,9 @@ class DataSettings(_Table):
         Whether an epoch has one domain of each cluster of sequences instead of all.
     profiles, alignments : Path, optional
         JSON lines of profiles and a folder of alignments, see `openmm_nemo.data.batches.DomainDataset`.
+    force_frames : tuple of Path
+        Files of `openmm_nemo.data.ForceFrames`, of which stages with the loss "forces" draw ``batch_size`` whole frames
+        an update. The energy is learnt in kT at their temperature.
     validation_domains : int
         Held-out domains that are looked at during training.
     """
@@ -71,6 +75,7 @@ class DataSettings(_Table):
     one_of_each_cluster: bool = True
     profiles: Path | None = None
     alignments: Path | None = None
+    force_frames: tuple[Path, ...] = ()
     validation_domains: int = Field(32, ge=1)
 
 
@@ -90,7 +95,8 @@ class StageSettings(_Table):
         Share of the roll-outs that begin at the data; all others begin at the initial state of the networks. The first
         learn to stay, the others to get there.
     losses : dict of str to float
-        Weights of `openmm_nemo.training.losses.LOSSES`; what is not named does not count.
+        Weights of `openmm_nemo.training.losses.LOSSES` and of "forces", see `openmm_nemo.training.force_matching`; what
+        is not named does not count.
     learning_rate : float
         Highest of the stage; it rises to it and falls to zero along a cosine.
     """
@@ -107,9 +113,10 @@ class StageSettings(_Table):
     @field_validator("losses")
     @classmethod
     def _known(cls, losses: dict[str, float]) -> dict[str, float]:
+        known = (*LOSSES, FORCES)
         for name, weight in losses.items():
-            if name not in LOSSES:
-                raise ValueError(f"there is no loss {name!r}, use those of {', '.join(LOSSES)}")
+            if name not in known:
+                raise ValueError(f"there is no loss {name!r}, use those of {', '.join(known)}")
             if not weight > 0:
                 raise ValueError(f"the weight of {name} is {weight}, use a positive number")
         return losses
@@ -180,7 +187,8 @@ def read_settings(path: Path) -> TrainingSettings:
     Raises
     ------
     InputError
-        If it cannot be read, or a key is missing, unknown or has a wrong value; if a stage of a baseline simulates.
+        If it cannot be read, or a key is missing, unknown or has a wrong value; if a stage of a baseline simulates; if
+        one learns from forces that are not given, or with profiles.
     """
     try:
         values = tomllib.loads(path.read_text())
@@ -196,13 +204,30 @@ def read_settings(path: Path) -> TrainingSettings:
         raise InputError(f"{path}: model: {error}") from None
     if config.lstm_units:
         _check_baseline(path, settings.stages)
+    _check_forces(path, settings)
     folder = path.resolve().parent
-    files = {
+    files: dict[str, Any] = {
         name: folder / value
         for name in ("set", "split", "profiles", "alignments")
         if (value := getattr(settings.data, name)) is not None
     }
+    files["force_frames"] = tuple(folder / value for value in settings.data.force_frames)
     return settings.model_copy(update={"data": settings.data.model_copy(update=files)})
+
+
+def _check_forces(path: Path, settings: TrainingSettings) -> None:
+    for number, stage in enumerate(settings.stages):
+        if FORCES not in stage.losses:
+            continue
+        place = f"{path}: stages.{number}.losses has {FORCES}"
+        if not settings.data.force_frames:
+            raise InputError(
+                f"{place}, but there are no frames to learn from: give data.force_frames."
+            )
+        if settings.model.profile:
+            raise InputError(
+                f"{place}, but the model needs profiles, which frames do not have: leave one of them out."
+            )
 
 
 def _check_baseline(path: Path, stages: list[StageSettings]) -> None:

@@ -16,6 +16,7 @@ from openmm_nemo.data.domains import Domain
 from openmm_nemo.data.profiles import read_profiles
 from openmm_nemo.data.splits import Split
 from openmm_nemo.errors import InputError
+from openmm_nemo.training.force_matching import FramePool
 from openmm_nemo.training.settings import TrainingSettings
 
 
@@ -88,6 +89,7 @@ class DomainData(lightning.LightningDataModule):
         chosen = held_out[::step][: data.validation_domains]
         self.validation = [domains[number[name]] for name in chosen]
         self._alignments = AlignmentFolder(data.alignments) if data.alignments else None
+        self.force_frames = FramePool(data.force_frames) if data.force_frames else None
         self.start = 0
         """Batches that were seen before."""
 

@@ -67,7 +67,7 @@ def train(
     checkpoint = out / CHECKPOINT_FILE
     _check_folder(out, settings, resume)
     data = DomainData(settings)
-    module = NemoTraining(settings)
+    module = NemoTraining(settings, data.force_frames)
     logger = CSVLogger(out, "", "", flush_logs_every_n_steps=1)
     if resume:
         data.start = read_checkpoint(checkpoint)["global_step"]
