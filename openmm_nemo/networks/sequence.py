@@ -65,10 +65,8 @@ class SequenceNetwork(nn.Module):
         nodes, pairs = config.node_channels, config.pair_channels
         width, dropout, dilations = config.node_width, config.dropout, config.dilations
         self.max_separation = config.max_separation
-        self.cartesian_step, self.internal_step = (
-            CARTESIAN_STEP,
-            INTERNAL_STEP,
-        )  # TorchScript sees no globals
+        # TorchScript sees no globals.
+        self.cartesian_step, self.internal_step = CARTESIAN_STEP, INTERNAL_STEP
 
         self.embedding = convolution(1, config.sequence_width, nodes)
         initialise(self.embedding.weight, second_moment=1 / config.sequence_width)
