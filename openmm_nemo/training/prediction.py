@@ -97,11 +97,8 @@ def predict(
     parameters = step_parameters(output, batch.mask)
 
     def energy(x: Tensor, l1: Tensor, l2: Tensor) -> Tensor:
-        return network(x, l1, l2, batch.mask)
-
-    def energy_as_function(x: Tensor) -> Tensor:
-        with evaluation_mode(network):
-            return energy(x, output.l1, output.l2)
+        with evaluation_mode(network):  # in the backward pass, too, when a step is done again
+            return network(x, l1, l2, batch.mask)
 
     free = max(settings.steps - settings.backpropagated, 0)
     with evaluation_mode(network):
@@ -137,7 +134,7 @@ def predict(
         states=states[chosen],
         atoms=model.imputation(states[-1], batch.s, batch.mask),
         secondary_structure=output.secondary_structure,
-        energy=energy_as_function,
+        energy=lambda x: energy(x, output.l1, output.l2),
         growth=log_growth,
     )
 

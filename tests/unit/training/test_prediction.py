@@ -73,6 +73,21 @@ def test_the_energy_stays_a_function_in_training(batch, model):
     assert all("running" in name for name in changed)
 
 
+def test_gradients_are_those_of_the_function(batch, model):
+    """Steps are done again in the backward pass, when the networks are in training mode."""
+    model.eval()
+    gradients = []
+    for training in (False, True):
+        model.energy.train(training)
+        before = {k: v.clone() for k, v in model.energy.state_dict().items()}
+        model.zero_grad()
+        predict(model, batch, SETTINGS, seed=5).x.square().mean().backward()
+        gradients.append([weight.grad for weight in model.parameters()])
+        assert all(torch.equal(v, before[k]) for k, v in model.energy.state_dict().items())
+    for one, other in zip(*gradients, strict=True):
+        assert one is None if other is None else torch.equal(one, other)
+
+
 def test_growth_of_a_perturbation_is_measured_with_its_gradient(batch, model):
     """An almost flat energy and no steps: a step is the identity, up to rounding, and nothing grows."""
     torch.nn.init.constant_(model.sequence_network.steps.bias, -20.0)
