@@ -1,5 +1,6 @@
 """``openmm-nemo train`` and ``openmm-nemo export``: from domains to a model."""
 
+import importlib
 from pathlib import Path
 from types import ModuleType
 
@@ -27,24 +28,31 @@ def train(config: Path, out: Path | None, resume: bool, devices: int | None, nod
 
     Writes to --out: settings.json, metrics.csv, TensorBoard's files, last.ckpt every few minutes, and curves.png.
     """
-    _training().train(config, out or Path("run") / config.stem, resume, devices, nodes)
+    _training("train").train(config, out or Path("run") / config.stem, resume, devices, nodes)
 
 
 @click.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path), metavar="CHECKPOINT")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
-def export(checkpoint: Path, out: Path) -> None:
-    """Write the model of a CHECKPOINT of 'openmm-nemo train' to a folder that all other verbs read with --model."""
-    _training().export(checkpoint, out)
+@click.option(
+    "--notes",
+    type=click.Path(path_type=Path),
+    help="Markdown that the model card ends with: what the model is good for, and what not.",
+)
+def export(checkpoint: Path, out: Path, notes: Path | None) -> None:
+    """Write the model of a CHECKPOINT of 'openmm-nemo train' to a folder that all other verbs read with --model.
+
+    With the weights come the split, a model card (README.md), the curves of the run and TorchScript of the networks.
+    """
+    _training("export").export(checkpoint, out, notes)
     click.echo(f"Wrote the model to {out}.")
 
 
-def _training() -> ModuleType:
-    """The module that trains, which needs more packages than all others."""
+def _training(module: str) -> ModuleType:
+    """A module of the training, which needs more packages than all else."""
     try:
-        from openmm_nemo.training import train
+        return importlib.import_module(f"openmm_nemo.training.{module}")
     except ImportError as error:
         raise InputError(
             f"Training needs the package {error.name}: pip install 'openmm-nemo[train]'."
         ) from None
-    return train

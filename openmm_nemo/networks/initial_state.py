@@ -44,7 +44,7 @@ class InitialState(nn.Conv1d):
 
     def forward(self, h: Tensor) -> Tensor:
         """``h (B, C, L)`` to z(0) (B, L, 3) with zeros for the rigid-body coordinates."""
-        stretch, bend, sine, cosine = super().forward(h).unbind(1)
+        stretch, bend, sine, cosine = self._conv_forward(h, self.weight, self.bias).unbind(1)
         undefined = sine * sine + cosine * cosine < 1e-6
         twist = torch.atan2(
             torch.where(undefined, torch.zeros_like(sine), sine),

@@ -65,6 +65,8 @@ class SequenceNetwork(nn.Module):
         nodes, pairs = config.node_channels, config.pair_channels
         width, dropout, dilations = config.node_width, config.dropout, config.dilations
         self.max_separation = config.max_separation
+        # TorchScript sees no globals.
+        self.cartesian_step, self.internal_step = CARTESIAN_STEP, INTERNAL_STEP
 
         self.embedding = convolution(1, config.sequence_width, nodes)
         initialise(self.embedding.weight, second_moment=1 / config.sequence_width)
@@ -138,8 +140,8 @@ class SequenceNetwork(nn.Module):
             l1=l1 * row,
             l2=l2 * pair_mask(mask).unsqueeze(-1),
             z0=self.initial_state(h) * row,
-            cartesian_step=CARTESIAN_STEP * steps[:, 0],
-            internal_step=INTERNAL_STEP * lever * steps[:, 1],
+            cartesian_step=self.cartesian_step * steps[:, 0],
+            internal_step=self.internal_step * lever * steps[:, 1],
             cartesian_preconditioner=preconditioners[..., 0],
             internal_preconditioner=preconditioners[..., 1:],
             secondary_structure=self.secondary_structure(h).transpose(1, 2) * row,

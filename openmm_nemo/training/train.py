@@ -1,4 +1,4 @@
-"""A training run in a folder: ``openmm-nemo train`` and ``openmm-nemo export``."""
+"""A training run in a folder: ``openmm-nemo train``."""
 
 import csv
 import itertools
@@ -18,16 +18,16 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from openmm_nemo.data.splits import Split
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import completing
-from openmm_nemo.networks import NemoModel
 from openmm_nemo.training.curves import plot_curves
 from openmm_nemo.training.module import NemoTraining
+from openmm_nemo.training.record import Record
 from openmm_nemo.training.settings import TrainingSettings, read_settings
 from openmm_nemo.training.stream import DomainData
 
 SETTINGS_FILE = "settings.json"
+CONFIG_COPY = "training.toml"
 SPLIT_FILE = "split.json"
 CHECKPOINT_FILE = "last.ckpt"
 METRICS_FILE = "metrics.csv"
@@ -41,8 +41,8 @@ def train(
 ) -> None:
     """Train a model as a TOML file says, see `TrainingSettings`.
 
-    Writes to ``out``: settings.json, metrics.csv, TensorBoard's files, last.ckpt every few minutes and at the end, and
-    curves.png.
+    Writes to ``out``: settings.json, training.toml (a copy of the file), metrics.csv, TensorBoard's files, last.ckpt
+    every few minutes and at the end, and curves.png.
 
     Parameters
     ----------
@@ -77,6 +77,8 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     with completing(out / SETTINGS_FILE) as partial:
         partial.write_text(settings.model_dump_json(indent=1))
+    with completing(out / CONFIG_COPY) as partial:
+        partial.write_bytes(config.read_bytes())
     data.split.write(out / SPLIT_FILE)
     trainer = lightning.Trainer(
         max_steps=settings.updates,
@@ -84,6 +86,7 @@ def train(
         num_nodes=nodes,
         logger=[logger, TensorBoardLogger(out, "", "tensorboard")],
         callbacks=[
+            Record(),
             _SaveAtEnd(checkpoint),
             EMAWeightAveraging(decay=settings.ema_decay),
             ModelCheckpoint(
@@ -109,9 +112,14 @@ def train(
             warnings.filterwarnings("ignore", message=f".*{known}.*")
         trainer.fit(module, data, ckpt_path=checkpoint if resume else None, weights_only=True)
     if trainer.is_global_zero:
-        ends = tuple(itertools.accumulate(stage.updates for stage in settings.stages))
-        with completing(out / CURVES_FILE) as partial:
-            plot_curves(out / METRICS_FILE, partial, settings.description, ends[:-1])
+        draw_curves(out, settings, out / CURVES_FILE)
+
+
+def draw_curves(run: Path, settings: TrainingSettings, file: Path) -> None:
+    """Draw the metrics of the run in a folder, PNG."""
+    ends = tuple(itertools.accumulate(stage.updates for stage in settings.stages))
+    with completing(file) as partial:
+        plot_curves(run / METRICS_FILE, partial, settings.description, ends[:-1])
 
 
 class _SaveAtEnd(Callback):
@@ -177,31 +185,3 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path} cannot be read ({reason}): give a checkpoint of a run.") from None
-
-
-def export(checkpoint: Path, out: Path) -> NemoModel:
-    """Write the averaged weights of a checkpoint as a model folder, with the split that they were trained on.
-
-    Parameters
-    ----------
-    checkpoint : Path
-        File in the folder of a run, beside its settings.
-    out : Path
-        Made if it does not exist.
-
-    Raises
-    ------
-    InputError
-        If the checkpoint or its settings cannot be read.
-    """
-    content = read_checkpoint(checkpoint)
-    settings = read_run_settings(checkpoint.parent)
-    module = NemoTraining(settings)
-    module.load_state_dict(content["state_dict"])
-    model = module.model
-    model.trained = True
-    model.description = settings.description
-    split = Split.read(checkpoint.parent / SPLIT_FILE)
-    model.save_pretrained(out)
-    split.write(out / SPLIT_FILE)
-    return model

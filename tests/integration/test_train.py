@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,9 +18,10 @@ import torch
 from openmm_nemo import NemoModel
 from openmm_nemo.data import DomainSet, make_split, write_domains
 from openmm_nemo.data.domains import Domain
+from openmm_nemo.data.splits import Split
 from openmm_nemo.residues import AMINO_ACIDS
 from openmm_nemo.training.train import read_checkpoint
-from tests.helpers import command_line, random_chain, refused
+from tests.helpers import command_line, contents, random_chain, refused
 
 CONFIG = """
 description = "A model of a test."
@@ -121,6 +123,55 @@ def test_the_exported_model_has_the_averaged_weights_and_the_split(inputs, run, 
     assert not torch.equal(exported, current)
 
 
+def test_the_model_card_tells_what_the_run_came_to(run, tmp_path):
+    notes = tmp_path / "notes.md"
+    notes.write_text("## Limits\n\nOf a *test*: none.\n")
+    out = tmp_path / "nemo-card"
+    assert command_line("export", run / "last.ckpt", "--out", out, "--notes", notes).code == 0
+    card = (out / "README.md").read_text()
+    assert card.startswith("# nemo-card\n\n**A model of a test.**\n")
+    assert card.endswith(notes.read_text())
+    with open(run / "metrics.csv", newline="") as file:
+        *_, last = (row for row in csv.DictReader(file) if row["validation/tm"])
+    assert "After update 8: means over one structure of each of 3 held-out domains" in card
+    assert f"| TM-score | {float(last['validation/tm']):.3f} |" in card
+    assert f"| RMSD of z(0), Angstrom | {float(last['validation/rmsd_z0']):.3f} |" in card
+    assert "| updates | 9 of 9, 0 of them skipped |" in card
+    assert "| seed | 3 |" in card
+    assert "processes: 1 |" in card
+    assert f"torch {torch.__version__.partition('+')[0]}" in card
+    n_parameters = sum(weight.numel() for weight in NemoModel.from_pretrained(out).parameters())
+    assert f"| parameters | {n_parameters:,} |" in card
+    split = Split.read(run / "split.json")
+    assert f"| train |  | {len(split.ids('train'))} |" in card
+    assert "| 2 | 5 | 4 | 3 | 2 | 0.0 | 0.001 | distances 1, angles 0.5, likelihood 0.01," in card
+    # Every file that it shows is there.
+    for name in re.findall(r"\]\(([^)]+)\)|`(\w+\.pt)`", card):
+        assert (out / "".join(name)).stat().st_size > 100
+    assert (out / "training.toml").read_text() == CONFIG
+    assert matplotlib.image.imread(out / "curves.png")[..., :3].std() > 0.05
+
+
+def test_models_are_exported_the_same_every_time(run, tmp_path):
+    for name in ("one", "two", "two"):
+        assert command_line("export", run / "last.ckpt", "--out", tmp_path / name / "m").code == 0
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_notes_and_checkpoints_that_cannot_be_read_are_refused(run, tmp_path):
+    out = tmp_path / "out"
+    options = ("--out", out, "--notes", tmp_path / "none.md")
+    assert "none.md cannot be read" in refused("export", run / "last.ckpt", *options)
+    assert "none.ckpt cannot be read" in refused("export", run / "none.ckpt", "--out", out)
+    assert "metrics.csv cannot be read" in refused(
+        "export",
+        shutil.copytree(run, tmp_path / "run", ignore=lambda *_: ["metrics.csv"]) / "last.ckpt",
+        "--out",
+        out,
+    )
+    assert not out.exists()
+
+
 KILLED = """
 import os, signal, sys
 from openmm_nemo.training.module import NemoTraining
@@ -154,6 +205,8 @@ def test_a_run_that_was_killed_goes_on_as_the_one_that_was_not(inputs, run, tmp_
         for name, value in whole[kind].items():
             assert torch.equal(value, resumed[kind][name]), name
     assert (out / "metrics.csv").read_text() == (run / "metrics.csv").read_text()
+    assert [sitting["updates"] for sitting in resumed["sittings"]] == [6, 9]
+    assert all(0 < sitting["seconds"] < 100 for sitting in resumed["sittings"])
 
 
 def test_bad_settings_are_refused(inputs, run, tmp_path):

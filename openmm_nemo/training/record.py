@@ -1,0 +1,99 @@
+"""How long a run took, and on what: kept in its checkpoint, for the model card."""
+
+import importlib.metadata
+import platform
+import re
+import time
+from pathlib import Path
+from typing import Any, TypedDict
+
+import lightning.pytorch as lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+
+SITTINGS = "sittings"
+"""Key of the checkpoint."""
+
+
+class Sitting(TypedDict):
+    """A run from its start, or from where it was resumed, to a checkpoint.
+
+    Attributes
+    ----------
+    updates : int
+        Of the whole run, at its end.
+    seconds : float
+        Of these, those of updates that were lost do not count.
+    processes : int
+        That shared each update.
+    hardware, software : str
+    training_domains, validation_domains : int
+    """
+
+    updates: int
+    seconds: float
+    processes: int
+    hardware: str
+    software: str
+    training_domains: int
+    validation_domains: int
+
+
+class Record(Callback):
+    """Adds the sittings of a run to each of its checkpoints."""
+
+    def __init__(self) -> None:
+        self._before: list[Sitting] = []
+        self._start = 0.0
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Start the clock."""
+        self._start = time.monotonic()
+
+    def on_save_checkpoint(
+        self,
+        trainer: lightning.Trainer,
+        module: lightning.LightningModule,
+        checkpoint: dict[str, Any],
+    ) -> None:
+        """Add this sitting, as far as it got, to those before."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        sitting = Sitting(
+            updates=trainer.global_step,
+            seconds=time.monotonic() - self._start,
+            processes=trainer.world_size,
+            hardware=hardware(module.device),
+            software=", ".join(f"{name} {_version(name)}" for name in ("torch", "lightning")),
+            training_domains=len(data.train),
+            validation_domains=len(data.validation),
+        )
+        checkpoint[SITTINGS] = [*self._before, sitting]
+
+    def on_load_checkpoint(
+        self,
+        trainer: lightning.Trainer,
+        module: lightning.LightningModule,
+        checkpoint: dict[str, Any],
+    ) -> None:
+        """Take over the sittings before."""
+        self._before = checkpoint.get(SITTINGS, [])
+
+
+def hardware(device: torch.device) -> str:
+    """Name of a GPU, or of the processor and the number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{_processor()} ({threads} thread{'s' if threads > 1 else ''})"
+
+
+def _processor() -> str:
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+    except OSError:
+        found = None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str:
+    return importlib.metadata.version(package)
