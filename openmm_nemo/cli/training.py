@@ -23,12 +23,21 @@ from openmm_nemo.errors import InputError
     help="GPUs, or processes where there are none.  [default: all GPUs, or one process]",
 )
 @click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines.")
-def train(config: Path, out: Path | None, resume: bool, devices: int | None, nodes: int) -> None:
+@click.option("--seed", type=click.IntRange(0), help="Instead of the one in CONFIG.")
+def train(
+    config: Path,
+    out: Path | None,
+    resume: bool,
+    devices: int | None,
+    nodes: int,
+    seed: int | None,
+) -> None:
     """Train a model as the TOML file CONFIG says; see examples/configs.
 
     Writes to --out: settings.json, metrics.csv, TensorBoard's files, last.ckpt every few minutes, and curves.png.
     """
-    _training("train").train(config, out or Path("run") / config.stem, resume, devices, nodes)
+    out = out or Path("run") / config.stem
+    _training("train").train(config, out, resume, devices, nodes, seed)
 
 
 @click.command()

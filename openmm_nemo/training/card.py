@@ -188,7 +188,7 @@ def _command(settings: TrainingSettings, run: Run) -> str:
         if run.has_config
         else "With a TOML file of the settings above:"
     )
-    train = f"    openmm-nemo train {file} --out run{options}"
+    train = f"    openmm-nemo train {file} --seed {settings.seed} --out run{options}"
     return f"{where}\n\n{train}\n    openmm-nemo export run/last.ckpt --out MODEL"
 
 

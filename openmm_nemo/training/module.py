@@ -11,11 +11,24 @@ from torch import Tensor, nn
 from openmm_nemo.data.batches import Batch
 from openmm_nemo.geometry import superpose
 from openmm_nemo.networks import NemoModel
+from openmm_nemo.networks.sequence import SequenceNetwork
 from openmm_nemo.simulator.backpropagation import AdaptiveDamping, GradientGrowth
 from openmm_nemo.training.force_matching import FORCES, FramePool, force_error
 from openmm_nemo.training.losses import LOSSES, Prediction
 from openmm_nemo.training.prediction import RolloutSettings, predict, update_statistics
-from openmm_nemo.training.settings import StageSettings, TrainingSettings
+from openmm_nemo.training.settings import ModelSettings, StageSettings, TrainingSettings
+
+
+STATISTICS_EVERY = 10
+"""Updates of stages without simulation, in which the statistics of the energy's normalisations are not needed yet."""
+
+
+def untrained_model(settings: ModelSettings) -> NemoModel:
+    """The model that training begins with; its weights are random."""
+    model = NemoModel(settings.config())
+    if isinstance(model.sequence_network, SequenceNetwork):
+        model.sequence_network.cool(settings.cooling)
+    return model
 
 
 class NemoTraining(lightning.LightningModule):
@@ -45,7 +58,7 @@ class NemoTraining(lightning.LightningModule):
         self.settings = settings
         self.force_frames = force_frames
         torch.manual_seed(settings.seed)
-        self.model = NemoModel(settings.model.config())
+        self.model = untrained_model(settings.model)
         self.losses = nn.ModuleDict({name: make() for name, make in LOSSES.items()})
         self.damping = AdaptiveDamping()
         self.skipped = 0
@@ -67,7 +80,8 @@ class NemoTraining(lightning.LightningModule):
             growth=self._growth,
             lyapunov="lyapunov" in stage.losses,
         )
-        update_statistics(self.model, batch, prediction)
+        if stage.steps or self.global_step % STATISTICS_EVERY == 0:
+            update_statistics(self.model, batch, prediction)
         total = self._weighted(stage, prediction, batch)
         self.log("loss/total", total, prog_bar=True)
         return total

@@ -8,6 +8,7 @@ from torch import Tensor
 from openmm_nemo.data.batches import Batch
 from openmm_nemo.geometry import centre, internal_to_cartesian
 from openmm_nemo.networks.model import NemoModel, evaluation_mode
+from openmm_nemo.networks.normalization import BatchRenorm
 from openmm_nemo.networks.sequence import SequenceOutput
 from openmm_nemo.simulator import (
     StepOptions,
@@ -165,21 +166,24 @@ def step_parameters(output: SequenceOutput, mask: Tensor) -> StepParameters:
 def update_statistics(model: NemoModel, batch: Batch, prediction: Prediction) -> None:
     """Let the energy's normalisations see what a roll-out passes through: data, and states of the model.
 
-    A baseline has none.
+    Without dropout, as there is none in roll-outs. A baseline has no energy.
 
     Parameters
     ----------
     model : NemoModel
-        In training mode.
     batch : Batch
     prediction : Prediction
         Of the batch.
     """
     if model.energy is None:
         return
-    with torch.no_grad():
+    network = model.energy.structure_network
+    with torch.no_grad(), evaluation_mode(network):
+        for module in network.modules():
+            if isinstance(module, BatchRenorm):
+                module.train()
         for x in (batch.x, prediction.x, prediction.x0):
-            model.energy.structure_network(x, batch.mask)
+            network(x, batch.mask)
 
 
 def _growth_of_a_step(

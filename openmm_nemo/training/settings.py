@@ -33,11 +33,14 @@ class ModelSettings(_Table):
         Whether the input is a sequence and its profile.
     changes : dict
         Hyperparameters of `NemoConfig` that differ from the preset.
+    cooling : float
+        What the model starts with, see `SequenceNetwork.cool`. Noise blurs short simulations, from which it learns.
     """
 
     preset: str = "tiny"
     profile: bool = False
     changes: dict[str, Any] = {}
+    cooling: float = Field(1.0, ge=1, le=7)
 
     def config(self) -> NemoConfig:
         """Hyperparameters of the networks."""

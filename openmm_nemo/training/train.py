@@ -37,7 +37,12 @@ LOG_EVERY = 10
 
 
 def train(
-    config: Path, out: Path, resume: bool = False, devices: int | None = None, nodes: int = 1
+    config: Path,
+    out: Path,
+    resume: bool = False,
+    devices: int | None = None,
+    nodes: int = 1,
+    seed: int | None = None,
 ) -> None:
     """Train a model as a TOML file says, see `TrainingSettings`.
 
@@ -55,6 +60,8 @@ def train(
         GPUs, or processes where there are none, of each machine. Default: all GPUs, or one process.
     nodes : int
         Machines, see `lightning.pytorch.Trainer`.
+    seed : int, optional
+        Instead of that of the file.
 
     Raises
     ------
@@ -64,6 +71,8 @@ def train(
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it greets and advertises
     settings = read_settings(config)
+    if seed is not None:
+        settings = settings.model_copy(update={"seed": seed})
     checkpoint = out / CHECKPOINT_FILE
     _check_folder(out, settings, resume)
     data = DomainData(settings)

@@ -1,12 +1,15 @@
 """Sequence network: shapes, ranges, starting values and padding."""
 
+import copy
 import math
 
 import pytest
 import torch
 
 from openmm_nemo.geometry import bond_angles, internal_to_cartesian
-from openmm_nemo.networks import NemoConfig, SequenceNetwork
+from openmm_nemo.networks import NemoConfig, NemoModel, SequenceNetwork
+from openmm_nemo.simulator import rollout
+from tests.helpers import random_chain
 from tests.tolerances import assert_close
 from tests.unit.networks.chains import DTYPES, make_batch, make_model
 
@@ -112,3 +115,23 @@ def test_every_parameter_matters():
     for name, parameter in model.sequence_network.named_parameters():
         assert parameter.grad.isfinite().all(), name
         assert parameter.grad.ne(0).any(), name
+
+
+def test_cooling_is_a_lower_temperature():
+    """Untrained: a step of the cooled model is one of the other at 300 K / 5 with steps 5 times shorter."""
+    torch.manual_seed(0)
+    model = NemoModel(NemoConfig.preset("tiny")).double()
+    cold = copy.deepcopy(model)
+    cold.sequence_network.cool(5)
+    sequence = "NLYIQWLKDGGPSSGRPPPS"
+    protein, other = model.condition(sequence), cold.condition(sequence)
+    x = random_chain(1, 20, seed=3)[0]
+    parameters = protein.step_parameters()
+    shorter = parameters._replace(
+        cartesian_step=parameters.cartesian_step / 5, internal_step=parameters.internal_step / 5
+    )
+    expected = rollout(protein.energy, x[None], shorter, 1, seed=2, temperature=300 / 5).x[-1, 0]
+    found = other.rollout(1, x0=x, seed=2).x[-1, 0]
+    # The coefficient of the bond strain passes through a softplus, which is not linear: 4e-5 at 10 kT.
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+    assert (found - protein.rollout(1, x0=x, seed=2).x[-1, 0]).abs().max() > 0.01
