@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from openmm_nemo.data.splits import Split
+from openmm_nemo.data.splits import SPLIT_FILE, Split
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import completing
 from openmm_nemo.networks import NemoModel
@@ -28,7 +28,6 @@ from openmm_nemo.training.settings import TrainingSettings, read_settings
 from openmm_nemo.training.stream import DomainData
 
 SETTINGS_FILE = "settings.json"
-SPLIT_FILE = "split.json"
 CHECKPOINT_FILE = "last.ckpt"
 METRICS_FILE = "metrics.csv"
 CURVES_FILE = "curves.png"
