@@ -262,6 +262,7 @@ def compare(
     seed: int,
     workers: int | None = None,
     batch_size: int | None = None,
+    controls: bool = True,
     tell: Callable[[int], None] = lambda count: None,
 ) -> Comparison:
     """Measure all models on all windows, with the same noise.
@@ -279,6 +280,8 @@ def compare(
         Processes, of one thread each. Default: all processors. 1: this process.
     batch_size : int, optional
         Windows at once; does not change the figures but for rounding. Default: 64, or fewer of long ones.
+    controls : bool
+        Measure the gaps of other sequences and the drift, too, which takes four times as long.
     tell : callable
         Told how many windows are done, of the number of models times that of windows, from time to time.
 
@@ -298,7 +301,7 @@ def compare(
     for m, candidate in enumerate(candidates):
         weights = pickle.dumps(candidate.model)
         for start, stop in _batches(windows, candidate.model, batch_size):
-            tasks.append((weights, windows[start:stop], steps, seed))
+            tasks.append((weights, windows[start:stop], steps, seed, controls))
             places.append((m, start, stop))
     shape = len(candidates), len(steps), len(windows)
     figures = {name: np.full(shape, np.nan) for name in FIGURES}
@@ -320,7 +323,11 @@ def compare(
 
 
 def measure(
-    model: NemoModel, windows: Sequence[Window], steps: Sequence[int], seed: int
+    model: NemoModel,
+    windows: Sequence[Window],
+    steps: Sequence[int],
+    seed: int,
+    controls: bool = True,
 ) -> dict[str, np.ndarray]:
     """Figures of a model on B windows of one part with consecutive numbers, as one batch.
 
@@ -332,6 +339,8 @@ def measure(
         K numbers, rising; the first is 0.
     seed : int
         Of the noise.
+    controls : bool
+        See `compare`.
 
     Returns
     -------
@@ -354,13 +363,12 @@ def measure(
         s = _padded(inputs)[..., : model.config.sequence_width]
         return _simulate(model, s, mask, steps, noise, start)
 
-    found = {
-        "own": structures([window.s for window in windows]),
-        "shuffled": structures([window.shuffled for window in windows]),
-        "swapped": structures([w.s if w.swapped is None else w.swapped for w in windows]),
-    }
-    if model.energy is not None:
-        found["drift"] = structures([window.s for window in windows], native)
+    found = {"own": structures([window.s for window in windows])}
+    if controls:
+        found["shuffled"] = structures([window.shuffled for window in windows])
+        found["swapped"] = structures([w.s if w.swapped is None else w.swapped for w in windows])
+        if model.energy is not None:
+            found["drift"] = structures([window.s for window in windows], native)
     figures = {name: np.full(found["own"].shape[:2], np.nan) for name in FIGURES}
     for b, window in enumerate(windows):
         n = len(window.s)
@@ -479,9 +487,9 @@ def _batches(
 
 
 def _measure_pickled(
-    weights: bytes, windows: Sequence[Window], steps: Sequence[int], seed: int
+    weights: bytes, windows: Sequence[Window], steps: Sequence[int], seed: int, controls: bool
 ) -> dict[str, np.ndarray]:
-    return measure(_load(weights), windows, steps, seed)
+    return measure(_load(weights), windows, steps, seed, controls)
 
 
 @lru_cache(maxsize=1)
@@ -525,8 +533,6 @@ def _figures(x: Mapping[str, Tensor], native: Tensor) -> dict[str, float]:
     figures = {
         "tm": tm,
         "rmsd_angstrom": _rmsd(own, native),
-        "shuffled_gap": tm - _tm(x["shuffled"], native),
-        "swapped_gap": tm - _tm(x["swapped"], native),
         "mirror_gap": tm - _tm(own * own.new_tensor([1, 1, -1]), native),
     }
     if own.isfinite().all():
@@ -535,6 +541,8 @@ def _figures(x: Mapping[str, Tensor], native: Tensor) -> dict[str, float]:
             "contact_precision": contact_precision(own, native),
             "bond_error_angstrom": float((_bonds(own) - _bonds(native)).abs().mean()),
         }
+    for name in x.keys() & {"shuffled", "swapped"}:
+        figures[f"{name}_gap"] = tm - _tm(x[name], native)
     if "drift" in x:
         figures["drift_angstrom"] = _rmsd(x["drift"], native)
     return figures

@@ -231,7 +231,11 @@ def _dots(comparison: Comparison) -> list[Dots]:
     labels = [f"{group}, {f'{steps} steps' if steps else 'z(0)'}" for group, steps in rows]
     parts = {"train": ["train"], "held out": list(HELD_OUT)}
     panels = []
-    for figure, title in (("tm", "TM-score to the native"), ("drift_angstrom", "drift (Å)")):
+    titles = {
+        "tm": "TM-score to the native",
+        "drift_angstrom": "RMSD after a start from the native (Å)",
+    }
+    for figure, title in titles.items():
         series = {
             f"{name} ({inside.sum()} windows)": [
                 comparison.seed_means(figure, group, steps, inside) for group, steps in rows

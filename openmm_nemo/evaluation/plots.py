@@ -164,7 +164,8 @@ def plot_dots(panels: Sequence[Dots], file: str | os.PathLike[str], title: str) 
                     known.mean(), y, xerr=spread, fmt="o", color=colour, markersize=6, capsize=3
                 )
                 small = {"s": 14, "facecolor": "white", "edgecolor": colour, "linewidths": 0.8}
-                here.scatter(known, np.full(len(known), y), zorder=3, **small)
+                if len(known) > 1:
+                    here.scatter(known, np.full(len(known), y), zorder=3, **small)
             here.plot([], [], "o", color=colour, label=name)
         here.set_title(panel.title, loc="left", fontsize=10)
         here.set_yticks(range(len(rows)), rows)
