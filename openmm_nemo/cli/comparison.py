@@ -10,12 +10,7 @@ from openmm_nemo.data.domain_sets import DomainSet
 from openmm_nemo.data.profiles import read_profiles
 from openmm_nemo.data.splits import PARTS, SPLIT_FILE, Split
 from openmm_nemo.errors import InputError
-from openmm_nemo.evaluation.comparison import (
-    MAX_WINDOWS,
-    Candidate,
-    check_splits,
-    draw_windows,
-)
+from openmm_nemo.evaluation.comparison import Candidate
 from openmm_nemo.evaluation.comparison import compare as compare_models
 from openmm_nemo.evaluation.comparison_tables import (
     FIGURE_FILE,
@@ -23,6 +18,7 @@ from openmm_nemo.evaluation.comparison_tables import (
     comparison_lines,
     write_comparison,
 )
+from openmm_nemo.evaluation.windows import MAX_WINDOWS, check_splits, draw_windows
 from openmm_nemo.networks import NemoConfig, NemoModel
 from openmm_nemo.networks.pretrained import find_model
 from openmm_nemo.progress import progress

@@ -18,14 +18,12 @@ from openmm_nemo.evaluation.comparison import (
     FIGURES,
     Candidate,
     Comparison,
-    Window,
-    check_splits,
     compare,
-    draw_windows,
     measure,
     paired_differences,
 )
 from openmm_nemo.evaluation.comparison_tables import comparison_lines, write_comparison
+from openmm_nemo.evaluation.windows import Window, check_splits, draw_windows
 from openmm_nemo.geometry import cartesian_to_internal
 from openmm_nemo.residues import AMINO_ACIDS
 from tests.helpers import normal, random_chain
@@ -251,6 +249,14 @@ def test_the_sequence_of_a_relative_is_no_control(inputs):
     domains, split = inputs
     related = [replace(domain, cluster="one") for domain in domains]
     assert all(w.swapped is None for w in draw_windows(related, split, ["train"], 9, 10, 1))
+
+
+def test_no_window_is_its_own_control(inputs):
+    domains, split = inputs
+    unknown = [replace(domain, cluster="") for domain in domains]
+    for seed in range(5):
+        windows = draw_windows(unknown, split, ["train"], 3, 10, seed)
+        assert not any(np.array_equal(w.swapped, w.s) for w in windows)
 
 
 def test_a_window_without_a_swap_has_no_gap():
