@@ -133,7 +133,7 @@ def compare(
     domains = DomainSet(domain_set / SET_FILE)
     rows = None if profiles is None else read_profiles(profiles)
     drawn = draw_windows(domains, split, parts, windows, max_length, seed, rows)
-    check_splits(split, _splits_of(models), drawn)
+    check_splits(_splits_of(models), drawn)
     try:
         out.mkdir(parents=True, exist_ok=True)
         with progress("Comparing", 0, len(candidates) * len(drawn)) as tell:

@@ -100,12 +100,11 @@ def draw_windows(
     return windows
 
 
-def check_splits(split: Split, trained_on: Mapping[str, Split], windows: Sequence[Window]) -> None:
+def check_splits(trained_on: Mapping[str, Split], windows: Sequence[Window]) -> None:
     """Refuse models that were trained on what is held out here.
 
     Parameters
     ----------
-    split : Split
     trained_on : mapping of str to Split
         Splits that models were trained on, by the source of the model.
     windows : sequence of Window
@@ -113,6 +112,7 @@ def check_splits(split: Split, trained_on: Mapping[str, Split], windows: Sequenc
     Raises
     ------
     InputError
+        If a domain of a held-out window is in the training part of the split of a model.
     """
     for source, theirs in trained_on.items():
         names = [

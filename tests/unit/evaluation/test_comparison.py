@@ -293,11 +293,11 @@ def test_the_same_model_twice_is_not_two_seeds():
 def test_a_model_that_has_seen_the_test_is_refused(inputs):
     domains, split = inputs
     windows = draw_windows(domains, split, ["train", "test"], 9, 12, 1)
-    check_splits(split, {"a": split}, windows)
+    check_splits({"a": split}, windows)
     name = next(w.id for w in windows if w.part == "test")
     leaky = SimpleNamespace(places=split.places | {name: split.places[split.ids("train")[0]]})
     with pytest.raises(InputError, match=f"The model b was trained on 1 of .* such as {name}"):
-        check_splits(split, {"a": split, "b": leaky}, windows)
+        check_splits({"a": split, "b": leaky}, windows)
 
 
 # Tables
