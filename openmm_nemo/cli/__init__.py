@@ -5,6 +5,7 @@ import sys
 import click
 
 from openmm_nemo import __version__
+from openmm_nemo.cli.comparison import compare
 from openmm_nemo.cli.domains import data
 from openmm_nemo.cli.evaluation import evaluate
 from openmm_nemo.cli.profiles import profile
@@ -37,7 +38,7 @@ def doctor() -> None:
         click.echo(finding)
 
 
-for verb in (simulate, sample, evaluate, train, export, profile, data, models, doctor):
+for verb in (simulate, sample, evaluate, train, export, compare, profile, data, models, doctor):
     cli.add_command(verb)
 
 

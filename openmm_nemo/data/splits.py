@@ -30,6 +30,9 @@ HELD_OUT = ("test", "validation")
 SPLIT_CLASSES = ("1", "2", "3")
 """The classes that are divided into training, validation and test (paper, appendix B.1)."""
 
+SPLIT_FILE = "split.json"
+"""Split that a model was trained on, in its folder."""
+
 FORMAT = "openmm_nemo split"
 VERSION = 1
 

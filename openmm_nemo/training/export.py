@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from openmm_nemo.data.splits import Split
+from openmm_nemo.data.splits import SPLIT_FILE, Split
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import completing
 from openmm_nemo.networks import NemoModel
@@ -17,7 +17,6 @@ from openmm_nemo.training.train import (
     CONFIG_COPY,
     CURVES_FILE,
     METRICS_FILE,
-    SPLIT_FILE,
     draw_curves,
     read_checkpoint,
     read_run_settings,

@@ -18,7 +18,6 @@ from openmm_nemo.training.losses import LOSSES, Prediction
 from openmm_nemo.training.prediction import RolloutSettings, predict, update_statistics
 from openmm_nemo.training.settings import ModelSettings, StageSettings, TrainingSettings
 
-
 STATISTICS_EVERY = 10
 """Updates of stages without simulation, in which the statistics of the energy's normalisations are not needed yet."""
 

@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
+from openmm_nemo.data.splits import SPLIT_FILE
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import completing
 from openmm_nemo.training.curves import plot_curves
@@ -28,7 +29,6 @@ from openmm_nemo.training.stream import DomainData
 
 SETTINGS_FILE = "settings.json"
 CONFIG_COPY = "training.toml"
-SPLIT_FILE = "split.json"
 CHECKPOINT_FILE = "last.ckpt"
 METRICS_FILE = "metrics.csv"
 CURVES_FILE = "curves.png"

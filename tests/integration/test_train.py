@@ -11,17 +11,14 @@ import sys
 from pathlib import Path
 
 import matplotlib.image
-import numpy as np
 import pytest
 import torch
 
 from openmm_nemo import NemoModel
-from openmm_nemo.data import DomainSet, make_split, write_domains
-from openmm_nemo.data.domains import Domain
 from openmm_nemo.data.splits import Split
-from openmm_nemo.residues import AMINO_ACIDS
 from openmm_nemo.training.train import read_checkpoint
-from tests.helpers import command_line, contents, random_chain, refused
+from tests.helpers import command_line, contents, refused
+from tests.sets import write_set
 
 CONFIG = """
 description = "A model of a test."
@@ -46,39 +43,11 @@ losses = {distances = 1.0, angles = 0.5, likelihood = 0.01, tm = 1.0, lyapunov =
 """
 
 
-def domain(number: int, code: str) -> Domain:
-    n = 10 + number % 7
-    backbone = np.repeat(random_chain(n, seed=number).numpy()[:, None], 5, axis=1)
-    offsets = [[-1.4, 0.2, 0], [0, 0, 0], [1.2, 0.8, 0], [1.3, 2.0, 0], [0, 0, 2]]
-    letters = np.random.default_rng(number).choice(list(AMINO_ACIDS), n)
-    return Domain(
-        f"d{number}",
-        "".join(letters),
-        (backbone + np.array(offsets)).astype(np.float32),
-        "H" * n,
-        tuple(map(str, range(n))),
-        cath=(code,),
-        cluster=f"c{number}",
-    )
-
-
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory) -> Path:
     """A folder with a set, a split and a configuration."""
     folder = tmp_path_factory.mktemp("inputs")
-    codes = [
-        f"{c}.{10 * a}.{t}.{h}"
-        for c in (1, 2)
-        for a in (1, 2, 3)
-        for t in (1, 2, 3)
-        for h in (1, 2)
-    ]
-    (folder / "set").mkdir()
-    write_domains(folder / "set" / "domains.safetensors", map(domain, range(len(codes)), codes))
-    domains = list(DomainSet(folder / "set" / "domains.safetensors"))
-    make_split(domains, 1, validation=0.1, test=0.1, test_classes=(), workers=1).write(
-        folder / "split.json"
-    )
+    write_set(folder)
     (folder / "config.toml").write_text(CONFIG)
     return folder
 

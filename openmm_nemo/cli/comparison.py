@@ -1,0 +1,180 @@
+"""``openmm-nemo compare``: trained models against each other and against controls."""
+
+from pathlib import Path
+
+import click
+import torch
+
+from openmm_nemo.data.building import SET_FILE
+from openmm_nemo.data.domain_sets import DomainSet
+from openmm_nemo.data.profiles import read_profiles
+from openmm_nemo.data.splits import PARTS, SPLIT_FILE, Split
+from openmm_nemo.errors import InputError
+from openmm_nemo.evaluation.comparison import Candidate
+from openmm_nemo.evaluation.comparison import compare as compare_models
+from openmm_nemo.evaluation.comparison_tables import (
+    FIGURE_FILE,
+    MARKDOWN_FILE,
+    comparison_lines,
+    write_comparison,
+)
+from openmm_nemo.evaluation.windows import MAX_WINDOWS, check_splits, draw_windows
+from openmm_nemo.networks import NemoConfig, NemoModel
+from openmm_nemo.networks.pretrained import find_model
+from openmm_nemo.progress import progress
+
+UNTRAINED_SEEDS = (1, 2, 3)
+
+
+@click.command()
+@click.option(
+    "--set",
+    "domain_set",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of 'openmm-nemo data build'.",
+)
+@click.option(
+    "--split",
+    "split_file",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="File of 'openmm-nemo data split'.",
+)
+@click.option(
+    "--part",
+    "parts",
+    type=click.Choice(PARTS),
+    multiple=True,
+    default=("train", "validation", "test"),
+    show_default=True,
+    help="Of the split; may be given again.",
+)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="NAME=FOLDER",
+    help="Model; those of the same NAME are seeds of one group. The first group is tested against all others.",
+)
+@click.option(
+    "--untrained",
+    "presets",
+    multiple=True,
+    metavar="PRESET",
+    help="Group of three models of this size with random weights; may be given again.",
+)
+@click.option(
+    "--profiles",
+    type=click.Path(path_type=Path),
+    help="For profile models: JSON lines of frequencies in alignments. Domains without any are left out.",
+)
+@click.option(
+    "--windows",
+    type=click.IntRange(1, MAX_WINDOWS),
+    default=256,
+    show_default=True,
+    help="Of each part, at most.",
+)
+@click.option(
+    "--max-length",
+    type=click.IntRange(4),
+    default=64,
+    show_default=True,
+    help="Longest window, residues.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(1),
+    multiple=True,
+    default=(250,),
+    show_default=True,
+    help="Of the simulations; may be given again. What is before them is always measured.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**31 - 1),
+    default=1,
+    show_default=True,
+    help="Of windows and noise.",
+)
+@click.option(
+    "--controls/--no-controls",
+    default=True,
+    show_default=True,
+    help="Shuffled and swapped sequences and simulations from the native: without them it is four times as fast.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: all processors]")
+def compare(
+    domain_set: Path,
+    split_file: Path,
+    parts: tuple[str, ...],
+    models: tuple[str, ...],
+    presets: tuple[str, ...],
+    profiles: Path | None,
+    windows: int,
+    max_length: int,
+    steps: tuple[int, ...],
+    seed: int,
+    controls: bool,
+    out: Path,
+    workers: int | None,
+) -> None:
+    """Compare trained models with each other and with controls, on windows of domains.
+
+    Each model predicts each window from its sequence, from its shuffled sequence and from that of another window, and
+    simulates from the native. Writes to --out: compare.md, tables with means and spreads over seeds and paired tests;
+    compare.csv and windows.csv, the figures of each model and of each window; and compare.png.
+    """
+    torch.set_num_threads(1)
+    candidates = _candidates(models, presets)
+    split = Split.read(split_file)
+    domains = DomainSet(domain_set / SET_FILE)
+    rows = None if profiles is None else read_profiles(profiles)
+    drawn = draw_windows(domains, split, parts, windows, max_length, seed, rows)
+    check_splits(_splits_of(models), drawn)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with progress("Comparing", 0, len(candidates) * len(drawn)) as tell:
+            found = compare_models(candidates, drawn, steps, seed, workers, None, controls, tell)
+        what = f"{len(drawn)} windows of at most {max_length} residues, seed {seed}"
+        write_comparison(out, found, f"Comparison on {what}")
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or out} cannot be written ({error.strerror}): choose another --out."
+        ) from None
+    for line in comparison_lines(found):
+        click.echo(line)
+    click.echo(f"Wrote {out / MARKDOWN_FILE} and {out / FIGURE_FILE}.")
+
+
+def _candidates(models: tuple[str, ...], presets: tuple[str, ...]) -> list[Candidate]:
+    if not (models or presets):
+        raise InputError("There is nothing to compare: give --model NAME=FOLDER.")
+    candidates = [
+        Candidate(name, folder, NemoModel.from_pretrained(folder))
+        for name, folder in map(_named, models)
+    ]
+    for preset in presets:
+        for number in UNTRAINED_SEEDS:
+            torch.manual_seed(number)
+            model = NemoModel(NemoConfig.preset(preset))
+            source = f"{preset}, random seed {number}"
+            candidates.append(Candidate(f"untrained {preset}", source, model))
+    return candidates
+
+
+def _named(model: str) -> tuple[str, str]:
+    """Name and folder."""
+    name, _, folder = model.partition("=")
+    if not (name.strip() and folder):
+        raise InputError(f"--model {model!r} is not a name and a folder: give NAME=FOLDER.")
+    return name.strip(), folder
+
+
+def _splits_of(models: tuple[str, ...]) -> dict[str, Split]:
+    """Splits that models were trained on, where their folders tell."""
+    folders = [folder for _, folder in map(_named, models)]
+    files = {folder: find_model(folder) / SPLIT_FILE for folder in folders}
+    return {folder: Split.read(file) for folder, file in files.items() if file.is_file()}

@@ -1,0 +1,107 @@
+"""``openmm-nemo compare`` on a small set with untrained models."""
+
+import csv
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+import torch
+
+from openmm_nemo import NemoConfig, NemoModel
+from openmm_nemo.data import Split
+from tests.helpers import command_line, contents, refused
+from tests.sets import write_set
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory) -> Path:
+    """A folder with a set, a split and models: two with an energy, a baseline and one that takes profiles."""
+    folder = tmp_path_factory.mktemp("inputs")
+    write_set(folder)
+    tiny = NemoConfig.preset("tiny")
+    configs = {
+        "one": tiny,
+        "two": tiny,
+        "rnn": NemoConfig.from_dict(tiny.to_dict() | {"lstm_units": 8}),
+        "profile": NemoConfig.preset("tiny", profile=True),
+    }
+    for seed, (name, config) in enumerate(configs.items()):
+        torch.manual_seed(10 + seed)
+        NemoModel(config).save_pretrained(folder / name)
+    return folder
+
+
+def arguments(inputs: Path, out: Path, *others: str) -> list[str | Path]:
+    data = ["--set", inputs / "set", "--split", inputs / "split.json"]
+    few = ["--windows", "3", "--max-length", "12", "--steps", "3", "--workers", "1"]
+    return ["compare", *data, *few, "--out", out, *others]
+
+
+def test_groups_are_compared_and_repeat_to_the_byte(inputs, tmp_path):
+    models = [f"nemo={inputs / 'one'}", f"nemo={inputs / 'two'}", f"the rnn={inputs / 'rnn'}"]
+    given = [word for model in models for word in ("--model", model)]
+    for name in ("a", "b"):
+        outcome = command_line(
+            *arguments(inputs, tmp_path / name, *given, "--untrained", "tiny", "--steps", "5")
+        )
+        assert outcome.code == 0, outcome.err
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    with open(tmp_path / "a" / "compare.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if not row["level"]]
+    of_part = [row for row in rows if row["part"] == "test"]
+    expected = [("nemo", s, t) for s in "12" for t in "035"] + [("the rnn", "1", "0")]
+    expected += [("untrained tiny", s, t) for s in "123" for t in "035"]
+    assert [(row["group"], row["seed"], row["steps"]) for row in of_part] == expected
+    assert [row["drift_angstrom"] == "nan" for row in of_part] == [
+        steps == "0" for *_, steps in expected
+    ]
+    assert {row["part"] for row in rows} == {"train", "validation", "test"}
+    text = (tmp_path / "a" / "compare.md").read_text()
+    assert "| nemo | 5 | the rnn | 0 | 3 |" in text
+    assert text.count("\n| untrained tiny | 3 | 3 |") >= 3
+    assert "the rnn" in outcome.out
+    assert matplotlib.image.imread(tmp_path / "a" / "compare.png")[..., :3].std() > 0.05
+
+
+def test_bad_input_is_refused(inputs, tmp_path):
+    out = tmp_path / "out"
+    model = f"nemo={inputs / 'one'}"
+
+    def refusal(*others: str) -> str:
+        return refused(*arguments(inputs, out, *others))
+
+    assert "nothing to compare" in refusal()
+    assert "NAME=FOLDER" in refusal("--model", str(inputs / "one"))
+    assert "NAME=FOLDER" in refusal("--model", "nemo=")
+    assert "nowhere" in refusal("--model", "nemo=nowhere")
+    assert "no preset 'huge'" in refusal("--model", model, "--untrained", "huge")
+    assert "part unused of the split" in refusal("--model", model, "--part", "unused")
+    assert "--profiles" in refusal("--model", f"nemo={inputs / 'profile'}")
+    assert "same model" in refusal("--model", model, "--model", model)
+    assert "nothing.json" in refusal("--model", model, "--split", "nothing.json")
+    assert "nothing.jsonl" in refusal("--model", model, "--profiles", "nothing.jsonl")
+    outcome = command_line(*arguments(inputs, out, "--model", model, "--part", "nonsense"))
+    assert outcome.code == 2
+    assert "nonsense" in outcome.err
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in refused(
+        *arguments(inputs, tmp_path / "file", "--model", model, "--part", "test")
+    )
+    assert not list(out.glob("*"))
+
+
+def test_a_model_that_was_trained_on_the_test_is_refused(inputs, tmp_path):
+    model = NemoModel.from_pretrained(inputs / "one")
+    model.save_pretrained(tmp_path / "model")
+    split = Split.read(inputs / "split.json")
+    swapped = {"train": "test", "test": "train"}
+    places = {
+        name: place._replace(part=swapped.get(place.part, place.part), level="C")
+        for name, place in split.places.items()
+    }
+    other = Split(
+        split.seed, split.validation, split.test, split.held_out, split.domains_sha256, places
+    )
+    other.write(tmp_path / "model" / "split.json")
+    sentence = refused(*arguments(inputs, tmp_path / "out", "--model", f"a={tmp_path / 'model'}"))
+    assert "was trained on 3 of the held-out domains" in sentence
