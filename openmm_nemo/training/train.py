@@ -105,7 +105,7 @@ def train(
                 save_on_exception=True,
                 enable_version_counter=False,
             ),
-            RichProgressBar(),
+            _Progress(),
         ],
         gradient_clip_val=settings.max_gradient_norm,
         val_check_interval=settings.validate_every,
@@ -129,6 +129,17 @@ def draw_curves(run: Path, settings: TrainingSettings, file: Path) -> None:
     ends = tuple(itertools.accumulate(stage.updates for stage in settings.stages))
     with completing(file) as partial:
         plot_curves(run / METRICS_FILE, partial, settings.description, ends[:-1])
+
+
+class _Progress(RichProgressBar):
+    """Without epochs, of which a run has no certain number, and without the version of a log."""
+
+    def get_metrics(self, *arguments: Any) -> Any:
+        """The loss."""
+        return {k: v for k, v in super().get_metrics(*arguments).items() if k != "v_num"}
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return "Training"
 
 
 class _SaveAtEnd(Callback):

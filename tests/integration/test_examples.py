@@ -1,5 +1,6 @@
 """Every example runs as its docstring says, in a folder of its own."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,3 +19,15 @@ def test_example_runs(path, tmp_path):
     )
     assert outcome.returncode == 0, outcome.stderr
     assert outcome.stdout.strip()
+    if path.stem == "train_then_deploy":
+        _check_deployment(outcome.stdout)
+
+
+def _check_deployment(text: str) -> None:
+    """Losses went down, and OpenMM gives the trajectory of the simulator that the model was trained in."""
+    losses = re.findall(r"mean error (\S+) Angstrom at the start, (\S+) at the end", text)
+    assert len(losses) == 2
+    assert all(float(end) < float(start) for start, end in losses)
+    assert float(losses[0][1]) < 0.7 * float(losses[0][0])
+    assert float(re.search(r"difference of a position is (\S+) Angstrom", text)[1]) < 1e-4
+    assert float(re.search(r"residues moved by (\S+) Angstrom", text)[1]) > 0.1
