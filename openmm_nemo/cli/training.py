@@ -26,9 +26,17 @@ from openmm_nemo.errors import InputError
 def train(config: Path, out: Path | None, resume: bool, devices: int | None, nodes: int) -> None:
     """Train a model as the TOML file CONFIG says; see examples/configs.
 
-    Writes to --out: settings.json, metrics.csv, TensorBoard's files, last.ckpt every few minutes, and curves.png.
+    Writes to --out: settings.json, metrics.csv, gradient_norms.csv, TensorBoard's files, last.ckpt every few
+    minutes, and curves.png.
     """
-    _training("train").train(config, out or Path("run") / config.stem, resume, devices, nodes)
+    folder = out or Path("run") / config.stem
+    outcome = _training("train").train(config, folder, resume, devices, nodes)
+    if outcome is not None:  # of the first process
+        why = ", because their gradients were not finite or too large" if outcome.skipped else ""
+        click.echo(
+            f"Trained {folder}: {outcome.updates} updates in {outcome.seconds:.0f} s; {outcome.skipped} of them were "
+            f"left out{why}."
+        )
 
 
 @click.command()
