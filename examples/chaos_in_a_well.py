@@ -76,7 +76,7 @@ def tuned_damping(log_growth: Tensor) -> Tensor:
         growth, damping = GradientGrowth(), AdaptiveDamping(smallest=0.5)
         growth.log_growth.append(measured)
         for _ in range(60):
-            damping.update(growth)
+            damping.update(growth.mean())
         factors.append(damping.factor)
     return torch.tensor(factors, dtype=torch.float64)
 

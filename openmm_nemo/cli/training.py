@@ -34,10 +34,17 @@ def train(
 ) -> None:
     """Train a model as the TOML file CONFIG says; see examples/configs.
 
-    Writes to --out: settings.json, metrics.csv, TensorBoard's files, last.ckpt every few minutes, and curves.png.
+    Writes to --out: settings.json, metrics.csv, gradient_norms.csv, TensorBoard's files, last.ckpt every few
+    minutes, and curves.png.
     """
-    out = out or Path("run") / config.stem
-    _training("train").train(config, out, resume, devices, nodes, seed)
+    folder = out or Path("run") / config.stem
+    outcome = _training("train").train(config, folder, resume, devices, nodes, seed)
+    if outcome is not None:  # of the first process
+        why = ", because their gradients were not finite or too large" if outcome.skipped else ""
+        click.echo(
+            f"Trained {folder}: {outcome.updates} updates in {outcome.seconds:.0f} s; {outcome.skipped} of them were "
+            f"left out{why}."
+        )
 
 
 @click.command()

@@ -114,9 +114,10 @@ class SequenceNetwork(nn.Module):
         """
         with torch.no_grad():
             for layer in (self.node_coefficients, self.pair_coefficients):
-                layer.weight.mul_(factor)
-                layer.bias.mul_(factor)
-            self.steps.bias.fill_(-math.atanh(math.log(factor) / 2))
+                for parameter in layer.parameters():
+                    parameter.mul_(factor)
+            # Its weights are zero.
+            self.steps.get_parameter("bias").fill_(-math.atanh(math.log(factor) / 2))
 
     def forward(self, s: Tensor, mask: Tensor) -> SequenceOutput:
         """Process sequences.

@@ -23,10 +23,13 @@ class GradientGrowth:
     log_growth : list of Tensor, shape (B,)
         log(|J^T g| / |g|) of the last step first, before damping, g being the gradient of the loss by the step's
         outcome and J the step's Jacobian.
+    norms : list of Tensor, shape (B,)
+        |g| of the same steps, damped by those after them, 1/Angstrom.
     """
 
     def __init__(self) -> None:
         self.log_growth: list[Tensor] = []
+        self.norms: list[Tensor] = []
 
     def mean(self) -> float:
         """Mean over steps and chains, nats a step; NaN if a gradient was not finite or nothing was measured."""
@@ -54,14 +57,13 @@ class AdaptiveDamping:
         """gamma of the next roll-out."""
         return min(1.0, max(self.smallest, math.exp(-self.log_growth)))
 
-    def update(self, growth: GradientGrowth) -> None:
-        """Take a measurement into account.
+    def update(self, measured: float) -> None:
+        """Take a measurement of `GradientGrowth.mean` into account.
 
         It counts as no more than could be cancelled, up or down, so that one roll-out is soon forgotten; so does one
         that is not finite, as growth.
         """
         limit = -math.log(self.smallest)
-        measured = growth.mean()
         measured = max(-limit, min(limit, measured)) if math.isfinite(measured) else limit
         self.log_growth = self.memory * self.log_growth + (1 - self.memory) * measured
 
@@ -118,11 +120,10 @@ class _RecomputedStep(torch.autograd.Function):
             y = ctx.recipe(x, noise, inputs[:_N_PARAMETERS], inputs[_N_PARAMETERS:])
             found = torch.autograd.grad(y, [x, *inputs, *ctx.weights], gradient, allow_unused=True)
         if ctx.growth is not None:
+            before, after = (g.flatten(1).norm(dim=1) for g in (found[0], gradient))
+            ctx.growth.norms.append(after)
             # A chain without gradient does not grow.
-            before, after = (
-                g.flatten(1).norm(dim=1).clamp_min(1e-30) for g in (found[0], gradient)
-            )
-            ctx.growth.log_growth.append((before / after).log())
+            ctx.growth.log_growth.append((before.clamp_min(1e-30) / after.clamp_min(1e-30)).log())
         return None, None, None, None, None, ctx.damping * found[0], *found[1:]
 
 

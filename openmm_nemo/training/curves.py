@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from openmm_nemo.training.gradient_norms import draw_norms, read_norms
+
 
 def read_metrics(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Series of a table of metrics, each (n, 2): update and value; a line of the table has some of them."""
@@ -23,6 +25,7 @@ def plot_curves(
     file: str | os.PathLike[str],
     title: str,
     stage_ends: tuple[int, ...] = (),
+    norms: str | os.PathLike[str] | None = None,
 ) -> None:
     """Draw all series of a table over the updates, a panel each.
 
@@ -35,6 +38,8 @@ def plot_curves(
     title : str
     stage_ends : tuple of int
         Updates at which a stage ended, drawn as lines.
+    norms : path, optional
+        CSV of `GradientNorms`, for a panel of the gradient along the roll-out.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -44,19 +49,19 @@ def plot_curves(
     for name in sorted(series):
         # z(0) and the end of the roll-out share a panel.
         groups.setdefault(name.removesuffix("_z0"), []).append(name)
+    heat = None if norms is None else read_norms(norms)
     columns = 4
-    rows = max(-(-len(groups) // columns), 1)
+    n_panels = len(groups) + (heat is not None)
+    rows = max(-(-n_panels // columns), 1)
     figure = Figure(figsize=(3.4 * columns, 2.3 * rows + 0.4), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title)
-    for axes, (group, names) in zip(
-        figure.subplots(rows, columns, squeeze=False).flat,
-        [*groups.items(), *[("", [])] * (rows * columns - len(groups))],
-        strict=True,
-    ):
-        if not names:
-            axes.set_axis_off()
-            continue
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in panels[n_panels:]:
+        axes.set_axis_off()
+    if heat is not None:
+        draw_norms(panels[n_panels - 1], *heat)
+    for axes, (group, names) in zip(panels, groups.items(), strict=False):
         for name in names:
             updates, values = series[name].T
             marker = "." if len(updates) < 40 else ""

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import warnings
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -16,6 +17,7 @@ from openmm_nemo.simulator.backpropagation import AdaptiveDamping, GradientGrowt
 from openmm_nemo.training.force_matching import FORCES, FramePool, force_error
 from openmm_nemo.training.losses import LOSSES, Prediction
 from openmm_nemo.training.prediction import RolloutSettings, predict, update_statistics
+from openmm_nemo.training.processes import mean_over_processes, running_statistics
 from openmm_nemo.training.settings import ModelSettings, StageSettings, TrainingSettings
 
 STATISTICS_EVERY = 10
@@ -33,8 +35,9 @@ def untrained_model(settings: ModelSettings) -> NemoModel:
 class NemoTraining(lightning.LightningModule):
     """A model that learns stage by stage.
 
-    Everything random is a function of the seed and of the number of the update, so that a run that is resumed is the
-    run that was not interrupted.
+    Everything random is a function of the seed, of the number of the update and of the process, so that a run that is
+    resumed is the run that was not interrupted. Processes that share each update have batches and noise of their own,
+    and the rest in common: gradients, running statistics and the growth that damping follows are means over them.
 
     Parameters
     ----------
@@ -49,7 +52,9 @@ class NemoTraining(lightning.LightningModule):
         All losses; some have weights of their own.
     damping : AdaptiveDamping
     skipped : int
-        Updates that were left out, because their gradient was not finite.
+        Updates that were left out, because their gradient was not finite or too large.
+    was_skipped : bool
+        Whether the last one was.
     """
 
     def __init__(self, settings: TrainingSettings, force_frames: FramePool | None = None) -> None:
@@ -61,7 +66,11 @@ class NemoTraining(lightning.LightningModule):
         self.losses = nn.ModuleDict({name: make() for name, make in LOSSES.items()})
         self.damping = AdaptiveDamping()
         self.skipped = 0
+        self.was_skipped = False
+        self._reported = 0
         self._growth = GradientGrowth()
+        self._metrics: dict[str, Tensor] = {}
+        self._statistics: list[Tensor] = []
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Weighted sum of the stage's losses."""
@@ -69,10 +78,12 @@ class NemoTraining(lightning.LightningModule):
         seed = self._seed("update", self.global_step)
         torch.manual_seed(seed)  # of dropout
         self._growth = GradientGrowth()
+        self._metrics = {}
+        self._statistics = [value.clone() for value in running_statistics(self.model)]
         prediction = predict(
             self.model,
             batch,
-            stage.rollout(seed),
+            stage.rollout(self._seed("length", self.global_step, process=0)),
             seed,
             from_data=torch.rand(len(batch.mask), device=batch.mask.device) < stage.from_data,
             damping=self.damping.factor,
@@ -81,8 +92,10 @@ class NemoTraining(lightning.LightningModule):
         )
         if stage.steps or self.global_step % STATISTICS_EVERY == 0:
             update_statistics(self.model, batch, prediction)
+        mean_over_processes(running_statistics(self.model))
         total = self._weighted(stage, prediction, batch)
-        self.log("loss/total", total, prog_bar=True)
+        self.log("loss/total", total, prog_bar=True, logger=False)
+        self._metrics["loss/total"] = total
         return total
 
     def _weighted(self, stage: StageSettings, prediction: Prediction, batch: Batch) -> Tensor:
@@ -90,7 +103,7 @@ class NemoTraining(lightning.LightningModule):
         for name, weight in stage.losses.items():
             error = self._force_error() if name == FORCES else self.losses[name](prediction, batch)
             value = error.mean()
-            self.log(f"loss/{name}", value)
+            self._metrics[f"loss/{name}"] = value
             total = total + weight * value
         return total
 
@@ -104,19 +117,66 @@ class NemoTraining(lightning.LightningModule):
     def on_after_backward(self) -> None:
         """Measure the growth of the gradient along the roll-out."""
         if self._growth.log_growth:
-            self.damping.update(self._growth)
-            self.log("gradient/log_growth", self._growth.mean())
-            self.log("gradient/damping", self.damping.factor)
+            measured = torch.tensor(self._growth.mean(), device=self.device)
+            mean_over_processes([measured])
+            self.damping.update(float(measured))
+            self._metrics["gradient/log_growth"] = measured
+            self._metrics["gradient/damping"] = torch.tensor(self.damping.factor)
 
     def configure_gradient_clipping(self, *arguments: Any, **options: Any) -> None:
-        """Scale large gradients down; leave out those that are not finite, and count them."""
+        """Scale large gradients down; leave out those that are not finite or far too large, and count them.
+
+        An update that is left out changes neither weights nor running statistics.
+        """
         norm = nn.utils.clip_grad_norm_(self.parameters(), self.settings.max_gradient_norm)
-        if not norm.isfinite():
+        self.was_skipped = not norm.item() <= self._largest_norm  # NaN, too
+        if self.was_skipped:
             self.skipped += 1
             for parameter in self.parameters():
                 parameter.grad = None
-        self.log("gradient/norm", norm)
-        self.log("gradient/skipped", float(self.skipped))
+            for value, before in zip(running_statistics(self.model), self._statistics, strict=True):
+                value.copy_(before)
+        self._metrics["gradient/norm"] = norm
+        self._metrics["gradient/skipped"] = torch.tensor(float(self.skipped))
+        self._write_metrics()
+
+    def _write_metrics(self) -> None:
+        """Give the loggers, now and then, the metrics of this update; Lightning would add those of earlier stages."""
+        if (self.global_step + 1) % self.trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            return
+        values = torch.stack(
+            [value.detach().double().to(self.device) for value in self._metrics.values()]
+        )
+        mean_over_processes([values])
+        metrics = dict(zip(self._metrics, values.tolist(), strict=True))
+        for logger in self.loggers:
+            logger.log_metrics(metrics, self.global_step)
+
+    @property
+    def _largest_norm(self) -> float:
+        return self.settings.max_gradient_norm * self.settings.skip_factor
+
+    def gradient_norms(self) -> Tensor:
+        """|g| at the steps of the last roll-out that were back-propagated, last first; shape (S,), 1/Angstrom.
+
+        g is the gradient of the loss by the positions of all chains after a step; of several processes, the root mean
+        square. All of them have to call it.
+        """
+        if not self._growth.norms:
+            return torch.zeros(0)
+        squares = torch.stack(self._growth.norms).double().square().sum(1)
+        mean_over_processes([squares])
+        return squares.sqrt()
+
+    def on_validation_start(self) -> None:
+        """Warn of updates that were left out since the last time."""
+        if self.skipped > self._reported and self.trainer.is_global_zero:
+            warnings.warn(
+                f"{self.skipped - self._reported} of the updates before {self.global_step} were left out: their "
+                f"gradients were not finite or larger than {self._largest_norm:g}.",
+                stacklevel=2,
+            )
+        self._reported = self.skipped
 
     def configure_optimizers(self) -> Any:
         """Adam; in each stage the learning rate rises to its value and falls to zero along a cosine."""
@@ -157,9 +217,10 @@ class NemoTraining(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it back."""
         self.damping.log_growth = checkpoint["damping_log_growth"]
-        self.skipped = checkpoint["skipped"]
+        self.skipped = self._reported = checkpoint["skipped"]
 
-    def _seed(self, what: str, number: int) -> int:
-        """Seed of the noise, another one for each process; far from those of other updates."""
-        text = f"{self.settings.seed} {what} {number} {self.global_rank}"
+    def _seed(self, what: str, number: int, process: int | None = None) -> int:
+        """Seed of the noise, by default another one for each process; far from those of other updates."""
+        process = self.global_rank if process is None else process
+        text = f"{self.settings.seed} {what} {number} {process}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) // 2

@@ -46,6 +46,15 @@ class Record(Callback):
         self._before: list[Sitting] = []
         self._start = 0.0
 
+    @property
+    def seconds(self) -> float:
+        """Of all sittings."""
+        return sum(sitting["seconds"] for sitting in self._before) + self._passed
+
+    @property
+    def _passed(self) -> float:
+        return time.monotonic() - self._start
+
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Start the clock."""
         self._start = time.monotonic()
@@ -60,7 +69,7 @@ class Record(Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         sitting = Sitting(
             updates=trainer.global_step,
-            seconds=time.monotonic() - self._start,
+            seconds=self._passed,
             processes=trainer.world_size,
             hardware=hardware(module.device),
             software=", ".join(f"{name} {_version(name)}" for name in ("torch", "lightning")),

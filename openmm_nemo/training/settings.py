@@ -40,7 +40,7 @@ class ModelSettings(_Table):
     preset: str = "tiny"
     profile: bool = False
     changes: dict[str, Any] = {}
-    cooling: float = Field(1.0, ge=1, le=7)
+    cooling: float = Field(default=1.0, ge=1, le=7)
 
     def config(self) -> NemoConfig:
         """Hyperparameters of the networks."""
@@ -154,6 +154,8 @@ class TrainingSettings(_Table):
         Updates of each stage during which the learning rate rises to its value.
     max_gradient_norm : float
         Larger gradients are scaled down to it.
+    skip_factor : float
+        Updates whose gradient is larger than ``max_gradient_norm`` times this, or not finite, are left out.
     ema_decay : float
         Of the moving average of the weights, which is what is exported.
     validate_every : int
@@ -167,6 +169,7 @@ class TrainingSettings(_Table):
     stages: list[StageSettings] = Field(min_length=1)
     warm_up: int = Field(100, ge=0)
     max_gradient_norm: float = Field(1.0, gt=0)
+    skip_factor: float = Field(1000.0, ge=1)
     ema_decay: float = Field(0.999, ge=0, lt=1)
     validate_every: int = Field(200, ge=1)
 
@@ -174,6 +177,11 @@ class TrainingSettings(_Table):
     def updates(self) -> int:
         """Of all stages."""
         return sum(stage.updates for stage in self.stages)
+
+    @property
+    def backpropagated(self) -> int:
+        """Steps of the longest back-propagation."""
+        return max(min(stage.steps, stage.backpropagated) for stage in self.stages)
 
     def stage_of(self, update: int) -> tuple[StageSettings, int]:
         """The stage of an update (from 0), and the update's number in it."""

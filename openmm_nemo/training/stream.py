@@ -104,21 +104,28 @@ class DomainData(lightning.LightningDataModule):
             if data.one_of_each_cluster
             else None,
         )
-        trainer = self.trainer
-        rank, world_size = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
         return DataLoader(
             self._dataset(self.train, self._alignments),
-            batch_sampler=Stream(buckets, self.start, rank, world_size),
+            batch_sampler=Stream(buckets, self.start, *self._process),
             collate_fn=collate,
         )
 
     def val_dataloader(self) -> DataLoader:
-        """Always the same windows of the held-out domains, the native sequences."""
+        """Always the same windows of the held-out domains, the native sequences; each process takes its share."""
         dataset = self._dataset(self.validation, None)
         size = self._settings.data.batch_size
         order = sorted(range(len(dataset)), key=lambda i: len(self.validation[i]))
+        rank, world_size = self._process
+        if len(order) >= world_size:  # else each takes all: nobody may be without
+            order = order[rank::world_size]
         batches = [[Draw(0, i) for i in order[k : k + size]] for k in range(0, len(order), size)]
         return DataLoader(dataset, batch_sampler=batches, collate_fn=collate)
+
+    @property
+    def _process(self) -> tuple[int, int]:
+        """Number of this process, and how many there are."""
+        trainer = self.trainer
+        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
     def _dataset(
         self, domains: Sequence[Domain], alignments: AlignmentFolder | None

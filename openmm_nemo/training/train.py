@@ -6,7 +6,7 @@ import logging
 import warnings
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as lightning
 import torch
@@ -17,13 +17,15 @@ from lightning.pytorch.callbacks import (
     RichProgressBar,
 )
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 
 from openmm_nemo.data.splits import SPLIT_FILE
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import completing
 from openmm_nemo.training.curves import plot_curves
+from openmm_nemo.training.gradient_norms import GradientNorms, begin_table
 from openmm_nemo.training.module import NemoTraining
-from openmm_nemo.training.record import Record
+from openmm_nemo.training.record import SITTINGS, Record
 from openmm_nemo.training.settings import TrainingSettings, read_settings
 from openmm_nemo.training.stream import DomainData
 
@@ -31,9 +33,26 @@ SETTINGS_FILE = "settings.json"
 CONFIG_COPY = "training.toml"
 CHECKPOINT_FILE = "last.ckpt"
 METRICS_FILE = "metrics.csv"
+NORMS_FILE = "gradient_norms.csv"
 CURVES_FILE = "curves.png"
 CHECKPOINT_MINUTES = 2
 LOG_EVERY = 10
+
+
+class Outcome(NamedTuple):
+    """What a run came to.
+
+    Attributes
+    ----------
+    updates, skipped : int
+        Of the weights, and how many of them were left out because of their gradients.
+    seconds : float
+        Since the run began, without interruptions.
+    """
+
+    updates: int
+    skipped: int
+    seconds: float
 
 
 def train(
@@ -43,11 +62,11 @@ def train(
     devices: int | None = None,
     nodes: int = 1,
     seed: int | None = None,
-) -> None:
+) -> Outcome | None:
     """Train a model as a TOML file says, see `TrainingSettings`.
 
-    Writes to ``out``: settings.json, training.toml (a copy of the file), metrics.csv, TensorBoard's files, last.ckpt
-    every few minutes and at the end, and curves.png.
+    Writes to ``out``: settings.json, training.toml (a copy of the file), metrics.csv, gradient_norms.csv (see
+    `GradientNorms`), TensorBoard's files, last.ckpt every few minutes and at the end, and curves.png.
 
     Parameters
     ----------
@@ -57,52 +76,60 @@ def train(
     resume : bool
         Go on from last.ckpt: the same batches, noise and weights as without the interruption.
     devices : int, optional
-        GPUs, or processes where there are none, of each machine. Default: all GPUs, or one process.
+        GPUs, or processes where there are none, of each machine. Default: all GPUs, or one process. Each takes batches
+        of its own, and an update follows the mean of their gradients.
     nodes : int
-        Machines, see `lightning.pytorch.Trainer`.
+        Machines, on each of which the same command is given, see `lightning.pytorch.Trainer`.
     seed : int, optional
         Instead of that of the file.
+
+    Returns
+    -------
+    Outcome, optional
+        Of the first process; None of all others.
 
     Raises
     ------
     InputError
         If the settings or the data cannot be read; if ``out`` holds a run already, or none to resume, or one of other
-        settings.
+        settings or of another number of processes; if there are fewer GPUs.
     """
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it greets and advertises
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # they greet and advertise
     settings = read_settings(config)
     if seed is not None:
         settings = settings.model_copy(update={"seed": seed})
     checkpoint = out / CHECKPOINT_FILE
+    processes = _devices(devices) * nodes
     _check_folder(out, settings, resume)
     data = DomainData(settings)
     module = NemoTraining(settings, data.force_frames)
     logger = CSVLogger(out, "", "", flush_logs_every_n_steps=1)
     if resume:
-        data.start = read_checkpoint(checkpoint)["global_step"]
-        before = _metrics_before(out / METRICS_FILE, data.start)
-        logger.experiment.metrics = before  # it begins by removing the file
-        logger.save()
-    out.mkdir(parents=True, exist_ok=True)
-    with completing(out / SETTINGS_FILE) as partial:
-        partial.write_text(settings.model_dump_json(indent=1))
-    with completing(out / CONFIG_COPY) as partial:
-        partial.write_bytes(config.read_bytes())
-    data.split.write(out / SPLIT_FILE)
+        content = read_checkpoint(checkpoint)
+        _check_processes(out, content, processes)
+        data.start = content["global_step"]
+    record = Record()
     trainer = lightning.Trainer(
         max_steps=settings.updates,
         devices=devices or "auto",
         num_nodes=nodes,
+        # A stage does not train all weights; running statistics are the same in all processes already.
+        strategy=DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
+        if processes > 1
+        else "auto",
         logger=[logger, TensorBoardLogger(out, "", "tensorboard")],
         callbacks=[
-            Record(),
+            record,
+            GradientNorms(out / NORMS_FILE),
             _SaveAtEnd(checkpoint),
             EMAWeightAveraging(decay=settings.ema_decay),
             ModelCheckpoint(
                 out,
                 "last",
                 train_time_interval=timedelta(minutes=CHECKPOINT_MINUTES),
-                save_on_exception=True,
+                # Processes of which one was interrupted cannot agree on a checkpoint.
+                save_on_exception=processes == 1,
                 enable_version_counter=False,
             ),
             _Progress(),
@@ -116,19 +143,33 @@ def train(
         use_distributed_sampler=False,
         enable_model_summary=False,
     )
+    if trainer.is_global_zero:
+        if resume:
+            before = _metrics_before(out / METRICS_FILE, data.start)
+            logger.experiment.metrics = before  # it begins by removing the file
+            logger.save()
+        out.mkdir(parents=True, exist_ok=True)
+        with completing(out / SETTINGS_FILE) as partial:
+            partial.write_text(settings.model_dump_json(indent=1))
+        with completing(out / CONFIG_COPY) as partial:
+            partial.write_bytes(config.read_bytes())
+        data.split.write(out / SPLIT_FILE)
+        begin_table(out / NORMS_FILE, settings.backpropagated, data.start)
     with warnings.catch_warnings():
         for known in ("does not have many workers", "exists and is not empty"):
             warnings.filterwarnings("ignore", message=f".*{known}.*")
         trainer.fit(module, data, ckpt_path=checkpoint if resume else None, weights_only=True)
-    if trainer.is_global_zero:
-        draw_curves(out, settings, out / CURVES_FILE)
+    if not trainer.is_global_zero:
+        return None
+    draw_curves(out, settings, out / CURVES_FILE)
+    return Outcome(trainer.global_step, module.skipped, record.seconds)
 
 
 def draw_curves(run: Path, settings: TrainingSettings, file: Path) -> None:
     """Draw the metrics of the run in a folder, PNG."""
     ends = tuple(itertools.accumulate(stage.updates for stage in settings.stages))
     with completing(file) as partial:
-        plot_curves(run / METRICS_FILE, partial, settings.description, ends[:-1])
+        plot_curves(run / METRICS_FILE, partial, settings.description, ends[:-1], run / NORMS_FILE)
 
 
 class _Progress(RichProgressBar):
@@ -165,14 +206,32 @@ def _check_folder(out: Path, settings: TrainingSettings, resume: bool) -> None:
         )
 
 
+def _devices(devices: int | None) -> int:
+    """Processes of this machine."""
+    there = torch.cuda.device_count()
+    if devices and there and devices > there:
+        raise InputError(f"--devices is {devices}, but there are {there} GPUs here: give fewer.")
+    return devices or max(there, 1)
+
+
+def _check_processes(out: Path, checkpoint: dict[str, Any], processes: int) -> None:
+    """Batches, noise and means are those of so many processes."""
+    sittings = checkpoint.get(SITTINGS)
+    before = sittings[-1]["processes"] if sittings else processes
+    if before != processes:
+        raise InputError(
+            f"{out} was begun with {before} processes, not {processes}: resume with as many (--devices times --nodes), "
+            "or give another --out."
+        )
+
+
 def _metrics_before(path: Path, update: int) -> list[dict[str, str]]:
     """Lines of an interrupted run's table that belong to updates before this one."""
     if not path.exists():
         return []
     with open(path, newline="") as file:
-        lines = [
-            {name: value for name, value in row.items() if value} for row in csv.DictReader(file)
-        ]
+        rows = [row for row in csv.DictReader(file) if None not in row.values()]  # else cut short
+    lines = [{name: value for name, value in row.items() if value} for row in rows]
     return [line for line in lines if int(line["step"]) < update]
 
 

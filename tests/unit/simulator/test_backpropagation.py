@@ -110,7 +110,7 @@ def test_growth_is_that_of_the_gradient(leaves):
     states = simulate(leaves, True, growth=growth, damping=0.5)
     (states[-1] * TARGETS[-1]).sum().backward()
     plain = simulate(leaves, False)
-    norms = []
+    norms, damped = [], []
     _, *parameters, coefficient, weight = leaves
     gradient = TARGETS[-1]
     for t in reversed(range(N_STEPS)):
@@ -120,10 +120,12 @@ def test_growth_is_that_of_the_gradient(leaves):
             seed=3, first_step=t, differentiable=True,
         ).x[1]  # fmt: skip
         (before,) = torch.autograd.grad(after, y, gradient)
+        damped.append(0.5 ** len(damped) * gradient.flatten(1).norm(dim=1))
         norms.append((before.flatten(1).norm(dim=1) / gradient.flatten(1).norm(dim=1)).log())
         gradient = before
     assert_close(torch.stack(growth.log_growth), torch.stack(norms), "rounding_gradient")
     assert growth.mean() == pytest.approx(float(torch.stack(norms).mean()))
+    assert_close(torch.stack(growth.norms), torch.stack(damped), "rounding_gradient")
 
 
 def test_chains_without_gradient_do_not_damp_the_others(leaves):
@@ -143,20 +145,20 @@ def test_damping_adapts_to_the_growth():
     growth = GradientGrowth()
     growth.log_growth.append(torch.full((4,), 0.1))
     for _ in range(30):
-        damping.update(growth)
+        damping.update(growth.mean())
     assert damping.factor == pytest.approx(math.exp(-0.1))
     growth.log_growth[:] = [torch.tensor([math.nan])]
     for _ in range(30):
-        damping.update(growth)
+        damping.update(growth.mean())
     assert damping.factor == pytest.approx(0.8)
     growth.log_growth[:] = [torch.full((4,), -3.0)]
     for _ in range(30):
-        damping.update(growth)
+        damping.update(growth.mean())
     assert damping.factor == 1
     # After as much contraction as you like, two roll-outs tell that there is none any more.
     growth.log_growth[:] = [torch.full((4,), 3.0)]
-    damping.update(growth)
-    damping.update(growth)
+    damping.update(growth.mean())
+    damping.update(growth.mean())
     assert damping.factor == pytest.approx(math.sqrt(0.8))
 
 
