@@ -163,11 +163,22 @@ class Trajectory(nn.Module):
 
 
 class TemplateModelling(nn.Module):
-    """1 - TM-score (Zhang & Skolnick 2004), at the best superposition."""
+    """1 - TM-score (Zhang & Skolnick 2004), at the best superposition.
+
+    Parameters
+    ----------
+    initial : bool
+        Of the initial positions, that is of z(0), instead of the final ones.
+    """
+
+    def __init__(self, initial: bool = False) -> None:
+        super().__init__()
+        self.initial = initial
 
     def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
         """Differentiable with the superposition held fixed, which is right at its optimum; shape (B,)."""
-        moved, d0 = tm_superpose(prediction.x, batch.x, batch.mask)
+        x = prediction.x0 if self.initial else prediction.x
+        moved, d0 = tm_superpose(x, batch.x, batch.mask)
         close = 1 / (1 + ((moved - batch.x) ** 2).sum(-1) / d0.unsqueeze(-1) ** 2)
         return 1 - (close * batch.mask).sum(-1) / batch.mask.sum(-1)
 
@@ -235,6 +246,7 @@ LOSSES: dict[str, Callable[[], nn.Module]] = {
     "initial_bonds": lambda: Bonds(initial=True),
     "trajectory": Trajectory,
     "tm": TemplateModelling,
+    "initial_tm": lambda: TemplateModelling(initial=True),
     "imputation": Imputation,
     "hydrogen_bonds": HydrogenBonds,
     "secondary_structure": SecondaryStructure,

@@ -28,7 +28,7 @@ def untrained_model(settings: ModelSettings) -> NemoModel:
     """The model that training begins with; its weights are random."""
     model = NemoModel(settings.config())
     if isinstance(model.sequence_network, SequenceNetwork):
-        model.sequence_network.cool(settings.cooling)
+        model.sequence_network.cool(settings.cooling, settings.strength)
     return model
 
 

@@ -33,7 +33,7 @@ class ModelSettings(_Table):
         Whether the input is a sequence and its profile.
     changes : dict
         Hyperparameters of `NemoConfig` that differ from the preset.
-    cooling : float
+    cooling, strength : float
         What the model starts with, see `SequenceNetwork.cool`. Noise blurs short simulations, from which it learns.
     """
 
@@ -41,6 +41,7 @@ class ModelSettings(_Table):
     profile: bool = False
     changes: dict[str, Any] = {}
     cooling: float = Field(default=1.0, ge=1, le=7)
+    strength: float = Field(default=1.0, gt=0)
 
     def config(self) -> NemoConfig:
         """Hyperparameters of the networks."""

@@ -135,3 +135,15 @@ def test_cooling_is_a_lower_temperature():
     # The coefficient of the bond strain passes through a softplus, which is not linear: 4e-5 at 10 kT.
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
     assert (found - protein.rollout(1, x0=x, seed=2).x[-1, 0]).abs().max() > 0.01
+
+
+def test_strength_leaves_the_bonds_alone():
+    model = make_model()
+    strong = copy.deepcopy(model)
+    strong.sequence_network.cool(1, strength=3)
+    _, s, mask = make_batch([12, 9], model.config.sequence_width)
+    before, after = (m.sequence_network.eval()(s, mask) for m in (model, strong))
+    assert_close(after.l1[..., :1], before.l1[..., :1], "rounding")
+    assert_close(after.l1[..., 1:], 3 * before.l1[..., 1:], "rounding")
+    assert_close(after.l2, 3 * before.l2, "rounding")
+    assert_close(after.internal_step, before.internal_step, "rounding")

@@ -282,6 +282,7 @@ ALL = [
     losses.Angles(initial=True),
     losses.Trajectory(),
     losses.TemplateModelling(),
+    losses.TemplateModelling(initial=True),
     losses.HydrogenBonds(),
     losses.SecondaryStructure(),
     losses.Lyapunov(),
