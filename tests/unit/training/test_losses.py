@@ -178,14 +178,16 @@ def test_trajectory(batch, prediction):
     np.testing.assert_allclose(losses.Trajectory()(perfect(batch), batch), 0, atol=1e-4)
 
 
-def test_template_modelling_is_one_less_the_tm_score(batch):
+@pytest.mark.parametrize("initial", [False, True])
+def test_template_modelling_is_one_less_the_tm_score(batch, initial):
     """One residue in 20, or in 13, is 3 Angstrom off, and D0 is 0.5: it counts 1 / 37; turning does not matter."""
     p = perfect(batch)
     x = p.x.clone()
     x[:, 5, 0] += 3.0
-    found = losses.TemplateModelling()(p._replace(x=x), batch)
+    moved = p._replace(**{"x0" if initial else "x": x})
+    found = losses.TemplateModelling(initial)(moved, batch)
     np.testing.assert_allclose(found, [36 / 37 / 20, 36 / 37 / 13], atol=2e-4)
-    np.testing.assert_allclose(losses.TemplateModelling()(p, batch), 0, atol=1e-4)
+    np.testing.assert_allclose(losses.TemplateModelling(initial)(p, batch), 0, atol=1e-4)
 
 
 def test_gradient_of_template_modelling_holds_the_superposition(batch):
