@@ -146,4 +146,3 @@ def test_strength_leaves_the_bonds_alone():
     assert_close(after.l1[..., :1], before.l1[..., :1], "rounding")
     assert_close(after.l1[..., 1:], 3 * before.l1[..., 1:], "rounding")
     assert_close(after.l2, 3 * before.l2, "rounding")
-    assert_close(after.internal_step, before.internal_step, "rounding")
