@@ -72,6 +72,7 @@ class NemoTraining(lightning.LightningModule):
             damping=self.damping.factor,
             growth=self._growth,
             lyapunov="lyapunov" in stage.losses,
+            precision=self.settings.precision,
         )
         update_statistics(self.model, batch, prediction)
         mean_over_processes(running_statistics(self.model))
@@ -119,7 +120,7 @@ class NemoTraining(lightning.LightningModule):
         if (self.global_step + 1) % self.trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         values = torch.stack(
-            [value.detach().double().to(self.device) for value in self._metrics.values()]
+            [value.detach().float().to(self.device) for value in self._metrics.values()]
         )
         mean_over_processes([values])
         metrics = dict(zip(self._metrics, values.tolist(), strict=True))
@@ -138,7 +139,7 @@ class NemoTraining(lightning.LightningModule):
         """
         if not self._growth.norms:
             return torch.zeros(0)
-        squares = torch.stack(self._growth.norms).double().square().sum(1)
+        squares = torch.stack(self._growth.norms).square().sum(1)
         mean_over_processes([squares])
         return squares.sqrt()
 
