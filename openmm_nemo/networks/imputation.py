@@ -61,9 +61,17 @@ class Imputation(nn.Module):
         """
         mask = mask.to(x.dtype)
         x = without_padding(x, mask)
-        h = self.input(chain_features(x).transpose(1, 2))
+        return self.place(x, self.offsets(chain_features(x), s, mask), mask)
+
+    def offsets(self, features: Tensor, s: Tensor, mask: Tensor) -> Tensor:
+        """What the network says (B, L, 20) of ``features (B, L, F)``, see `chain_features`, and of ``s``."""
+        h = self.input(features.transpose(1, 2))
         h = self.network(torch.cat([s.transpose(1, 2), h], dim=1), mask)
-        output = self.output(h).transpose(1, 2).unflatten(-1, (-1, 4))
+        return self.output(h).transpose(1, 2)
+
+    def place(self, x: Tensor, offsets: Tensor, mask: Tensor) -> Tensor:
+        """Atoms (B, L, 5, 3) of ``x (B, L, 3)`` and of `offsets`."""
+        output = offsets.unflatten(-1, (-1, 4))
         offset = F.softplus(output[..., :1]) * unit(output[..., 1:])
         turned = offset @ residue_frames(x, mask).transpose(-1, -2)
         return (x.unsqueeze(-2) + turned) * mask[:, :, None, None]

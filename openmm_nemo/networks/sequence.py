@@ -137,6 +137,11 @@ class SequenceNetwork(nn.Module):
         -------
         SequenceOutput
         """
+        h, p = self.features(s, mask)
+        return self.heads(h, p, mask)
+
+    def features(self, s: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """1D (B, C1, L) and 2D (B, C2, L, L) features."""
         mask = mask.to(s.dtype)
         s = s.transpose(1, 2)
         initial_h = self.initial_nodes(self.embedding(s), mask)
@@ -146,7 +151,11 @@ class SequenceNetwork(nn.Module):
             h, p = iteration(h, p, mask)
         h = self.node_network(torch.cat([s, initial_h, h], dim=1), mask)
         p = self.pair_network(torch.cat([initial_p, p], dim=1), pair_mask(mask))
+        return h, p
 
+    def heads(self, h: Tensor, p: Tensor, mask: Tensor) -> SequenceOutput:
+        """Output of `features`."""
+        mask = mask.to(h.dtype)
         row = mask.unsqueeze(-1)
         l1 = self.node_coefficients(h).transpose(1, 2)
         l1 = torch.cat([F.softplus(l1[..., :1]), l1[..., 1:]], dim=-1)

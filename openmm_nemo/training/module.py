@@ -89,6 +89,7 @@ class NemoTraining(lightning.LightningModule):
             damping=self.damping.factor,
             growth=self._growth,
             lyapunov="lyapunov" in stage.losses,
+            precision=self.settings.precision,
         )
         if stage.steps or self.global_step % STATISTICS_EVERY == 0:
             update_statistics(self.model, batch, prediction)
@@ -145,7 +146,7 @@ class NemoTraining(lightning.LightningModule):
         if (self.global_step + 1) % self.trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         values = torch.stack(
-            [value.detach().double().to(self.device) for value in self._metrics.values()]
+            [value.detach().float().to(self.device) for value in self._metrics.values()]
         )
         mean_over_processes([values])
         metrics = dict(zip(self._metrics, values.tolist(), strict=True))
@@ -164,7 +165,7 @@ class NemoTraining(lightning.LightningModule):
         """
         if not self._growth.norms:
             return torch.zeros(0)
-        squares = torch.stack(self._growth.norms).double().square().sum(1)
+        squares = torch.stack(self._growth.norms).square().sum(1)
         mean_over_processes([squares])
         return squares.sqrt()
 

@@ -25,6 +25,7 @@ from openmm_nemo.simulator.backpropagation import (
 )
 from openmm_nemo.simulator.rollout import Energy
 from openmm_nemo.training.losses import Prediction
+from openmm_nemo.training.precision import imputed_atoms, sequence_output
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def predict(
     damping: float = 1.0,
     growth: GradientGrowth | None = None,
     lyapunov: bool = False,
+    precision: str = "32",
 ) -> Prediction:
     """Simulate the chains of a batch from their sequences.
 
@@ -76,13 +78,15 @@ def predict(
         See `trainable_rollout`.
     lyapunov : bool
         Measure the growth of a perturbation, with its gradient, in one random step; else it is zero.
+    precision : str
+        See `TrainingSettings`; a baseline has 32.
 
     Returns
     -------
     Prediction
         Of a baseline, x0 and its atoms; its energy and growth are zero.
     """
-    output = model.sequence_network(batch.s, batch.mask)
+    output = sequence_output(model.sequence_network, batch.s, batch.mask, precision)
     x0 = initial_positions(output.z0, batch.mask)
     network = model.energy
     if network is None:
@@ -134,8 +138,8 @@ def predict(
         x0=x0,
         x=states[-1],
         states=states[chosen],
-        atoms=model.imputation(states[-1], batch.s, batch.mask),
-        data_atoms=model.imputation(batch.x, batch.s, batch.mask),
+        atoms=imputed_atoms(model.imputation, states[-1], batch.s, batch.mask, precision),
+        data_atoms=imputed_atoms(model.imputation, batch.x, batch.s, batch.mask, precision),
         secondary_structure=output.secondary_structure,
         energy=lambda x: energy(x, output.l1, output.l2),
         growth=log_growth,

@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -151,6 +151,9 @@ class TrainingSettings(_Table):
     model : ModelSettings
     stages : list of StageSettings
         One after another.
+    precision : str
+        "32", or "bf16": sequence network and imputation multiply numbers of 16 bits; see
+        `openmm_nemo.training.precision`.
     warm_up : int
         Updates of each stage during which the learning rate rises to its value.
     max_gradient_norm : float
@@ -168,6 +171,7 @@ class TrainingSettings(_Table):
     data: DataSettings
     model: ModelSettings = ModelSettings()
     stages: list[StageSettings] = Field(min_length=1)
+    precision: Literal["32", "bf16"] = "32"
     warm_up: int = Field(100, ge=0)
     max_gradient_norm: float = Field(1.0, gt=0)
     skip_factor: float = Field(1000.0, ge=1)
@@ -199,8 +203,8 @@ def read_settings(path: Path) -> TrainingSettings:
     Raises
     ------
     InputError
-        If it cannot be read, or a key is missing, unknown or has a wrong value; if a stage of a baseline simulates; if
-        one learns from forces that are not given, or with profiles.
+        If it cannot be read, or a key is missing, unknown or has a wrong value; if a baseline has settings that need an
+        energy, or a precision; if a stage learns from forces that are not given, or with profiles.
     """
     try:
         values = tomllib.loads(path.read_text())
@@ -215,7 +219,7 @@ def read_settings(path: Path) -> TrainingSettings:
     except InputError as error:
         raise InputError(f"{path}: model: {error}") from None
     if config.lstm_units:
-        _check_baseline(path, settings.stages)
+        _check_baseline(path, settings)
     _check_forces(path, settings)
     folder = path.resolve().parent
     files: dict[str, Any] = {
@@ -242,8 +246,13 @@ def _check_forces(path: Path, settings: TrainingSettings) -> None:
             )
 
 
-def _check_baseline(path: Path, stages: list[StageSettings]) -> None:
-    for number, stage in enumerate(stages):
+def _check_baseline(path: Path, settings: TrainingSettings) -> None:
+    if settings.precision != "32":
+        raise InputError(
+            f"{path}: precision is {settings.precision}, but the model is a baseline, whose LSTM learns with 32 bits: "
+            "leave it out."
+        )
+    for number, stage in enumerate(settings.stages):
         place = f"{path}: stages.{number}"
         if stage.steps:
             raise InputError(

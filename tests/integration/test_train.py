@@ -16,6 +16,7 @@ import torch
 
 from openmm_nemo import NemoModel
 from openmm_nemo.data.splits import Split
+from openmm_nemo.training.module import NemoTraining
 from openmm_nemo.training.train import read_checkpoint
 from tests.helpers import command_line, contents, refused
 from tests.sets import write_set
@@ -178,6 +179,40 @@ def test_a_run_that_was_killed_goes_on_as_the_one_that_was_not(inputs, run, tmp_
     assert all(0 < sitting["seconds"] < 100 for sitting in resumed["sittings"])
 
 
+def test_a_run_with_16_bits_learns_and_goes_on_as_if_it_had_not_stopped(
+    inputs, run, tmp_path, monkeypatch
+):
+    config = inputs / "bf16.toml"
+    config.write_text(CONFIG.replace("seed = 3", 'seed = 3\nprecision = "bf16"'))
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert command_line("train", config, "--out", whole).code == 0
+
+    def stop(self, *arguments):
+        if self.global_step == 6:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(NemoTraining, "on_train_batch_end", stop, raising=False)
+        assert command_line("train", config, "--out", stopped).code != 0
+    assert read_checkpoint(stopped / "last.ckpt")["global_step"] == 6
+    outcome = command_line("train", config, "--out", stopped, "--resume")
+    assert outcome.code == 0, outcome.err
+    one, other = (read_checkpoint(folder / "last.ckpt") for folder in (whole, stopped))
+    for kind in ("state_dict", "current_model_state"):
+        for name, value in one[kind].items():
+            assert value.dtype == torch.float32
+            assert torch.equal(value, other[kind][name]), name
+    assert one["skipped"] == 0
+    # Not the run with 32 bits.
+    found, expected = (
+        read_checkpoint(folder / "last.ckpt")["state_dict"][
+            "model.sequence_network.initial_state.weight"
+        ]
+        for folder in (whole, run)
+    )
+    assert not torch.equal(found, expected)
+
+
 def test_bad_settings_are_refused(inputs, run, tmp_path):
     folder = tmp_path / "in"
     shutil.copytree(inputs, folder)
@@ -194,6 +229,7 @@ def test_bad_settings_are_refused(inputs, run, tmp_path):
     assert "seed" in refusal(CONFIG.replace("seed = 3", "seed = -3"))
     assert "sed" in refusal(CONFIG.replace("seed = 3", "sed = 3"))
     assert "cannot be read" in refusal(CONFIG.replace("seed = 3", "seed = "))
+    assert "precision" in refusal(CONFIG.replace("seed = 3", 'precision = "16"'))
     assert "no preset" in refusal(CONFIG + '[model]\npreset = "huge"\n')
     assert "nothing.json" in refusal(CONFIG.replace("split.json", "nothing.json"))
     assert not (tmp_path / "out").exists()

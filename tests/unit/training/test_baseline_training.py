@@ -74,6 +74,7 @@ def test_settings_of_a_baseline(tmp_path):
 @pytest.mark.parametrize(
     ("line", "changed", "message"),
     [
+        ("[data]", 'precision = "bf16"\n[data]', r"precision is bf16, but .* a baseline"),
         ("losses = {d", "steps = 3\nlosses = {d", r"stages\.1\.steps is 3, but .* a baseline"),
         ("losses = {i", "losses = {likelihood = 1.0, i", r"stages\.0\.losses has likelihood"),
         ("losses = {d", "losses = {lyapunov = 1.0, d", r"stages\.1\.losses has lyapunov"),

@@ -1,0 +1,72 @@
+"""Networks that multiply numbers of 16 bits (bfloat16) in training, between inputs and outputs of 32.
+
+Convolutions and products of matrices are done with 16 bits and all else with 32: sums of residual connections, the
+statistics of normalisations, geometry, energies, steps, losses and the weights. Values whose rounding would move a
+chain, as z(0), are computed from the networks' features with 32 bits, too.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from openmm_nemo.geometry import chain_features
+from openmm_nemo.networks.baseline import BaselineNetwork
+from openmm_nemo.networks.imputation import Imputation
+from openmm_nemo.networks.sequence import SequenceNetwork
+from openmm_nemo.networks.structure import without_padding
+
+
+def sequence_output(
+    network: SequenceNetwork | BaselineNetwork, s: Tensor, mask: Tensor, precision: str
+) -> Any:
+    """``network(s, mask)``, see `SequenceNetwork`.
+
+    Parameters
+    ----------
+    network : SequenceNetwork or BaselineNetwork
+        The latter has 32 bits always.
+    s : Tensor, shape (B, L, q)
+    mask : Tensor, shape (B, L)
+    precision : str
+        "32" or "bf16".
+
+    Returns
+    -------
+    SequenceOutput or BaselineOutput
+        Of 32 bits.
+    """
+    if precision == "32" or isinstance(network, BaselineNetwork):
+        return network(s, mask)
+    with torch.autocast(s.device.type, torch.bfloat16):
+        h, p = network.features(s, mask)
+    return network.heads(h.float(), p.float(), mask)
+
+
+def imputed_atoms(
+    network: Imputation, x: Tensor, s: Tensor, mask: Tensor, precision: str
+) -> Tensor:
+    """``network(x, s, mask)``, see `Imputation`: positions and frames have 32 bits.
+
+    Parameters
+    ----------
+    network : Imputation
+    x : Tensor, shape (B, L, 3)
+        Angstrom.
+    s : Tensor, shape (B, L, q)
+    mask : Tensor, shape (B, L)
+    precision : str
+        "32" or "bf16".
+
+    Returns
+    -------
+    Tensor, shape (B, L, 5, 3)
+        Of 32 bits, Angstrom.
+    """
+    if precision == "32":
+        return network(x, s, mask)
+    x = without_padding(x, mask)
+    features = chain_features(x)
+    with torch.autocast(s.device.type, torch.bfloat16):
+        offsets = network.offsets(features, s, mask)
+    return network.place(x, offsets.float(), mask)
