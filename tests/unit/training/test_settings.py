@@ -1,12 +1,13 @@
 """What the settings of a stage mean."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from openmm_nemo.training.module import NemoTraining
-from openmm_nemo.training.settings import StageSettings, TrainingSettings
+from openmm_nemo.training.settings import StageSettings, TrainingSettings, read_settings
 
 LOSSES = {"distances": 1.0}
 
@@ -42,3 +43,10 @@ def test_the_learning_rate_rises_and_falls_in_every_stage():
     assert rate(40) == pytest.approx(1e-3 / 4)
     assert rate(50) == pytest.approx(0.5e-3)
     assert rate(60) == 0
+
+
+@pytest.mark.parametrize("path", sorted(Path("examples/configs").glob("*.toml")), ids=str)
+def test_the_files_of_the_examples_can_be_read(path):
+    settings = read_settings(path)
+    assert settings.updates > 0
+    assert settings.data.set == Path("run/set").resolve()
