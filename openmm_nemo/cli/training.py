@@ -1,6 +1,7 @@
 """``openmm-nemo train`` and ``openmm-nemo export``: from domains to a model."""
 
 import importlib
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -39,12 +40,16 @@ def train(
     """
     folder = out or Path("run") / config.stem
     outcome = _training("train").train(config, folder, resume, devices, nodes, seed)
-    if outcome is not None:  # of the first process
-        why = ", because their gradients were not finite or too large" if outcome.skipped else ""
-        click.echo(
-            f"Trained {folder}: {outcome.updates} updates in {outcome.seconds:.0f} s; {outcome.skipped} of them were "
-            f"left out{why}."
-        )
+    if outcome is None:  # of all processes but the first
+        return
+    if outcome.interrupted:
+        click.echo(f"Interrupted after update {outcome.updates}: --resume goes on.")
+        sys.exit(130)
+    why = ", because their gradients were not finite or too large" if outcome.skipped else ""
+    click.echo(
+        f"Trained {folder}: {outcome.updates} updates in {outcome.seconds:.0f} s; {outcome.skipped} of them were "
+        f"left out{why}."
+    )
 
 
 @click.command()

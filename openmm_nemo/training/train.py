@@ -48,11 +48,14 @@ class Outcome(NamedTuple):
         Of the weights, and how many of them were left out because of their gradients.
     seconds : float
         Since the run began, without interruptions.
+    interrupted : bool
+        Whether a signal ended it before its last update.
     """
 
     updates: int
     skipped: int
     seconds: float
+    interrupted: bool
 
 
 def train(
@@ -158,11 +161,19 @@ def train(
     with warnings.catch_warnings():
         for known in ("does not have many workers", "exists and is not empty"):
             warnings.filterwarnings("ignore", message=f".*{known}.*")
-        trainer.fit(module, data, ckpt_path=checkpoint if resume else None, weights_only=True)
+        interrupted = False
+        try:
+            trainer.fit(module, data, ckpt_path=checkpoint if resume else None, weights_only=True)
+        except (
+            SystemExit
+        ):  # what Lightning makes of SIGINT and SIGTERM, after it has saved a checkpoint
+            if processes > 1:
+                raise
+            interrupted = True
     if not trainer.is_global_zero:
         return None
     draw_curves(out, settings, out / CURVES_FILE)
-    return Outcome(trainer.global_step, module.skipped, record.seconds)
+    return Outcome(trainer.global_step, module.skipped, record.seconds, interrupted)
 
 
 def draw_curves(run: Path, settings: TrainingSettings, file: Path) -> None:

@@ -213,6 +213,30 @@ def test_a_run_with_16_bits_learns_and_goes_on_as_if_it_had_not_stopped(
     assert not torch.equal(found, expected)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_so_and_goes_on_as_the_one_that_was_not(
+    inputs, run, tmp_path, number
+):
+    out = tmp_path / "out"
+    program = KILLED.replace("signal.SIGKILL", f"signal.{number.name}")
+    program = program.replace("save_checkpoint", "strategy.barrier")  # Lightning saves it by itself
+    command = [sys.executable, "-c", program, "train", inputs / "config.toml", "--out", out]
+    done = subprocess.run(
+        list(map(str, command)),
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.getcwd()},
+    )
+    assert done.returncode == 130, done.stderr
+    assert "Interrupted after update 7: --resume goes on." in done.stdout
+    outcome = command_line("train", inputs / "config.toml", "--out", out, "--resume")
+    assert outcome.code == 0, outcome.err
+    whole, resumed = (read_checkpoint(folder / "last.ckpt") for folder in (run, out))
+    for name, value in whole["state_dict"].items():
+        assert torch.equal(value, resumed["state_dict"][name]), name
+    assert (out / "metrics.csv").read_text() == (run / "metrics.csv").read_text()
+
+
 def test_bad_settings_are_refused(inputs, run, tmp_path):
     folder = tmp_path / "in"
     shutil.copytree(inputs, folder)
