@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from openmm_nemo.data import ForceFrames, write_domains
-from openmm_nemo.data.domain_sets import DomainSet
-from openmm_nemo.data.splits import make_split
+from openmm_nemo.data import ForceFrames
 from openmm_nemo.training.force_matching import FramePool
 from openmm_nemo.training.train import read_checkpoint
 from tests.helpers import command_line, random_chain, refused
-from tests.integration.test_train import domain
+from tests.sets import write_set
 
 CONFIG = """
 description = "A model of a test."
@@ -36,14 +34,7 @@ losses = {distances = 1.0, forces = 0.01}
 
 @pytest.fixture
 def inputs(tmp_path):
-    codes = [f"{c}.{10 * a}.{t}.1" for c in (1, 2) for a in (1, 2, 3) for t in (1, 2, 3)]
-    (tmp_path / "set").mkdir()
-    file = tmp_path / "set" / "domains.safetensors"
-    write_domains(file, map(domain, range(len(codes)), codes))
-    split = make_split(
-        list(DomainSet(file)), 1, validation=0.1, test=0.1, test_classes=(), workers=1
-    )
-    split.write(tmp_path / "split.json")
+    write_set(tmp_path)
     for name, sequence in (("one", "ACDEFGHIKL"), ("two", "GAVLK")):
         x = random_chain(6, len(sequence), seed=1).float().numpy()
         forces = np.full_like(x, 20.0)
