@@ -12,7 +12,7 @@ PLUGIN_SOURCES := $(wildcard openmm_nemo/plugin/csrc/*)
 demo: .venv/ready
 	rm -rf run/demo
 	.venv/bin/openmm-nemo simulate --pdb examples/data/1l2y.pdb --reference --start native \
-	    --model nemo-tiny --steps 250 --temperature 300 --seed 1 --atoms atoms.pdb --out run/demo
+	    --model nemo-mini --steps 250 --temperature 300 --seed 1 --atoms atoms.pdb --out run/demo
 	@echo "Look at run/demo/state.png; run/demo/final_atoms.pdb and run/demo/atoms.pdb open in any viewer."
 
 # Nothing is skipped because it is missing: neither TorchForce, the compiled integrator nor a browser.

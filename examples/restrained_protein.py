@@ -12,7 +12,7 @@ import openmm.unit as unit
 
 from openmm_nemo import NemoModel
 
-protein = NemoModel.from_pretrained("nemo-tiny").condition("NLYIQWLKDGGPSSGRPPPS")
+protein = NemoModel.from_pretrained("nemo-mini").condition("NLYIQWLKDGGPSSGRPPPS")
 last = len(protein.sequence) - 1
 
 # Any System will do; here, one with a particle that has nothing to do with the protein, and a restraint.

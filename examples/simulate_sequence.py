@@ -14,7 +14,7 @@ from openmm_nemo import NemoAtomReporter, NemoModel, NemoStateReporter
 out = Path(sys.argv[1] if len(sys.argv) > 1 else "run/simulate_sequence")
 out.mkdir(parents=True, exist_ok=True)
 
-model = NemoModel.from_pretrained("nemo-tiny")
+model = NemoModel.from_pretrained("nemo-mini")
 protein = model.condition("NLYIQWLKDGGPSSGRPPPS")  # runs the sequence network, once
 system = protein.create_system(backend="auto")
 integrator = protein.create_integrator(temperature=300 * unit.kelvin, seed=1)

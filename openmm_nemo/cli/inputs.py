@@ -8,7 +8,7 @@ import click
 from openmm_nemo.data import Structure, read_structure
 from openmm_nemo.networks.pretrained import find_model, model_folders
 
-DEFAULT_MODEL = "nemo-tiny"
+DEFAULT_MODEL = "nemo-mini"
 
 
 def read_chain(path: Path, **choice: Any) -> Structure:

@@ -15,7 +15,7 @@ from openmm_nemo.networks import NemoModel
 class NemoPotentialImplFactory(MLPotentialImplFactory):
     """Creates `NemoPotentialImpl`."""
 
-    def createImpl(self, name: str, model: str = "nemo-tiny") -> "NemoPotentialImpl":
+    def createImpl(self, name: str, model: str = "nemo-mini") -> "NemoPotentialImpl":
         """Potential with an installed model or the folder of one."""
         return NemoPotentialImpl(NemoModel.from_pretrained(model))
 

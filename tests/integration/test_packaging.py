@@ -82,9 +82,9 @@ def test_wheel_holds_package_and_models_and_nothing_else(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     tops = {name.split("/")[0] for name in names}
     assert tops == {"openmm_nemo", f"openmm_nemo-{__version__}.dist-info"}
-    model = "openmm_nemo/torchscript_models/nemo-tiny"
-    for name in ("config.json", "model.safetensors", "README.md"):
-        assert f"{model}/{name}" in names
+    for model in ("nemo-mini", "nemo-tiny", "rnn-mini"):
+        for name in ("config.json", "model.safetensors", "README.md"):
+            assert f"openmm_nemo/torchscript_models/{model}/{name}" in names
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "openmm_nemo").rglob("*.py")}
     assert modules <= names
     assert not [name for name in names if "test" in name or "__pycache__" in name]
@@ -120,7 +120,7 @@ def test_installed_command_simulates(installed, tmp_path):
     folder, environment = installed
     command = (sys.executable, folder / "bin" / "openmm-nemo")
     listed = run(*command, "models", cwd=tmp_path, env=environment)
-    assert listed.startswith("nemo-tiny\t")
+    assert listed.startswith("nemo-mini\t")
     options = ("--sequence", SEQUENCE, "--steps", 5, "--platform", "Reference", "--out", "run")
     run(*command, "simulate", *options, cwd=tmp_path, env=environment)
     assert (tmp_path / "run" / "state.png").exists()

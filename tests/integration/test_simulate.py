@@ -39,9 +39,8 @@ KT = 8.31446261815324e-3 * 300
 def run(tmp_path_factory):
     """The Trp cage from its native structure, in float64, every step."""
     out = tmp_path_factory.mktemp("runs") / "deep" / "run"
-    outcome = simulate(
-        out, "--pdb", TRP_CAGE, "--start", "native", "--reference", "--report-interval", 1, *DOUBLE
-    )
+    options = ("--pdb", TRP_CAGE, "--model", "nemo-tiny", "--start", "native", "--reference")
+    outcome = simulate(out, *options, "--report-interval", 1, *DOUBLE)
     assert outcome.code == 0, outcome
     return out, outcome
 

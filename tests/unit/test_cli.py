@@ -90,7 +90,7 @@ def test_help_of_simulate_names_every_option_and_default():
     ):  # fmt: skip
         assert f" {option} " in words
     for default in (
-        "nemo-tiny",
+        "nemo-mini",
         "250, or as before",
         "300",
         "z0",
@@ -311,7 +311,7 @@ def change_metadata(model, **values):
 def test_unknown_model_is_refused_with_a_list(refuse_sequence):
     sentence = refuse_sequence("--model", "nemo-huge")
     assert sentence.startswith("There is no model 'nemo-huge': give the path of a model folder or")
-    assert sentence.endswith("an installed name (nemo-tiny).")
+    assert sentence.endswith("an installed name (nemo-mini, nemo-tiny, rnn-mini).")
 
 
 def test_model_of_another_version_is_refused(refuse_sequence, model):

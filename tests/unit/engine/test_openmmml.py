@@ -19,7 +19,7 @@ def energy(system: mm.System, positions: np.ndarray) -> float:
 
 
 def test_coarse_topology_gets_the_energy_of_the_protein() -> None:
-    protein = NemoModel.from_pretrained("nemo-tiny").condition(SEQUENCE)
+    protein = NemoModel.from_pretrained("nemo-mini").condition(SEQUENCE)
     x = protein.initial_positions()._value
     system = MLPotential("nemo").createSystem(protein.topology, backend="python")
     assert energy(system, x) == pytest.approx(energy(protein.create_system("python"), x), rel=1e-6)

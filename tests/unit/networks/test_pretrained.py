@@ -92,7 +92,7 @@ def test_models_inside_an_installed_package_are_found(folder, tmp_path, monkeypa
 
 
 def test_unknown_names_list_the_installed_ones():
-    with pytest.raises(InputError, match=r"no model 'nemo-huge'.*nemo-tiny"):
+    with pytest.raises(InputError, match=r"no model 'nemo-huge'.*nemo-mini, nemo-tiny"):
         NemoModel.from_pretrained("nemo-huge")
 
 
