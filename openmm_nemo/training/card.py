@@ -161,7 +161,7 @@ def _stages(stages: Sequence[StageSettings]) -> str:
     rows = [
         (
             number,
-            *(getattr(stage, key) for key in keys),
+            *("" if (value := getattr(stage, key)) is None else value for key in keys),
             ", ".join(f"{loss} {weight:g}" for loss, weight in stage.losses.items()),
         )
         for number, stage in enumerate(stages, 1)

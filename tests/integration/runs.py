@@ -18,6 +18,7 @@ TESTS = Path(__file__).parents[1]
 DATA = TESTS / "data"
 TRP_CAGE = TESTS.parent / "examples" / "data" / "1l2y.pdb"
 SEQUENCE = "NLYIQWLKDGGPSSGRPPPS"
+MODEL = "nemo-tiny"
 
 FORMATS = ("dcd", "xtc", "h5", "pdb")
 
@@ -26,9 +27,16 @@ COORDINATES = {"dcd": 2e-7, "xtc": 1.1e-3, "h5": 2e-7, "pdb": 1.1e-4}
 
 
 def simulate(out: Path, *options: str | Path | int) -> Outcome:
-    """`openmm-nemo simulate` on a platform that every machine has."""
-    where = () if "--resume" in options or "--platform" in options else ("--platform", "Reference")
-    return command_line("simulate", "--out", out, *where, *map(str, options))
+    """`openmm-nemo simulate` with a small untrained model, on a platform that every machine has."""
+    options = _with_default("--platform", "Reference", options)
+    options = _with_default("--model", MODEL, options)
+    return command_line("simulate", "--out", out, *map(str, options))
+
+
+def _with_default(
+    name: str, value: str, options: tuple[str | Path | int, ...]
+) -> tuple[str | Path | int, ...]:
+    return options if "--resume" in options or name in options else (name, value, *options)
 
 
 def complete(out: Path, *options: str | Path | int) -> Path:
@@ -49,6 +57,7 @@ def process(
         "import openmm_nemo.cli, openmm_nemo.engine.simulation as s, openmm_nemo.progress as p\n"
         f"{setup}\nopenmm_nemo.cli.main()"
     )
+    options = _with_default("--model", MODEL, options)
     command = [sys.executable, "-c", program, "simulate", *map(str, options)]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
     return subprocess.Popen(command, text=True, **streams)
@@ -84,5 +93,5 @@ def trp_cage() -> np.ndarray:
 @functools.cache
 def protein(double: bool = True) -> ConditionedModel:
     """The Trp cage in nemo-tiny."""
-    model = NemoModel.from_pretrained("nemo-tiny")
+    model = NemoModel.from_pretrained(MODEL)
     return (model.double() if double else model).condition(SEQUENCE)

@@ -26,10 +26,7 @@ from tests.integration.runs import (
     table,
 )
 
-OPTIONS = (
-    *("--pdb", TRP_CAGE, "--reference", "--start", "native"),
-    *("--model", "nemo-tiny", "--seed", 11),
-)
+OPTIONS = ("--pdb", TRP_CAGE, "--reference", "--start", "native", "--seed", 11)
 
 
 pytestmark = pytest.mark.usefixtures("quick_pictures")

@@ -59,7 +59,7 @@ def domain_set(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def options(domain_set):
-    return ("--set", domain_set, "-n", 12, "--steps", 25)
+    return ("--set", domain_set, "--model", "nemo-tiny", "-n", 12, "--steps", 25)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,8 @@ def assert_same_ensembles(*folders):
 @pytest.mark.parametrize("engine", ["torch", "openmm"])
 def test_a_sample_is_repeated_by_simulate_with_its_seed(tmp_path, engine):
     out = tmp_path / "out"
-    options = ("--sequence", SEQUENCE, "--steps", 20, "--temperature", 350)
+    options = ("--sequence", SEQUENCE, "--model", "nemo-tiny")
+    options += ("--steps", 20, "--temperature", 350)
     outcome = command_line("sample", *options, "-n", 3, "--engine", engine, "--out", out)
     assert outcome.code == 0, outcome
     assert outcome.out.splitlines()[0].endswith("expect no meaningful structure.")

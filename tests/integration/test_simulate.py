@@ -39,7 +39,7 @@ KT = 8.31446261815324e-3 * 300
 def run(tmp_path_factory):
     """The Trp cage from its native structure, in float64, every step."""
     out = tmp_path_factory.mktemp("runs") / "deep" / "run"
-    options = ("--pdb", TRP_CAGE, "--model", "nemo-tiny", "--start", "native", "--reference")
+    options = ("--pdb", TRP_CAGE, "--start", "native", "--reference")
     outcome = simulate(out, *options, "--report-interval", 1, *DOUBLE)
     assert outcome.code == 0, outcome
     return out, outcome
