@@ -12,11 +12,11 @@ import pytest
 from openmm_nemo.engine import reporters, simulation, trajectory
 from openmm_nemo.engine.forces import NemoPythonEnergy
 from tests.helpers import contents, refused
-from tests.integration.runs import SEQUENCE, complete, frames, process, simulate, table
+from tests.integration.runs import MODEL, SEQUENCE, complete, frames, process, simulate, table
 
 pytestmark = pytest.mark.usefixtures("quick_pictures")
 
-OPTIONS = ("--sequence", SEQUENCE, "--seed", 5, "--report-interval", 1)
+OPTIONS = ("--sequence", SEQUENCE, "--model", MODEL, "--seed", 5, "--report-interval", 1)
 
 
 def in_format(extension):
