@@ -83,65 +83,52 @@ class EnergySize(nn.Module):
         return ((energies / batch.mask.sum(-1)) ** 2).mean(0)
 
 
-class Distances(nn.Module):
-    """Contact-weighted mean error of the distances between C-alphas, Angstrom.
+class _OfPositions(nn.Module):
+    """Loss of the final positions or, if ``initial``, of the initial ones, that is of z(0).
 
     Parameters
     ----------
     initial : bool
-        Of the initial positions instead of the final ones.
     """
 
     def __init__(self, initial: bool = False) -> None:
         super().__init__()
         self.initial = initial
 
+    def _positions(self, prediction: Prediction) -> Tensor:
+        return prediction.x0 if self.initial else prediction.x
+
+
+class Distances(_OfPositions):
+    """Contact-weighted mean error of the distances between C-alphas, Angstrom."""
+
     def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
         """Mean of |D(model) - D(data)| with weights sigmoid(D0 - min(D(model), D(data))); shape (B,)."""
-        x = prediction.x0 if self.initial else prediction.x
+        x = self._positions(prediction)
         model, data = _distances(x), _distances(batch.x)
         return _contact_mean((model - data).abs(), model, data, batch.mask)
 
 
-class Angles(nn.Module):
+class Angles(_OfPositions):
     """Mean error of the directions H = (cos a, sin a cos d, sin a sin d) of the bonds.
 
     The paper sums over residues; the mean treats chains of all lengths alike.
-
-    Parameters
-    ----------
-    initial : bool
-        Of the initial positions, that is of z(0), instead of the final ones.
     """
-
-    def __init__(self, initial: bool = False) -> None:
-        super().__init__()
-        self.initial = initial
 
     def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
         """Mean of |H(model) - H(data)|, from 0 to 2; shape (B,)."""
-        x = prediction.x0 if self.initial else prediction.x
+        x = self._positions(prediction)
         error = length(_directions(x) - _directions(batch.x))
         defined = batch.mask[:, 3:]
         return (error * defined).sum(-1) / defined.sum(-1).clamp_min(1)
 
 
-class Bonds(nn.Module):
-    """Mean error of the distances between C-alphas in sequence, Angstrom; H says nothing about them.
-
-    Parameters
-    ----------
-    initial : bool
-        Of the initial positions, that is of z(0), instead of the final ones.
-    """
-
-    def __init__(self, initial: bool = False) -> None:
-        super().__init__()
-        self.initial = initial
+class Bonds(_OfPositions):
+    """Mean error of the distances between C-alphas in sequence, Angstrom; H says nothing about them."""
 
     def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
         """Mean of |b(model) - b(data)|; shape (B,)."""
-        x = prediction.x0 if self.initial else prediction.x
+        x = self._positions(prediction)
         error = (bond_angles(x)[0] - bond_angles(batch.x)[0]).abs()
         there = batch.mask[:, 1:]
         return (error * there).sum(-1) / there.sum(-1)
@@ -162,22 +149,12 @@ class Trajectory(nn.Module):
         return ((error * weight).sum((-1, -2)) / weight.sum((-1, -2)).clamp_min(1e-9)).mean(0)
 
 
-class TemplateModelling(nn.Module):
-    """1 - TM-score (Zhang & Skolnick 2004), at the best superposition.
-
-    Parameters
-    ----------
-    initial : bool
-        Of the initial positions, that is of z(0), instead of the final ones.
-    """
-
-    def __init__(self, initial: bool = False) -> None:
-        super().__init__()
-        self.initial = initial
+class TemplateModelling(_OfPositions):
+    """1 - TM-score (Zhang & Skolnick 2004), at the best superposition."""
 
     def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
         """Differentiable with the superposition held fixed, which is right at its optimum; shape (B,)."""
-        x = prediction.x0 if self.initial else prediction.x
+        x = self._positions(prediction)
         moved, d0 = tm_superpose(x, batch.x, batch.mask)
         close = 1 / (1 + ((moved - batch.x) ** 2).sum(-1) / d0.unsqueeze(-1) ** 2)
         return 1 - (close * batch.mask).sum(-1) / batch.mask.sum(-1)

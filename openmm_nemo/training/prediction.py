@@ -107,32 +107,31 @@ def predict(
             return network(x, l1, l2, batch.mask)
 
     free = max(settings.steps - settings.backpropagated, 0)
-    with evaluation_mode(network):
-        x = x0
-        if from_data is not None:
-            x = torch.where(from_data[:, None, None], centred(batch.x, batch.mask), x0)
-        if free:
-            with torch.no_grad():
-                x = rollout(
-                    lambda x: energy(x, output.l1, output.l2), x, parameters, free, seed=seed
-                ).x[-1]
-        states = trainable_rollout(
-            energy,
-            [output.l1, output.l2],
-            network.parameters(),
-            x,
-            parameters,
-            settings.steps - free,
-            seed=seed,
-            first_step=free,
-            damping=damping,
-            growth=growth,
+    x = x0
+    if from_data is not None:
+        x = torch.where(from_data[:, None, None], centred(batch.x, batch.mask), x0)
+    if free:
+        with torch.no_grad():
+            x = rollout(
+                lambda x: energy(x, output.l1, output.l2), x, parameters, free, seed=seed
+            ).x[-1]
+    states = trainable_rollout(
+        energy,
+        [output.l1, output.l2],
+        network.parameters(),
+        x,
+        parameters,
+        settings.steps - free,
+        seed=seed,
+        first_step=free,
+        damping=damping,
+        growth=growth,
+    )
+    log_growth = x0.new_zeros(len(x0))
+    if lyapunov and len(states) > 1:
+        log_growth = _growth_of_a_step(
+            lambda x: energy(x, output.l1, output.l2), parameters, states, free, seed
         )
-        log_growth = x0.new_zeros(len(x0))
-        if lyapunov and len(states) > 1:
-            log_growth = _growth_of_a_step(
-                lambda x: energy(x, output.l1, output.l2), parameters, states, free, seed
-            )
     chosen = torch.linspace(0, len(states) - 1, settings.states + 1)[1:].round().long()
     return Prediction(
         x0=x0,
