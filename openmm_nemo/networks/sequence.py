@@ -110,7 +110,7 @@ class SequenceNetwork(nn.Module):
         Parameters
         ----------
         factor : float
-            From 1 to 7: steps can learn to be up to e^2 times shorter.
+            From 1 to 19: steps and preconditioners can learn to make moves up to e^3 times shorter.
         strength : float
             How many times larger still all coefficients but that of the bond strain are: the drift is as much faster.
         """
@@ -120,8 +120,9 @@ class SequenceNetwork(nn.Module):
                     parameter.mul_(factor * strength)
             for parameter in self.node_coefficients.parameters():
                 parameter[0] /= strength
-            # Its weights are zero.
-            self.steps.get_parameter("bias").fill_(-math.atanh(math.log(factor) / 2))
+            # Their weights are zero.
+            for layer in (self.steps, self.preconditioners):
+                layer.get_parameter("bias").fill_(-math.atanh(math.log(factor) / 3))
 
     def forward(self, s: Tensor, mask: Tensor) -> SequenceOutput:
         """Process sequences.

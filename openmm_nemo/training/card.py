@@ -1,6 +1,7 @@
 """The model card: what a model was made from and how, in Markdown."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -114,6 +115,8 @@ def _summary(
         for key in ("hardware", "software", "processes")
     }
     yield "model", f"preset `{chosen.preset}`{changes}; {kind}"
+    if chosen.start:
+        yield "began with", f"the weights of `{Path(chosen.start).name}`"
     yield "parameters", f"{sum(weight.numel() for weight in model.parameters()):,}"
     yield "weights", f"moving average of the run's, decay {settings.ema_decay}"
     yield "updates", f"{run.updates:,} of {settings.updates:,}, {run.skipped:,} of them skipped"

@@ -58,7 +58,8 @@ def export(checkpoint: Path, out: Path, notes: Path | None = None) -> NemoModel:
         _metrics(folder / METRICS_FILE),
         config.is_file(),
     )
-    module = NemoTraining(settings)
+    anew = settings.model.model_copy(update={"start": None})  # which need not be there any more
+    module = NemoTraining(settings.model_copy(update={"model": anew}))
     module.load_state_dict(content["state_dict"])
     model = module.model
     model.trained = True

@@ -1,5 +1,6 @@
 """The training of a model, as a Lightning module (paper, 3.2 and appendix B)."""
 
+import dataclasses
 import hashlib
 import math
 import warnings
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from openmm_nemo.data.batches import Batch
+from openmm_nemo.errors import InputError
 from openmm_nemo.geometry import superpose
 from openmm_nemo.networks import NemoModel
 from openmm_nemo.networks.sequence import SequenceNetwork
@@ -24,10 +26,27 @@ STATISTICS_EVERY = 10
 """Updates of stages without simulation, in which the statistics of the energy's normalisations are not needed yet."""
 
 
-def untrained_model(settings: ModelSettings) -> NemoModel:
-    """The model that training begins with; its weights are random."""
-    model = NemoModel(settings.config())
-    if isinstance(model.sequence_network, SequenceNetwork):
+def first_model(settings: ModelSettings) -> NemoModel:
+    """The model that training begins with: random weights, or those of another model.
+
+    Raises
+    ------
+    InputError
+        If the other model cannot be read or has other hyperparameters.
+    """
+    config = settings.config()
+    model = NemoModel(config)
+    if settings.start:
+        started = NemoModel.from_pretrained(settings.start)
+        for field in dataclasses.fields(config):
+            here, there = getattr(config, field.name), getattr(started.config, field.name)
+            if here != there:
+                raise InputError(
+                    f"The model {settings.start}, which training is to start from, has {field.name} {there}, not "
+                    f"{here}: give model.preset, model.profile and model.changes as it was made with."
+                )
+        model.load_state_dict(started.state_dict())
+    elif isinstance(model.sequence_network, SequenceNetwork):
         model.sequence_network.cool(settings.cooling, settings.strength)
     return model
 
@@ -62,7 +81,7 @@ class NemoTraining(lightning.LightningModule):
         self.settings = settings
         self.force_frames = force_frames
         torch.manual_seed(settings.seed)
-        self.model = untrained_model(settings.model)
+        self.model = first_model(settings.model)
         self.losses = nn.ModuleDict({name: make() for name, make in LOSSES.items()})
         self.damping = AdaptiveDamping()
         self.skipped = 0

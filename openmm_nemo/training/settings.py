@@ -34,14 +34,27 @@ class ModelSettings(_Table):
     changes : dict
         Hyperparameters of `NemoConfig` that differ from the preset.
     cooling, strength : float
-        What the model starts with, see `SequenceNetwork.cool`. Noise blurs short simulations, from which it learns.
+        What an untrained model starts with, see `SequenceNetwork.cool`. Noise blurs short simulations, from which it
+        learns.
+    start : str, optional
+        Model whose weights training begins with, instead of random ones: a folder, relative to the file, or a name of
+        `openmm_nemo.list_models`. It must have the same hyperparameters.
     """
 
     preset: str = "tiny"
     profile: bool = False
     changes: dict[str, Any] = {}
-    cooling: float = Field(default=1.0, ge=1, le=7)
+    cooling: float = Field(default=1.0, ge=1, le=19)
     strength: float = Field(default=1.0, gt=0)
+    start: str | None = None
+
+    @model_validator(mode="after")
+    def _untrained_if_cooled(self) -> "ModelSettings":
+        if self.start and {"cooling", "strength"} & self.model_fields_set:
+            raise ValueError(
+                "cooling and strength are of models that start with random weights, leave them or start out"
+            )
+        return self
 
     def config(self) -> NemoConfig:
         """Hyperparameters of the networks."""
@@ -228,7 +241,11 @@ def read_settings(path: Path) -> TrainingSettings:
         if (value := getattr(settings.data, name)) is not None
     }
     files["force_frames"] = tuple(folder / value for value in settings.data.force_frames)
-    return settings.model_copy(update={"data": settings.data.model_copy(update=files)})
+    update: dict[str, Any] = {"data": settings.data.model_copy(update=files)}
+    if settings.model.start and (folder / settings.model.start).is_dir():
+        start = str(folder / settings.model.start)
+        update["model"] = settings.model.model_copy(update={"start": start})
+    return settings.model_copy(update=update)
 
 
 def _check_forces(path: Path, settings: TrainingSettings) -> None:

@@ -141,7 +141,7 @@ def train(
         val_check_interval=settings.validate_every,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
-        log_every_n_steps=LOG_EVERY,
+        log_every_n_steps=min(LOG_EVERY, settings.updates),
         inference_mode=False,  # forces are gradients
         use_distributed_sampler=False,
         enable_model_summary=False,

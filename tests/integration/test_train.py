@@ -130,6 +130,39 @@ def test_models_are_exported_the_same_every_time(run, tmp_path):
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
+def test_training_can_begin_with_the_weights_of_a_model(inputs, run, tmp_path):
+    """With next to no learning rate, they are what is exported, although the model is gone by then."""
+    folder = shutil.copytree(inputs, tmp_path / "inputs")
+    assert command_line("export", run / "last.ckpt", "--out", folder / "first").code == 0
+    config = folder / "more.toml"
+    first, _ = CONFIG.split("[[stages]]", 1)
+    stage = "[[stages]]\nupdates = 2\nlearning_rate = 1e-12\nlosses = {initial_distances = 1.0}\n"
+
+    def settings(model: str) -> None:
+        config.write_text(first.replace("seed = 3", "seed = 4") + f"[model]\n{model}\n" + stage)
+
+    settings('start = "first"')
+    outcome = command_line("train", config, "--out", tmp_path / "run")
+    assert outcome.code == 0, outcome.err
+    before = NemoModel.from_pretrained(folder / "first")
+    shutil.rmtree(folder / "first")
+    assert command_line("export", tmp_path / "run" / "last.ckpt", "--out", tmp_path / "m").code == 0
+    after = NemoModel.from_pretrained(tmp_path / "m")
+    for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True):
+        torch.testing.assert_close(new, old, rtol=0, atol=1e-9, msg=name)
+    assert "| began with | the weights of `first` |" in (tmp_path / "m" / "README.md").read_text()
+
+    refusals = {
+        'start = "first"': "There is no model 'first'",
+        'start = "nemo-tiny"\nchanges = {pair_channels = 8}': "has pair_channels 4, not 8",
+        'start = "nemo-tiny"\ncooling = 2.0': "leave them or start out",
+    }
+    for model, reason in refusals.items():
+        settings(model)
+        assert reason in refused("train", config, "--out", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
 def test_notes_and_checkpoints_that_cannot_be_read_are_refused(run, tmp_path):
     out = tmp_path / "out"
     options = ("--out", out, "--notes", tmp_path / "none.md")
