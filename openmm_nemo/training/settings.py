@@ -50,7 +50,7 @@ class ModelSettings(_Table):
 
     @model_validator(mode="after")
     def _untrained_if_cooled(self) -> "ModelSettings":
-        if self.start and {"cooling", "strength"} & self.model_fields_set:
+        if self.start and (self.cooling, self.strength) != (1, 1):
             raise ValueError(
                 "cooling and strength are of models that start with random weights, leave them or start out"
             )
