@@ -46,8 +46,9 @@ def first_model(settings: ModelSettings) -> NemoModel:
                     f"{here}: give model.preset, model.profile and model.changes as it was made with."
                 )
         model.load_state_dict(started.state_dict())
-    elif isinstance(model.sequence_network, SequenceNetwork):
-        model.sequence_network.cool(settings.cooling, settings.strength)
+    network = model.sequence_network
+    if isinstance(network, SequenceNetwork) and (settings.cooling, settings.strength) != (1, 1):
+        network.cool(settings.cooling, settings.strength)
     return model
 
 

@@ -33,28 +33,20 @@ class ModelSettings(_Table):
         Whether the input is a sequence and its profile.
     changes : dict
         Hyperparameters of `NemoConfig` that differ from the preset.
-    cooling, strength : float
-        What an untrained model starts with, see `SequenceNetwork.cool`. Noise blurs short simulations, from which it
-        learns.
     start : str, optional
         Model whose weights training begins with, instead of random ones: a folder, relative to the file, or a name of
         `openmm_nemo.list_models`. It must have the same hyperparameters.
+    cooling, strength : float
+        Change of an energy that has not been trained yet, see `SequenceNetwork.cool`: noise blurs short simulations,
+        from which it learns. With 1 and 1 it begins, as one that has been trained, with what is there.
     """
 
     preset: str = "tiny"
     profile: bool = False
     changes: dict[str, Any] = {}
+    start: str | None = None
     cooling: float = Field(default=1.0, ge=1, le=19)
     strength: float = Field(default=1.0, gt=0)
-    start: str | None = None
-
-    @model_validator(mode="after")
-    def _untrained_if_cooled(self) -> "ModelSettings":
-        if self.start and (self.cooling, self.strength) != (1, 1):
-            raise ValueError(
-                "cooling and strength are of models that start with random weights, leave them or start out"
-            )
-        return self
 
     def config(self) -> NemoConfig:
         """Hyperparameters of the networks."""

@@ -156,7 +156,6 @@ def test_training_can_begin_with_the_weights_of_a_model(inputs, run, tmp_path):
     refusals = {
         'start = "first"': "There is no model 'first'",
         'start = "nemo-tiny"\nchanges = {pair_channels = 8}': "has pair_channels 4, not 8",
-        'start = "nemo-tiny"\ncooling = 2.0': "leave them or start out",
     }
     for model, reason in refusals.items():
         settings(model)
