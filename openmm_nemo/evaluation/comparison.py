@@ -46,6 +46,9 @@ FIGURES = (
 )
 """What is measured on a window, see `measure`."""
 
+TESTED = ("tm", "rmsd_angstrom", "drift_angstrom")
+"""Figures in which groups are tested against each other."""
+
 
 class Candidate(NamedTuple):
     """A model that takes part.
@@ -108,18 +111,33 @@ class Comparison:
         return bool(np.isfinite(self.of_group("tm", group, steps)).any())
 
 
+class PairedTest(NamedTuple):
+    """A figure of one group minus that of another, on the same windows.
+
+    Attributes
+    ----------
+    mean, error : float
+        Over windows, of the means over the seeds of each group; the standard error of the mean.
+    p : float
+        Two-sided, of a paired t-test. NaN, as the error, if it is not defined: of one window, or if all differences are
+        equal or one is infinite.
+    """
+
+    mean: float
+    error: float
+    p: float
+
+
 class Difference(NamedTuple):
-    """Outcome of `paired_differences`: the TM-score of one group minus that of another, on the same windows.
+    """Outcome of `paired_differences`: the first group against another one.
 
     Attributes
     ----------
     group, other : str
     steps, other_steps : int
     n_windows : int
-    mean, error : float
-        Over windows, of the means over the seeds of each group; the standard error of the mean.
-    p : float
-        Two-sided, of a paired t-test. NaN if it is not defined: of one window, or if all differences are equal.
+    tests : dict of str to PairedTest
+        By the names of `TESTED`, where both groups have the figure.
     """
 
     group: str
@@ -127,9 +145,7 @@ class Difference(NamedTuple):
     other: str
     other_steps: int
     n_windows: int
-    mean: float
-    error: float
-    p: float
+    tests: dict[str, PairedTest]
 
 
 def compare(
@@ -261,7 +277,7 @@ def measure(
 
 
 def paired_differences(comparison: Comparison, inside: np.ndarray) -> list[Difference]:
-    """Compare the TM-scores of the first group with those of all others, window by window.
+    """Compare the first group with all others, window by window.
 
     After each number of steps, the first group is compared with the others after as many steps, where they have an
     energy, and before; and with itself before. A baseline is compared at step 0.
@@ -290,17 +306,26 @@ def paired_differences(comparison: Comparison, inside: np.ndarray) -> list[Diffe
 def _difference(
     comparison: Comparison, inside: np.ndarray, group: str, steps: int, other: str, other_steps: int
 ) -> Difference:
+    tests = {}
+    for figure in TESTED:
+        one, two = (
+            comparison.of_group(figure, name, n)[:, inside].mean(0)
+            for name, n in ((group, steps), (other, other_steps))
+        )
+        if not np.isnan([one, two]).any():
+            tests[figure] = _paired_test(one, two)
+    return Difference(group, steps, other, other_steps, int(inside.sum()), tests)
+
+
+def _paired_test(one: np.ndarray, two: np.ndarray) -> PairedTest:
     from scipy.stats import ttest_rel  # here, because it takes long to import
 
-    one, two = (
-        comparison.of_group("tm", name, n)[:, inside].mean(0)
-        for name, n in ((group, steps), (other, other_steps))
-    )
     apart = one - two
-    n = len(apart)
-    error = float(apart.std(ddof=1) / np.sqrt(n)) if n > 1 else np.nan
+    if len(apart) < 2 or not np.isfinite(apart).all():
+        return PairedTest(float(apart.mean()), np.nan, np.nan)
+    error = float(apart.std(ddof=1) / np.sqrt(len(apart)))
     p = float(ttest_rel(one, two).pvalue) if error > 0 else np.nan
-    return Difference(group, steps, other, other_steps, n, _mean(apart), error, p)
+    return PairedTest(float(apart.mean()), error, p)
 
 
 def _check(candidates: Sequence[Candidate], windows: Sequence[Window]) -> None:

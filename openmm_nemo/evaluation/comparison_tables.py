@@ -8,7 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from openmm_nemo.data.splits import HELD_OUT, LEVELS
-from openmm_nemo.evaluation.comparison import FIGURES, Comparison, Difference, paired_differences
+from openmm_nemo.evaluation.comparison import (
+    FIGURES,
+    TESTED,
+    Comparison,
+    Difference,
+    paired_differences,
+)
 from openmm_nemo.evaluation.plots import Dots, plot_dots
 from openmm_nemo.files import completing
 
@@ -37,8 +43,8 @@ _LEGEND = (
     "of another window, and of the mirror image; drift: RMSD to the native after as many steps from the native."
 )
 _TEST_LEGEND = (
-    "Differences of TM on the same windows, each group averaged over its seeds first: mean, standard error over "
-    "windows and p of a two-sided paired t-test. They say nothing about other seeds: compare with ± above."
+    "Differences on the same windows, each group averaged over its seeds first: mean, standard error over windows and "
+    "p of a two-sided paired t-test. They say nothing about other seeds: compare with ± above."
 )
 
 
@@ -65,7 +71,7 @@ def tables(comparison: Comparison) -> list[Table]:
         inside = comparison.inside([part])
         differences = paired_differences(comparison, inside)
         if differences:
-            heading = f"{part}: difference of TM on {inside.sum()} windows"
+            heading = f"{part}: differences on {inside.sum()} windows"
             found.append(Table(heading, _difference_cells(differences)))
     return found
 
@@ -155,14 +161,16 @@ def _has_spread(values: np.ndarray) -> bool:
 
 
 def _difference_cells(differences: Iterable[Difference]) -> list[tuple[str, ...]]:
-    cells: list[tuple[str, ...]] = [
-        ("model", "steps", "minus", "steps", "windows", "TM", "s.e.", "p")
-    ]
+    columns = [word for figure in TESTED for word in (_COLUMNS[figure][0], "s.e.", "p")]
+    cells: list[tuple[str, ...]] = [("model", "steps", "minus", "steps", "windows", *columns)]
     for d in differences:
-        numbers = f"{d.mean:+.4f}", f"{d.error:.4f}", f"{d.p:.2g}"
-        shown = ["-" if "nan" in number else number for number in numbers]
         row = (d.group, str(d.steps), d.other, str(d.other_steps), str(d.n_windows))
-        cells.append((*row, *shown))
+        shown = []
+        for figure in TESTED:
+            digits = _COLUMNS[figure][1] + 1
+            mean, error, p = d.tests.get(figure, (np.nan,) * 3)
+            shown += [f"{mean:+.{digits}f}", f"{error:.{digits}f}", f"{p:.2g}"]
+        cells.append((*row, *("-" if "nan" in number else number for number in shown)))
     return cells
 
 

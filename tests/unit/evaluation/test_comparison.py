@@ -345,11 +345,16 @@ def test_the_paired_test_is_that_of_the_textbook(made_up):
     apart = np.array([0.35 - 0.2, 0.45 - 0.1, 0.85 - 0.3])
     error = np.sqrt(((apart - 0.35) ** 2).sum() / 2 / 3)
     assert (difference.group, difference.steps, difference.n_windows) == ("nemo", 20, 3)
-    assert difference.mean == pytest.approx(0.35)
-    assert difference.error == pytest.approx(error)
-    assert difference.p == pytest.approx(2 * student.sf(0.35 / error, 2))
+    mean, se, p = difference.tests["tm"]
+    assert mean == pytest.approx(0.35)
+    assert se == pytest.approx(error)
+    assert p == pytest.approx(2 * student.sf(0.35 / error, 2))
+    # One RMSD is infinite, and nothing is known of the drift.
+    assert difference.tests["rmsd_angstrom"].mean == np.inf
+    assert np.isnan(difference.tests["rmsd_angstrom"].p)
+    assert "drift_angstrom" not in difference.tests
     (alone,) = paired_differences(made_up, made_up.inside(["train"]))[1:]
-    assert np.isnan([alone.error, alone.p]).all()
+    assert np.isnan(alone.tests["tm"][1:]).all()
 
 
 def test_files_have_a_line_for_each_model_and_each_window(made_up, tmp_path):
