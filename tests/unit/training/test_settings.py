@@ -45,7 +45,7 @@ def test_the_learning_rate_rises_and_falls_in_every_stage():
     assert rate(60) == 0
 
 
-@pytest.mark.parametrize("path", sorted(Path("examples/configs").glob("*.toml")), ids=str)
+@pytest.mark.parametrize("path", sorted(Path("examples/configs").rglob("*.toml")), ids=str)
 def test_the_files_of_the_examples_can_be_read(path):
     settings = read_settings(path)
     assert settings.updates > 0
