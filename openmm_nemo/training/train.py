@@ -3,9 +3,13 @@
 import csv
 import itertools
 import logging
+import signal
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any, NamedTuple
 
 import lightning.pytorch as lightning
@@ -163,7 +167,10 @@ def train(
             warnings.filterwarnings("ignore", message=f".*{known}.*")
         interrupted = False
         try:
-            trainer.fit(module, data, ckpt_path=checkpoint if resume else None, weights_only=True)
+            with _ctrl_c_as_sigterm() if processes == 1 else nullcontext():
+                trainer.fit(
+                    module, data, ckpt_path=checkpoint if resume else None, weights_only=True
+                )
         except (
             SystemExit
         ):  # what Lightning makes of SIGINT and SIGTERM, after it has saved a checkpoint
@@ -203,6 +210,27 @@ class _SaveAtEnd(Callback):
     def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Save."""
         trainer.save_checkpoint(self._path)
+
+
+@contextmanager
+def _ctrl_c_as_sigterm() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the update, of which the checkpoint would have a half; a second one does not."""
+    default = signal.default_int_handler
+    if signal.getsignal(signal.SIGINT) is not default or current_thread() is not main_thread():
+        yield  # ignored, or somebody else's
+        return
+
+    def receive(*_: Any) -> None:
+        signal.signal(signal.SIGINT, default)
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # Lightning does not listen yet
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGTERM)
+
+    signal.signal(signal.SIGINT, receive)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, default)
 
 
 def _check_folder(out: Path, settings: TrainingSettings, resume: bool) -> None:

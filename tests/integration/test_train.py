@@ -180,7 +180,7 @@ def test_notes_and_checkpoints_that_cannot_be_read_are_refused(run, tmp_path):
 KILLED = """
 import os, signal, sys
 from openmm_nemo.training.module import NemoTraining
-def killed(self, outputs, batch, index):
+def killed(self, *_):
     if self.global_step == 6:
         self.trainer.save_checkpoint(sys.argv[4] + "/last.ckpt")
     if self.global_step == 7:
@@ -249,11 +249,14 @@ def test_a_run_with_16_bits_learns_and_goes_on_as_if_it_had_not_stopped(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("hook", ["on_train_batch_end", "on_before_optimizer_step"])
 def test_an_interrupted_run_says_so_and_goes_on_as_the_one_that_was_not(
-    inputs, run, tmp_path, number
+    inputs, run, tmp_path, number, hook
 ):
+    """After update 7, or in the middle of the next one, which then still counts."""
     out = tmp_path / "out"
     program = KILLED.replace("signal.SIGKILL", f"signal.{number.name}")
+    program = program.replace("on_train_batch_end", hook)
     program = program.replace("save_checkpoint", "strategy.barrier")  # Lightning saves it by itself
     # Programs that a shell runs in the background ignore SIGINT.
     program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + program
@@ -265,7 +268,7 @@ def test_an_interrupted_run_says_so_and_goes_on_as_the_one_that_was_not(
         env=os.environ | {"PYTHONPATH": os.getcwd()},
     )
     assert done.returncode == 130, done.stderr
-    assert "Interrupted after update 7: --resume goes on." in done.stdout
+    assert re.search(r"Interrupted after update [78]: --resume goes on\.", done.stdout)
     outcome = command_line("train", inputs / "config.toml", "--out", out, "--resume")
     assert outcome.code == 0, outcome.err
     whole, resumed = (read_checkpoint(folder / "last.ckpt") for folder in (run, out))
