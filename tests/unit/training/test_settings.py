@@ -6,8 +6,14 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from openmm_nemo.training.module import NemoTraining
-from openmm_nemo.training.settings import StageSettings, TrainingSettings, read_settings
+from openmm_nemo import NemoModel
+from openmm_nemo.training.module import NemoTraining, first_model
+from openmm_nemo.training.settings import (
+    ModelSettings,
+    StageSettings,
+    TrainingSettings,
+    read_settings,
+)
 
 LOSSES = {"distances": 1.0}
 
@@ -50,3 +56,15 @@ def test_the_files_of_the_examples_can_be_read(path):
     settings = read_settings(path)
     assert settings.updates > 0
     assert settings.data.set.resolve() == Path("run/set").resolve()
+
+
+def test_training_begins_with_the_weights_of_a_model_or_with_cooler_ones():
+    """Its steps have been learnt, too: without cooling, they stay as they are."""
+    model = NemoModel.from_pretrained("nemo-mini")
+    settings = ModelSettings(start="nemo-mini", changes=model.config.to_dict())
+    first = first_model(settings)
+    assert first.fingerprint() == model.fingerprint()
+    assert first.training
+    cold = first_model(settings.model_copy(update={"cooling": 5.0}))
+    model.sequence_network.cool(5.0)
+    assert cold.fingerprint() == model.fingerprint() != first.fingerprint()
