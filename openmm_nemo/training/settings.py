@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from openmm_nemo.errors import InputError
 from openmm_nemo.networks.config import NemoConfig
+from openmm_nemo.networks.pretrained import list_models
 from openmm_nemo.training.force_matching import FORCES
 from openmm_nemo.training.losses import LOSSES
 from openmm_nemo.training.prediction import RolloutSettings
@@ -234,7 +235,7 @@ def read_settings(path: Path) -> TrainingSettings:
     }
     files["force_frames"] = tuple(folder / value for value in settings.data.force_frames)
     update: dict[str, Any] = {"data": settings.data.model_copy(update=files)}
-    if settings.model.start and (folder / settings.model.start).is_dir():
+    if settings.model.start and settings.model.start not in list_models():
         start = str(folder / settings.model.start)
         update["model"] = settings.model.model_copy(update={"start": start})
     return settings.model_copy(update=update)

@@ -171,9 +171,8 @@ def train(
                 trainer.fit(
                     module, data, ckpt_path=checkpoint if resume else None, weights_only=True
                 )
-        except (
-            SystemExit
-        ):  # what Lightning makes of SIGINT and SIGTERM, after it has saved a checkpoint
+        except SystemExit:
+            # What Lightning makes of SIGINT and SIGTERM, after it has saved a checkpoint.
             if processes > 1:
                 raise
             interrupted = True
