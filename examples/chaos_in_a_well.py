@@ -19,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from openmm_nemo.simulator.backpropagation import (
+from openmm_nemo.dynamics.backpropagation import (
     AdaptiveDamping,
     GradientGrowth,
     perturbation_growth,

@@ -11,7 +11,7 @@ from pathlib import Path
 from openmm_nemo import NemoModel
 from openmm_nemo.data import read_structure
 from openmm_nemo.evaluation.evaluate import evaluate
-from openmm_nemo.evaluation.sampling import Protein, SamplingSettings, sample_ensembles
+from openmm_nemo.sampling.sampling import Protein, SamplingSettings, sample_ensembles
 
 
 def main() -> None:

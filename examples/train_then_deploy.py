@@ -19,7 +19,7 @@ import torch
 
 from openmm_nemo import NemoModel
 from openmm_nemo.data import DomainSet, make_split
-from openmm_nemo.data.building import SET_FILE, build_set
+from openmm_nemo.data.sets.building import SET_FILE, build_set
 from openmm_nemo.training.curves import read_metrics
 from openmm_nemo.training.export import export
 from openmm_nemo.training.train import train

@@ -1,16 +1,18 @@
 """NEMO for OpenMM: neural coarse-grained protein energies, their Langevin dynamics, and backbone reconstruction."""
 
-# torch first: TorchForce's kernels can only be loaded into a process that has torch already.
-import torch  # noqa: F401
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from openmm_nemo.engine import (
-    NemoAtomReporter,
-    NemoLangevinIntegrator,
-    NemoStateReporter,
-    NemoTrajectoryReporter,
-)
-from openmm_nemo.errors import InputError
-from openmm_nemo.networks import ConditionedModel, NemoConfig, NemoModel, list_models
+if TYPE_CHECKING:
+    from openmm_nemo.config import NemoConfig
+    from openmm_nemo.engine import (
+        NemoAtomReporter,
+        NemoLangevinIntegrator,
+        NemoStateReporter,
+        NemoTrajectoryReporter,
+    )
+    from openmm_nemo.errors import InputError
+    from openmm_nemo.models import ConditionedModel, NemoModel, list_models
 
 __version__ = "0.1.0"
 
@@ -25,3 +27,29 @@ __all__ = [
     "NemoTrajectoryReporter",
     "list_models",
 ]
+
+_ROOMS = {
+    "openmm_nemo.config": ("NemoConfig",),
+    "openmm_nemo.engine": (
+        "NemoAtomReporter",
+        "NemoLangevinIntegrator",
+        "NemoStateReporter",
+        "NemoTrajectoryReporter",
+    ),
+    "openmm_nemo.errors": ("InputError",),
+    "openmm_nemo.models": ("ConditionedModel", "NemoModel", "list_models"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: torch and OpenMM take seconds to load."""
+    for room, names in _ROOMS.items():
+        if name in names:
+            value = getattr(import_module(room), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -13,7 +13,7 @@ import torch
 from openmm_nemo.engine import NemoLangevinIntegrator, torchforce_problem
 from openmm_nemo.engine.forces import torchforce_platform_problems
 from openmm_nemo.engine.integrator import CompiledIntegrator
-from openmm_nemo.networks import list_models
+from openmm_nemo.models import list_models
 from openmm_nemo.plugin import LIBRARIES, PROBLEMS, platform_names, plugin_problem
 
 PACKAGES = ("openmm", "torch", "openmmtorch", "mdtraj", "parmed")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from openmm_nemo.data import DomainSet, make_split, write_domains
-from openmm_nemo.data.domains import Domain
+from openmm_nemo.data.sets.domains import Domain
 from openmm_nemo.residues import AMINO_ACIDS
 from tests.helpers import random_chain
 

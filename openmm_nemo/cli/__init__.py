@@ -1,45 +1,56 @@
 """The command ``openmm-nemo``: every verb reads its options and calls one function."""
 
 import sys
+from importlib import import_module
 
 import click
 
 from openmm_nemo import __version__
-from openmm_nemo.cli.comparison import compare
-from openmm_nemo.cli.domains import data
-from openmm_nemo.cli.evaluation import evaluate
-from openmm_nemo.cli.profiles import profile
-from openmm_nemo.cli.sampling import sample
-from openmm_nemo.cli.simulation import simulate
-from openmm_nemo.cli.training import export, train
 from openmm_nemo.errors import InputError
-from openmm_nemo.networks import list_models
+
+VERBS = {
+    "simulate": ("simulation", "Simulate a protein, from a structure or a sequence."),
+    "sample": ("sampling", "Sample ensembles of structures of many proteins."),
+    "evaluate": ("evaluation", "Compare ensembles with native structures."),
+    "train": ("training", "Train a model."),
+    "export": ("training", "Export a trained model."),
+    "compare": ("comparison", "Compare models with each other and with controls."),
+    "profile": ("profiles", "Make a sequence profile."),
+    "data": ("domains", "Build and split sets of domains."),
+    "models": ("installation", "List the installed models."),
+    "doctor": ("installation", "Check the installation."),
+}
+"""Module of each verb, and its line in the list of verbs."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class LazyGroup(click.Group):
+    """Imports the module of a verb when the verb is used: torch and OpenMM take seconds to load."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Names of the verbs."""
+        return list(VERBS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """The verb itself."""
+        if name not in VERBS:
+            return None
+        module, _ = VERBS[name]
+        command: click.Command = getattr(import_module(f"openmm_nemo.cli.{module}"), name)
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in VERBS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="openmm-nemo")
 def cli() -> None:
     """NEMO: neural coarse-grained energies of proteins, simulated in OpenMM."""
-
-
-@click.command()
-def models() -> None:
-    """List the installed models."""
-    for name, description in list_models().items():
-        click.echo(f"{name}\t{description}")
-
-
-@click.command()
-def doctor() -> None:
-    """Tell which integrator, platforms and forces work here, and what to do about those that do not."""
-    from openmm_nemo.doctor import examine
-
-    for finding in examine():
-        click.echo(finding)
-
-
-for verb in (simulate, sample, evaluate, train, export, compare, profile, data, models, doctor):
-    cli.add_command(verb)
 
 
 def main() -> None:
@@ -52,5 +63,5 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         sys.exit(130)

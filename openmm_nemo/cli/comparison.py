@@ -5,22 +5,23 @@ from pathlib import Path
 import click
 import torch
 
-from openmm_nemo.data.building import SET_FILE
-from openmm_nemo.data.domain_sets import DomainSet
-from openmm_nemo.data.profiles import read_profiles
-from openmm_nemo.data.splits import PARTS, SPLIT_FILE, Split
-from openmm_nemo.errors import InputError
-from openmm_nemo.evaluation.comparison import Candidate
-from openmm_nemo.evaluation.comparison import compare as compare_models
-from openmm_nemo.evaluation.comparison_tables import (
+from openmm_nemo.comparison.comparison import Candidate
+from openmm_nemo.comparison.comparison import compare as compare_models
+from openmm_nemo.comparison.tables import (
     FIGURE_FILE,
     MARKDOWN_FILE,
     comparison_lines,
     write_comparison,
 )
-from openmm_nemo.evaluation.windows import MAX_WINDOWS, check_splits, draw_windows
-from openmm_nemo.networks import NemoConfig, NemoModel
-from openmm_nemo.networks.pretrained import find_model
+from openmm_nemo.comparison.windows import MAX_WINDOWS, check_splits, draw_windows
+from openmm_nemo.config import NemoConfig
+from openmm_nemo.data.families.profiles import read_profiles
+from openmm_nemo.data.sets.building import SET_FILE
+from openmm_nemo.data.sets.storage import DomainSet
+from openmm_nemo.data.splits import PARTS, SPLIT_FILE, Split
+from openmm_nemo.errors import InputError
+from openmm_nemo.models import NemoModel
+from openmm_nemo.models.pretrained import find_model
 from openmm_nemo.progress import progress
 
 UNTRAINED_SEEDS = (1, 2, 3)

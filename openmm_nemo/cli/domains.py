@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 
 from openmm_nemo.cli.splits import split
-from openmm_nemo.data.building import FAILURES_FILE, build_set, source_files
-from openmm_nemo.data.labels import read_labels
-from openmm_nemo.evaluation.domain_sets import describe_set
+from openmm_nemo.data.sets.building import FAILURES_FILE, build_set, source_files
+from openmm_nemo.data.sets.description import describe_set
+from openmm_nemo.data.sets.labels import read_labels
 from openmm_nemo.progress import progress
 
 SHOWN_FAILURES = 10

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from openmm_nemo.evaluation.ensembles import ensemble_ids
 from openmm_nemo.evaluation.evaluate import REPORT_FILE
 from openmm_nemo.evaluation.evaluate import evaluate as evaluate_ensembles
 from openmm_nemo.evaluation.tables import table_lines
 from openmm_nemo.progress import progress
+from openmm_nemo.sampling.ensembles import ensemble_ids
 
 
 @click.command()

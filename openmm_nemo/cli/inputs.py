@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from openmm_nemo.data import Structure, read_structure
-from openmm_nemo.networks.pretrained import find_model, model_folders
+from openmm_nemo.models.pretrained import find_model, model_folders
 
 DEFAULT_MODEL = "nemo-mini"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from openmm_nemo.data.alignments import (
+from openmm_nemo.data.families.alignments import (
     MAX_GAPS,
     MIN_DISTANCE,
     Alignment,
@@ -14,9 +14,9 @@ from openmm_nemo.data.alignments import (
     read_text,
     write_alignment,
 )
-from openmm_nemo.data.homologues import BITS_PER_RESIDUE, ITERATIONS, search_homologues
-from openmm_nemo.data.profiles import information_content, write_profile
-from openmm_nemo.data.profiles import profile as make_profile
+from openmm_nemo.data.families.homologues import BITS_PER_RESIDUE, ITERATIONS, search_homologues
+from openmm_nemo.data.families.profiles import information_content, write_profile
+from openmm_nemo.data.families.profiles import profile as make_profile
 from openmm_nemo.errors import InputError
 from openmm_nemo.progress import progress
 from openmm_nemo.residues import check_sequence

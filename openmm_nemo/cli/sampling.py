@@ -10,23 +10,23 @@ import click
 import torch
 
 from openmm_nemo.cli.inputs import DEFAULT_MODEL, name_of_model, read_chain
-from openmm_nemo.data.building import SET_FILE
-from openmm_nemo.data.domain_sets import DomainSet
-from openmm_nemo.data.domains import domain_of
-from openmm_nemo.data.profiles import read_profile, read_profiles
+from openmm_nemo.data.families.profiles import read_profile, read_profiles
+from openmm_nemo.data.sets.building import SET_FILE
+from openmm_nemo.data.sets.domains import domain_of
+from openmm_nemo.data.sets.storage import DomainSet
 from openmm_nemo.data.splits import PARTS, Split
 from openmm_nemo.errors import InputError
-from openmm_nemo.evaluation.ensembles import ensemble_ids
-from openmm_nemo.evaluation.sampling import (
+from openmm_nemo.models import NemoModel
+from openmm_nemo.progress import progress
+from openmm_nemo.residues import check_sequence
+from openmm_nemo.sampling.ensembles import ensemble_ids
+from openmm_nemo.sampling.sampling import (
     ENGINES,
     MAX_SAMPLES,
     Protein,
     SamplingSettings,
     sample_ensembles,
 )
-from openmm_nemo.networks import NemoModel
-from openmm_nemo.progress import progress
-from openmm_nemo.residues import check_sequence
 
 SHOWN_FAILURES = 10
 SEQUENCE_ID = "sequence"

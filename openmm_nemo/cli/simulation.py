@@ -10,11 +10,11 @@ import torch
 
 from openmm_nemo.cli.inputs import DEFAULT_MODEL, name_of_model, read_chain
 from openmm_nemo.data import Structure
-from openmm_nemo.data.profiles import read_profile
-from openmm_nemo.engine.simulation import SimulationRun, SimulationSettings
+from openmm_nemo.data.families.profiles import read_profile
 from openmm_nemo.errors import InputError
 from openmm_nemo.progress import progress
 from openmm_nemo.residues import check_sequence
+from openmm_nemo.runs.simulation import SimulationRun, SimulationSettings
 
 
 @click.command()

@@ -1,11 +1,11 @@
 """Structures, sets of domains, alignments and profiles: what models are trained on and compared with."""
 
-from openmm_nemo.data.alignments import Alignment, read_alignment
-from openmm_nemo.data.domain_sets import DomainSet, write_domains
-from openmm_nemo.data.domains import Domain
+from openmm_nemo.data.families.alignments import Alignment, read_alignment
+from openmm_nemo.data.families.homologues import search_homologues
+from openmm_nemo.data.families.profiles import profile_from_frequencies, read_profiles
 from openmm_nemo.data.force_frames import ForceFrames
-from openmm_nemo.data.homologues import search_homologues
-from openmm_nemo.data.profiles import profile_from_frequencies, read_profiles
+from openmm_nemo.data.sets.domains import Domain
+from openmm_nemo.data.sets.storage import DomainSet, write_domains
 from openmm_nemo.data.splits import Split, make_split
 from openmm_nemo.data.structures import Structure, read_structure
 

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from openmm_nemo.data.alignments import AlignmentFolder, augmented
-from openmm_nemo.data.domains import DSSP_CLASSES, Domain
+from openmm_nemo.data.families.alignments import AlignmentFolder, augmented
+from openmm_nemo.data.sets.domains import DSSP_CLASSES, Domain
 from openmm_nemo.errors import InputError
 from openmm_nemo.residues import AMINO_ACIDS, MIN_LENGTH
 

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from openmm_nemo.data.domains import Domain
-from openmm_nemo.data.identity import CLUSTER_IDENTITY, clusters_of, identity_to
-from openmm_nemo.data.labels import is_cath_code
+from openmm_nemo.data.sets.domains import Domain
+from openmm_nemo.data.sets.identity import CLUSTER_IDENTITY, clusters_of, identity_to
+from openmm_nemo.data.sets.labels import is_cath_code
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import completing, json_digest
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from openmm_nemo.engine.units import ANGSTROM_PER_NM, KT_MODEL
-from openmm_nemo.networks import ConditionedModel
+from openmm_nemo.models import ConditionedModel
 
 
 class EnergyModule(nn.Module):

@@ -17,7 +17,7 @@ from openmm import unit
 from openmm.app.internal.unitcell import computePeriodicBoxVectors
 
 from openmm_nemo.data.force_frames import ForceFrames
-from openmm_nemo.data.names import is_amino_acid, parent
+from openmm_nemo.data.structures.names import is_amino_acid, parent
 from openmm_nemo.engine.units import ANGSTROM_PER_NM, GAS_CONSTANT, value_in
 from openmm_nemo.errors import InputError
 from openmm_nemo.plugin import platform_names

@@ -13,7 +13,7 @@ import openmm as mm
 import torch
 
 from openmm_nemo.engine.export import export_energy
-from openmm_nemo.networks import ConditionedModel
+from openmm_nemo.models import ConditionedModel
 from openmm_nemo.plugin import platform_names
 
 BACKENDS = ("auto", "torchforce", "python")

@@ -26,9 +26,9 @@ from openmm_nemo.engine.trajectory import (
 )
 from openmm_nemo.engine.units import ANGSTROM_PER_NM, KT_MODEL, value_in
 from openmm_nemo.errors import InputError
-from openmm_nemo.evaluation.metrics import radius_of_gyration, tm_score
 from openmm_nemo.geometry import rmsd
-from openmm_nemo.networks import ConditionedModel
+from openmm_nemo.geometry.similarity import radius_of_gyration, tm_score
+from openmm_nemo.models import ConditionedModel
 
 
 class _Reporter:

@@ -10,7 +10,7 @@ from openmm import app, unit
 from openmm_nemo.engine.forces import check_particles, create_force
 from openmm_nemo.engine.integrator import NemoLangevinIntegrator
 from openmm_nemo.engine.units import ANGSTROM_PER_NM
-from openmm_nemo.networks import ConditionedModel
+from openmm_nemo.models import ConditionedModel
 from openmm_nemo.residues import RESIDUE_MASS_DALTON, THREE_LETTER
 
 

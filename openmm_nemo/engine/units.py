@@ -4,7 +4,7 @@ from typing import Any
 
 from openmm import unit
 
-from openmm_nemo.simulator import MODEL_TEMPERATURE
+from openmm_nemo.dynamics import MODEL_TEMPERATURE
 
 ANGSTROM_PER_NM = 10.0
 

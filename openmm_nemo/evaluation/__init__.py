@@ -1,13 +1,6 @@
 """Comparison of structures, and of ensembles of them with natives."""
 
 from openmm_nemo.evaluation.assessment import Assessment, assess, complete_linkage, three_d_jury
-from openmm_nemo.evaluation.metrics import (
-    contact_precision,
-    gdt_ts,
-    lddt_ca,
-    radius_of_gyration,
-    tm_score,
-)
 from openmm_nemo.evaluation.tables import (
     table_by_clusters,
     table_by_level,
@@ -16,6 +9,13 @@ from openmm_nemo.evaluation.tables import (
 )
 from openmm_nemo.evaluation.tm_align import pairwise_tm, tm_to_native
 from openmm_nemo.geometry import rmsd
+from openmm_nemo.geometry.similarity import (
+    contact_precision,
+    gdt_ts,
+    lddt_ca,
+    radius_of_gyration,
+    tm_score,
+)
 
 __all__ = [
     "Assessment",

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 
 from openmm_nemo.errors import InputError
-from openmm_nemo.evaluation.metrics import contact_precision, gdt_ts, lddt_ca, radius_of_gyration
 from openmm_nemo.evaluation.tm_align import pairwise_tm, tm_to_native
 from openmm_nemo.geometry import rmsd
+from openmm_nemo.geometry.similarity import contact_precision, gdt_ts, lddt_ca, radius_of_gyration
 
 if TYPE_CHECKING:  # it imports the engine, which imports this room
-    from openmm_nemo.evaluation.ensembles import Ensemble
+    from openmm_nemo.sampling.ensembles import Ensemble
 
 CLUSTER_TM = 0.5
 

@@ -14,10 +14,8 @@ import numpy as np
 from openmm_nemo.data.splits import Place, Split
 from openmm_nemo.errors import InputError
 from openmm_nemo.evaluation.assessment import Assessment, assess
-from openmm_nemo.evaluation.ensembles import ensemble_ids, read_ensemble
 from openmm_nemo.evaluation.figures import draw_pictures
 from openmm_nemo.evaluation.report import PROTEINS_FILE, Table, write_report
-from openmm_nemo.evaluation.sampling import RECORD_FILE
 from openmm_nemo.evaluation.tables import (
     TRAIN,
     Row,
@@ -28,6 +26,8 @@ from openmm_nemo.evaluation.tables import (
 from openmm_nemo.evaluation.tm_align import pairwise_tm
 from openmm_nemo.files import completing
 from openmm_nemo.processes import run_tasks
+from openmm_nemo.sampling.ensembles import ensemble_ids, read_ensemble
+from openmm_nemo.sampling.sampling import RECORD_FILE
 
 REPORT_FILE = "report.html"
 TABLE_FILE = "table.csv"
@@ -77,7 +77,7 @@ def evaluate(
     Parameters
     ----------
     samples : Path
-        Folder of ensembles, see `openmm_nemo.evaluation.ensembles`.
+        Folder of ensembles, see `openmm_nemo.sampling.ensembles`.
     out : Path
         Folder, made if it does not exist. Writes report.html, proteins.csv, table.csv and the figures; each appears
         when it is complete.

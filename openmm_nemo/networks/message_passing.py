@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from openmm_nemo.config import NemoConfig
 from openmm_nemo.networks.blocks import RESIDUAL_GAIN, ResidualStack, convolution, initialise
-from openmm_nemo.networks.config import NemoConfig
 
 
 def pair_mask(mask: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from openmm_nemo.data.splits import HELD_OUT, LEVELS, Split
-from openmm_nemo.networks import NemoModel
+from openmm_nemo.models import NemoModel
 from openmm_nemo.training.record import Sitting
 from openmm_nemo.training.settings import DataSettings, StageSettings, TrainingSettings
 

@@ -7,8 +7,8 @@ import numpy as np
 from openmm_nemo.data.splits import SPLIT_FILE, Split
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import completing
-from openmm_nemo.networks import NemoModel
-from openmm_nemo.networks.torchscript import write_scripted
+from openmm_nemo.models import NemoModel
+from openmm_nemo.models.torchscript import write_scripted
 from openmm_nemo.training.card import Run, model_card
 from openmm_nemo.training.curves import read_metrics
 from openmm_nemo.training.module import NemoTraining

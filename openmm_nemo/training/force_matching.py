@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from openmm_nemo.data.force_frames import ForceFrames
+from openmm_nemo.dynamics import energy_and_gradient
 from openmm_nemo.errors import InputError
-from openmm_nemo.networks.model import NemoModel, evaluation_mode
+from openmm_nemo.models.model import NemoModel, evaluation_mode
 from openmm_nemo.residues import AMINO_ACIDS
-from openmm_nemo.simulator import energy_and_gradient
 
 FORCES = "forces"
 """Name of the loss in settings."""

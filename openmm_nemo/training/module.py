@@ -10,12 +10,12 @@ import lightning.pytorch as lightning
 import torch
 from torch import Tensor, nn
 
+from openmm_nemo.conditioning.sequence import SequenceNetwork
 from openmm_nemo.data.batches import Batch
+from openmm_nemo.dynamics.backpropagation import AdaptiveDamping, GradientGrowth
 from openmm_nemo.errors import InputError
 from openmm_nemo.geometry import superpose
-from openmm_nemo.networks import NemoModel
-from openmm_nemo.networks.sequence import SequenceNetwork
-from openmm_nemo.simulator.backpropagation import AdaptiveDamping, GradientGrowth
+from openmm_nemo.models import NemoModel
 from openmm_nemo.training.force_matching import FORCES, FramePool, force_error
 from openmm_nemo.training.losses import LOSSES, Prediction
 from openmm_nemo.training.prediction import RolloutSettings, predict, update_statistics

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from openmm_nemo.conditioning.baseline import BaselineNetwork
+from openmm_nemo.conditioning.sequence import SequenceNetwork
+from openmm_nemo.energies.learned import without_padding
 from openmm_nemo.geometry import chain_features
-from openmm_nemo.networks.baseline import BaselineNetwork
-from openmm_nemo.networks.imputation import Imputation
-from openmm_nemo.networks.sequence import SequenceNetwork
-from openmm_nemo.networks.structure import without_padding
+from openmm_nemo.models.imputation import Imputation
 
 
 def sequence_output(

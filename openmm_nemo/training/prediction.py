@@ -5,12 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from openmm_nemo.conditioning.sequence import SequenceOutput
 from openmm_nemo.data.batches import Batch
-from openmm_nemo.geometry import centre, internal_to_cartesian
-from openmm_nemo.networks.model import NemoModel, evaluation_mode
-from openmm_nemo.networks.normalization import BatchRenorm
-from openmm_nemo.networks.sequence import SequenceOutput
-from openmm_nemo.simulator import (
+from openmm_nemo.dynamics import (
     StepOptions,
     StepParameters,
     energy_and_gradient,
@@ -18,12 +15,15 @@ from openmm_nemo.simulator import (
     mixed_step,
     rollout,
 )
-from openmm_nemo.simulator.backpropagation import (
+from openmm_nemo.dynamics.backpropagation import (
     GradientGrowth,
     perturbation_growth,
     trainable_rollout,
 )
-from openmm_nemo.simulator.rollout import Energy
+from openmm_nemo.dynamics.rollout import Energy
+from openmm_nemo.geometry import centre, internal_to_cartesian
+from openmm_nemo.models.model import NemoModel, evaluation_mode
+from openmm_nemo.networks.normalization import BatchRenorm
 from openmm_nemo.training.losses import Prediction
 from openmm_nemo.training.precision import imputed_atoms, sequence_output
 

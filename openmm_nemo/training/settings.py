@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from openmm_nemo.config import NemoConfig
 from openmm_nemo.errors import InputError
-from openmm_nemo.networks.config import NemoConfig
-from openmm_nemo.networks.pretrained import list_models
+from openmm_nemo.models.pretrained import list_models
 from openmm_nemo.training.force_matching import FORCES
 from openmm_nemo.training.losses import LOSSES
 from openmm_nemo.training.prediction import RolloutSettings

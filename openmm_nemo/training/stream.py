@@ -8,12 +8,12 @@ import lightning.pytorch as lightning
 import numpy as np
 from torch.utils.data import DataLoader, Sampler
 
-from openmm_nemo.data.alignments import AlignmentFolder
 from openmm_nemo.data.batches import DomainDataset, Draw, LengthBuckets, collate
-from openmm_nemo.data.building import SET_FILE
-from openmm_nemo.data.domain_sets import DomainSet
-from openmm_nemo.data.domains import Domain
-from openmm_nemo.data.profiles import read_profiles
+from openmm_nemo.data.families.alignments import AlignmentFolder
+from openmm_nemo.data.families.profiles import read_profiles
+from openmm_nemo.data.sets.building import SET_FILE
+from openmm_nemo.data.sets.domains import Domain
+from openmm_nemo.data.sets.storage import DomainSet
 from openmm_nemo.data.splits import Split
 from openmm_nemo.errors import InputError
 from openmm_nemo.training.force_matching import FramePool

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from openmm_nemo.evaluation.metrics import tm_distance
 from openmm_nemo.geometry import rotate, superpose
+from openmm_nemo.geometry.similarity import tm_distance
 from openmm_nemo.geometry.vectors import cross
 
 ITERATIONS = 100

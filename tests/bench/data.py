@@ -10,9 +10,9 @@ import gemmi
 import mdtraj as md
 from threadpoolctl import threadpool_limits
 
-from openmm_nemo.data.building import read_source
-from openmm_nemo.data.domain_sets import DomainSet, write_domains
-from openmm_nemo.data.domains import Domain
+from openmm_nemo.data.sets.building import read_source
+from openmm_nemo.data.sets.domains import Domain
+from openmm_nemo.data.sets.storage import DomainSet, write_domains
 from tests.bench.timing import interleaved
 
 FILES = sorted(Path("tests/data").glob("*.pdb.gz"))

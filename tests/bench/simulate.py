@@ -20,7 +20,7 @@ LENGTHS = (20, 100, 200)
 _RUN = """
 import re, statistics, sys, time, torch
 from pathlib import Path
-from openmm_nemo.engine.simulation import SimulationRun, SimulationSettings
+from openmm_nemo.runs.simulation import SimulationRun, SimulationSettings
 sequence, model, steps, out = sys.argv[1:]
 torch.set_num_threads(1)
 times = []

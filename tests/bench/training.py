@@ -31,8 +31,8 @@ _RUN = """
 import re, sys, torch
 from pathlib import Path
 from openmm_nemo import NemoConfig, NemoModel
-from openmm_nemo.simulator import StepParameters, rollout
-from openmm_nemo.simulator.backpropagation import trainable_rollout
+from openmm_nemo.dynamics import StepParameters, rollout
+from openmm_nemo.dynamics.backpropagation import trainable_rollout
 from tests.helpers import random_chain
 preset, kind = sys.argv[1:3]
 n_chains, n_steps = map(int, sys.argv[3:])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from openmm_nemo.engine import simulation
+from openmm_nemo.runs import simulation
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from openmm_nemo import ConditionedModel, NemoModel
 from openmm_nemo.data import read_structure
-from openmm_nemo.evaluation.plots import read_table
+from openmm_nemo.runs.plots import read_table
 from tests.helpers import Outcome, command_line
 
 TESTS = Path(__file__).parents[1]
@@ -54,7 +54,7 @@ def process(
     ``setup`` is Python to run before, with the modules s (engine.simulation) and p (progress).
     """
     program = (
-        "import openmm_nemo.cli, openmm_nemo.engine.simulation as s, openmm_nemo.progress as p\n"
+        "import openmm_nemo.cli, openmm_nemo.runs.simulation as s, openmm_nemo.progress as p\n"
         f"{setup}\nopenmm_nemo.cli.main()"
     )
     options = _with_default("--model", MODEL, options)

@@ -17,10 +17,10 @@ import pytest
 
 from openmm_nemo.data.splits import Place, Split
 from openmm_nemo.evaluation import evaluate as evaluating
-from openmm_nemo.evaluation.ensembles import Ensemble, write_ensemble
 from openmm_nemo.evaluation.evaluate import evaluate
-from openmm_nemo.evaluation.sampling import RECORD_FILE
 from openmm_nemo.residues import AMINO_ACIDS
+from openmm_nemo.sampling.ensembles import Ensemble, write_ensemble
+from openmm_nemo.sampling.sampling import RECORD_FILE
 from tests.helpers import command_line, contents, normal, random_chain, refused
 
 FIGURES = ["rg.png", "tm_by_clusters.png", "tm_by_identity.png", "tm_by_level.png"]

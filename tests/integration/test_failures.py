@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openmm_nemo.engine import reporters, simulation, trajectory
+from openmm_nemo.engine import reporters, trajectory
 from openmm_nemo.engine.forces import NemoPythonEnergy
+from openmm_nemo.runs import simulation
 from tests.helpers import contents, refused
 from tests.integration.runs import MODEL, SEQUENCE, complete, frames, process, simulate, table
 

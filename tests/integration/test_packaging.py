@@ -96,7 +96,7 @@ def test_wheel_registers_command_and_potential(installed):
     entries = {entry.group: (entry.name, entry.value) for entry in distribution.entry_points}
     assert entries == {
         "console_scripts": ("openmm-nemo", "openmm_nemo.cli:main"),
-        "openmmml.potentials": ("nemo", "openmm_nemo.engine.openmmml:NemoPotentialImplFactory"),
+        "openmmml.potentials": ("nemo", "openmm_nemo.models.openmmml:NemoPotentialImplFactory"),
     }
     assert distribution.version == __version__
     assert "MIT" in str(distribution.metadata["License-Expression"])

@@ -4,8 +4,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from openmm_nemo.evaluation import plots
-from openmm_nemo.evaluation.plots import plot_simulation
+from openmm_nemo.runs import plots
+from openmm_nemo.runs.plots import plot_simulation
 from tests.helpers import random_chain, random_rotation
 
 COLUMNS = (

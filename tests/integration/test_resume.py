@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from openmm_nemo import NemoModel
-from openmm_nemo.engine import simulation
+from openmm_nemo.runs import simulation
 from tests.helpers import contents, refused
 from tests.integration.runs import (
     FORMATS,

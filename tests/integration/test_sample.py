@@ -17,15 +17,16 @@ import torch
 from openmm_nemo import NemoConfig, NemoModel
 from openmm_nemo.cluster import run_on_cluster
 from openmm_nemo.data import splits
-from openmm_nemo.data.domain_sets import DomainSet, write_domains
-from openmm_nemo.data.domains import Domain
-from openmm_nemo.data.profiles import profile_from_frequencies
+from openmm_nemo.data.families.profiles import profile_from_frequencies
+from openmm_nemo.data.sets.domains import Domain
+from openmm_nemo.data.sets.storage import DomainSet, write_domains
 from openmm_nemo.data.splits import Place, Split
 from openmm_nemo.errors import InputError
-from openmm_nemo.evaluation import sampling
-from openmm_nemo.evaluation.ensembles import ensemble_ids, read_ensemble, read_ensembles
-from openmm_nemo.evaluation.plots import read_table
-from openmm_nemo.evaluation.sampling import (
+from openmm_nemo.residues import AMINO_ACIDS
+from openmm_nemo.runs.plots import read_table
+from openmm_nemo.sampling import sampling
+from openmm_nemo.sampling.ensembles import ensemble_ids, read_ensemble, read_ensembles
+from openmm_nemo.sampling.sampling import (
     Protein,
     SamplingSettings,
     _tasks,
@@ -33,7 +34,6 @@ from openmm_nemo.evaluation.sampling import (
     sample_ensembles,
     sample_seeds,
 )
-from openmm_nemo.residues import AMINO_ACIDS
 from tests.helpers import command_line, contents, refused
 from tests.integration.runs import SEQUENCE, TRP_CAGE, simulate, trp_cage
 
@@ -204,7 +204,7 @@ def test_other_settings_are_refused(options, whole):
 PATCHED = """
 import os, signal, sys, time
 from openmm_nemo.cli import cli, main
-from openmm_nemo.evaluation import sampling
+from openmm_nemo.sampling import sampling
 
 def run(weights, task, original=sampling.run_task):
     if task.protein.id == "1aaa_A":

@@ -492,7 +492,7 @@ def test_torchforce_where_it_does_not_work_is_refused(refuse_sequence, monkeypat
 
 def test_platform_that_does_not_work_is_refused(refuse_sequence, monkeypatch):
     def fail(*args):
-        raise openmm_nemo.engine.simulation.mm.OpenMMException("No device\nis found")
+        raise openmm_nemo.runs.simulation.mm.OpenMMException("No device\nis found")
 
     monkeypatch.setattr("openmm.app.Simulation", fail)
     sentence = refuse_sequence("--platform", "CPU")

@@ -10,13 +10,13 @@ import openmm as mm
 import torch
 from torch import Tensor
 
+from openmm_nemo.dynamics import StepOptions, StepParameters, langevin_noise, mixed_step
+from openmm_nemo.dynamics.steps import cartesian_displacement
 from openmm_nemo.engine.integrator.interface import LangevinInterface, Settings, split_chains
 from openmm_nemo.engine.integrator.layout import ChainLayout, chain_layout, summary
 from openmm_nemo.engine.units import ANGSTROM_PER_NM, GAS_CONSTANT
 from openmm_nemo.geometry import detrend, detrend_rigidly
 from openmm_nemo.plugin import plugin_problem
-from openmm_nemo.simulator import StepOptions, StepParameters, langevin_noise, mixed_step
-from openmm_nemo.simulator.steps import cartesian_displacement
 
 NOISE_BLOCK = 64
 

@@ -9,7 +9,6 @@ from scipy.stats import chisquare
 from torch.utils.data import DataLoader
 
 from openmm_nemo.data import Domain
-from openmm_nemo.data.alignments import AlignmentFolder
 from openmm_nemo.data.batches import (
     Batch,
     DomainDataset,
@@ -19,6 +18,7 @@ from openmm_nemo.data.batches import (
     collate,
     random_window,
 )
+from openmm_nemo.data.families.alignments import AlignmentFolder
 from openmm_nemo.errors import InputError
 from openmm_nemo.residues import AMINO_ACIDS
 

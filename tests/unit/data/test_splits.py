@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from openmm_nemo.data import splits
-from openmm_nemo.data.domain_sets import write_domains
-from openmm_nemo.data.domains import Domain
-from openmm_nemo.data.identity import identity_to
+from openmm_nemo.data.sets.domains import Domain
+from openmm_nemo.data.sets.identity import identity_to
+from openmm_nemo.data.sets.storage import write_domains
 from openmm_nemo.data.splits import Place, Split, describe_split, make_split
 from openmm_nemo.errors import InputError
 from openmm_nemo.residues import AMINO_ACIDS

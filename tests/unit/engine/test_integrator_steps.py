@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from openmm_nemo import NemoLangevinIntegrator
-from openmm_nemo.simulator import langevin_noise
+from openmm_nemo.dynamics import langevin_noise
 from tests.tolerances import assert_close
 from tests.unit.engine.toys import (
     KT,

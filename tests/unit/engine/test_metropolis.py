@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
+from openmm_nemo.dynamics import langevin_noise
+from openmm_nemo.dynamics.noise import philox
 from openmm_nemo.engine.integrator import CompiledIntegrator
 from openmm_nemo.geometry import (
     bond_angles,
@@ -24,8 +26,6 @@ from openmm_nemo.geometry import (
     internal_to_cartesian,
     rigid_frame,
 )
-from openmm_nemo.simulator import langevin_noise
-from openmm_nemo.simulator.noise import philox
 from tests.helpers import random_chain
 from tests.tolerances import METROPOLIS
 from tests.unit.engine.boltzmann import (

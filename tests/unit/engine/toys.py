@@ -9,7 +9,7 @@ import openmm as mm
 import torch
 from torch import Tensor
 
-from openmm_nemo.simulator import StepOptions, StepParameters, langevin_noise, mixed_step
+from openmm_nemo.dynamics import StepOptions, StepParameters, langevin_noise, mixed_step
 from tests.helpers import platform
 
 GAS_CONSTANT = 8.31446261815324e-3

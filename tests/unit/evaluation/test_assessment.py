@@ -19,7 +19,7 @@ from openmm_nemo.evaluation import (
     three_d_jury,
     tm_score,
 )
-from openmm_nemo.evaluation.ensembles import Ensemble
+from openmm_nemo.sampling.ensembles import Ensemble
 from tests.helpers import random_chain
 
 NEED_NATIVE = ("rmsd", "gdt_ts", "lddt", "contact_precision", "native_rg")

@@ -8,7 +8,7 @@ import pytest
 from openmm_nemo.errors import InputError
 from openmm_nemo.evaluation import pairwise_tm, tm_score, tm_to_native
 from tests.helpers import random_chain
-from tests.unit.evaluation.pairs import NAMES, PUBLISHED, published
+from tests.unit.geometry.pairs import NAMES, PUBLISHED, published
 
 EACH_PUBLISHED = pytest.mark.parametrize("case", PUBLISHED, ids=NAMES)
 

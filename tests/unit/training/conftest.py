@@ -4,7 +4,7 @@ import pytest
 
 from openmm_nemo.data import read_structure
 from openmm_nemo.data.batches import Batch, Example, collate
-from openmm_nemo.data.domains import domain_of
+from openmm_nemo.data.sets.domains import domain_of
 
 
 @pytest.fixture(scope="session")

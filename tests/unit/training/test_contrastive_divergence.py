@@ -6,8 +6,8 @@ import torch
 
 from openmm_nemo import NemoConfig, NemoModel
 from openmm_nemo.data.batches import DomainDataset, Draw, collate
-from openmm_nemo.data.domains import Domain
-from openmm_nemo.data.json_lines import read_json_lines
+from openmm_nemo.data.sets.domains import Domain
+from openmm_nemo.data.sets.json_lines import read_json_lines
 from openmm_nemo.training.losses import EnergySize, Likelihood
 from openmm_nemo.training.prediction import RolloutSettings, predict, update_statistics
 

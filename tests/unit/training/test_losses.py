@@ -10,7 +10,7 @@ from torch import Tensor
 
 from openmm_nemo.data import read_structure
 from openmm_nemo.data.batches import Batch, Example, collate
-from openmm_nemo.data.domains import domain_of
+from openmm_nemo.data.sets.domains import domain_of
 from openmm_nemo.engine.trajectory import atom_topology
 from openmm_nemo.training import losses
 from tests.helpers import normal, random_chain, random_rotation

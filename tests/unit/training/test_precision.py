@@ -8,7 +8,7 @@ from openmm_nemo.training.losses import LOSSES
 from openmm_nemo.training.precision import imputed_atoms, sequence_output
 from openmm_nemo.training.prediction import RolloutSettings, predict
 from tests.tolerances import BFLOAT16
-from tests.unit.networks.chains import make_model
+from tests.unit.models.chains import make_model
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from openmm_nemo import NemoConfig, NemoModel
-from openmm_nemo.simulator.backpropagation import GradientGrowth
+from openmm_nemo.dynamics.backpropagation import GradientGrowth
 from openmm_nemo.training.prediction import RolloutSettings, predict, update_statistics
 
 SETTINGS = RolloutSettings(steps=6, backpropagated=4, states=2)

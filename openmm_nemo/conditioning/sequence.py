@@ -1,0 +1,188 @@
+"""Sequence network: coefficients, initial state and step sizes (paper, 2.2 and Figure 6)."""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from openmm_nemo.conditioning.initial_state import InitialState
+from openmm_nemo.config import NemoConfig
+from openmm_nemo.networks.blocks import ResidualStack, convolution, initialise
+from openmm_nemo.networks.message_passing import MessagePassing, OuterExpansion, pair_mask
+
+SECONDARY_STRUCTURE_CLASSES = 8
+
+# What an untrained model starts from.
+CARTESIAN_STEP = 0.02  # Angstrom^2
+INTERNAL_STEP = 0.002  # at 20 residues
+BOND_STIFFNESS = 10.0  # kT / Angstrom^2: bonds of 3.8 +- 0.3 Angstrom
+# Give an untrained model an rms force per residue of about 1 kT / Angstrom.
+NODE_COEFFICIENT = 0.5
+PAIR_COEFFICIENT = 0.4
+
+
+class SequenceOutput(NamedTuple):
+    """All that the simulator needs to know about a sequence; zero at padding.
+
+    Attributes
+    ----------
+    l1 : Tensor, shape (B, L, C1)
+        Coefficients of the 1D features, kT. The first, of the bond strain, is positive.
+    l2 : Tensor, shape (B, L, L, C2)
+        Coefficients of the 2D features, kT.
+    z0 : Tensor, shape (B, L, 3)
+        Initial unconstrained internal coordinates (b~, a~, d) in the row layout of
+        `openmm_nemo.geometry.internal`.
+    cartesian_step : Tensor, shape (B,)
+        eps_x, Angstrom^2.
+    internal_step : Tensor, shape (B,)
+        eps_z.
+    cartesian_preconditioner : Tensor, shape (B, L)
+        Between 1/e and e.
+    internal_preconditioner : Tensor, shape (B, L, 3)
+        Between 1/e and e, one for each of (b~, a~, d).
+    secondary_structure : Tensor, shape (B, L, 8)
+        Logits.
+    """
+
+    l1: Tensor
+    l2: Tensor
+    z0: Tensor
+    cartesian_step: Tensor
+    internal_step: Tensor
+    cartesian_preconditioner: Tensor
+    internal_preconditioner: Tensor
+    secondary_structure: Tensor
+
+
+class SequenceNetwork(nn.Module):
+    """Convolutions, message passing and convolutions again (paper, Table 3)."""
+
+    def __init__(self, config: NemoConfig) -> None:
+        super().__init__()
+        nodes, pairs = config.node_channels, config.pair_channels
+        width, dropout, dilations = config.node_width, config.dropout, config.dilations
+        self.max_separation = config.max_separation
+        # TorchScript sees no globals.
+        self.cartesian_step, self.internal_step = CARTESIAN_STEP, INTERNAL_STEP
+
+        self.embedding = convolution(1, config.sequence_width, nodes)
+        initialise(self.embedding.weight, second_moment=1 / config.sequence_width)
+        self.initial_nodes = ResidualStack(
+            nodes, config.sequence_blocks, width, 1, dropout, dilations
+        )
+        self.initial_pairs = OuterExpansion(nodes, pairs, config.expansion_rank, math.sqrt(0.5))
+        self.separation = nn.Embedding(2 * config.max_separation + 1, pairs)
+        nn.init.normal_(self.separation.weight, std=math.sqrt(0.5))
+        self.message_passing = nn.ModuleList(
+            MessagePassing(config) for _ in range(config.message_iterations)
+        )
+
+        c1, c2 = config.node_features, config.pair_features
+        self.node_network = ResidualStack(c1, config.feature_blocks, width, 1, dropout, dilations)
+        self.pair_network = ResidualStack(c2, config.pair_blocks, config.pair_width, 2, dropout)
+
+        self.node_coefficients = convolution(1, c1, c1)
+        self.pair_coefficients = convolution(2, c2, c2)
+        self.initial_state = InitialState(c1)
+        self.preconditioners = convolution(1, c1, 4)
+        self.steps = convolution(1, c1, 2)
+        self.secondary_structure = convolution(1, c1, SECONDARY_STRUCTURE_CLASSES)
+        initialise(self.node_coefficients.weight, NODE_COEFFICIENT / math.sqrt(c1))
+        initialise(self.pair_coefficients.weight, PAIR_COEFFICIENT / math.sqrt(c2))
+        self.initial_state.initialise()
+        initialise(self.secondary_structure.weight)
+        # Start from exactly 1 and from the default steps, whatever the sequence.
+        for layer in (self.preconditioners, self.steps):
+            nn.init.zeros_(layer.weight)
+        self.node_coefficients.bias = nn.Parameter(
+            F.pad(torch.tensor([BOND_STIFFNESS]), (0, c1 - 1))
+        )
+
+    @torch.jit.unused
+    def cool(self, factor: float, strength: float = 1.0) -> None:
+        """Make an untrained model start as at 300 K / factor: energies as many times larger, steps shorter.
+
+        It drifts as fast and is blurred by less noise.
+
+        Parameters
+        ----------
+        factor : float
+            From 1 to 19: steps and preconditioners can learn to make moves up to e^3 times shorter.
+        strength : float
+            How many times larger still all coefficients but that of the bond strain are: the drift is as much faster.
+        """
+        with torch.no_grad():
+            for layer in (self.node_coefficients, self.pair_coefficients):
+                for parameter in layer.parameters():
+                    parameter.mul_(factor * strength)
+            for parameter in self.node_coefficients.parameters():
+                parameter[0] /= strength
+            # Their weights are zero.
+            for layer in (self.steps, self.preconditioners):
+                layer.get_parameter("bias").fill_(-math.atanh(math.log(factor) / 3))
+
+    def forward(self, s: Tensor, mask: Tensor) -> SequenceOutput:
+        """Process sequences.
+
+        Parameters
+        ----------
+        s : Tensor, shape (B, L, q)
+            One-hot sequence, with a profile appended if the model takes one.
+        mask : Tensor, shape (B, L)
+            1 for residues, 0 for padding, which comes last.
+
+        Returns
+        -------
+        SequenceOutput
+        """
+        h, p = self.features(s, mask)
+        return self.heads(h, p, mask)
+
+    def features(self, s: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """1D (B, C1, L) and 2D (B, C2, L, L) features."""
+        mask = mask.to(s.dtype)
+        s = s.transpose(1, 2)
+        initial_h = self.initial_nodes(self.embedding(s), mask)
+        initial_p = self.initial_pairs(initial_h) + self._separations(s.shape[2])
+        h, p = initial_h, initial_p
+        for iteration in self.message_passing:
+            h, p = iteration(h, p, mask)
+        h = self.node_network(torch.cat([s, initial_h, h], dim=1), mask)
+        p = self.pair_network(torch.cat([initial_p, p], dim=1), pair_mask(mask))
+        return h, p
+
+    def heads(self, h: Tensor, p: Tensor, mask: Tensor) -> SequenceOutput:
+        """Output of `features`."""
+        mask = mask.to(h.dtype)
+        row = mask.unsqueeze(-1)
+        l1 = self.node_coefficients(h).transpose(1, 2)
+        l1 = torch.cat([F.softplus(l1[..., :1]), l1[..., 1:]], dim=-1)
+        l2 = self.pair_coefficients(p).permute(0, 2, 3, 1)
+        preconditioners = torch.exp(torch.tanh(self.preconditioners(h))).transpose(1, 2) * row
+        # Steps may learn to be up to e^2 times shorter or longer.
+        pooled = h.sum(-1, keepdim=True) / mask.sum(-1).clamp_min(1)[:, None, None]
+        steps = torch.exp(2 * torch.tanh(self.steps(pooled).squeeze(-1)))
+        # Random rotations about L bonds with lever arms of about sqrt(L) move the ends of a chain by sqrt(eps_z) L.
+        # This keeps them near 1 Angstrom, below the speed limit, at every length.
+        lever = (20 / mask.sum(-1).clamp_min(20)) ** 2
+        return SequenceOutput(
+            l1=l1 * row,
+            l2=l2 * pair_mask(mask).unsqueeze(-1),
+            z0=self.initial_state(h) * row,
+            cartesian_step=self.cartesian_step * steps[:, 0],
+            internal_step=self.internal_step * lever * steps[:, 1],
+            cartesian_preconditioner=preconditioners[..., 0],
+            internal_preconditioner=preconditioners[..., 1:],
+            secondary_structure=self.secondary_structure(h).transpose(1, 2) * row,
+        )
+
+    def _separations(self, n: int) -> Tensor:
+        """Embedding (1, P, L, L) of the signed separation j - i along the sequence."""
+        index = torch.arange(n, device=self.separation.weight.device)
+        separation = (index.unsqueeze(0) - index.unsqueeze(1)).clamp(
+            -self.max_separation, self.max_separation
+        )
+        return self.separation(separation + self.max_separation).permute(2, 0, 1).unsqueeze(0)

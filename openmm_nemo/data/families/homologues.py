@@ -1,0 +1,176 @@
+"""Search for homologues of a protein with HMMER's jackhmmer (the paper's B.5)."""
+
+import gzip
+import os
+import threading
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from openmm_nemo.data.families.alignments import Alignment, align_to_query
+from openmm_nemo.errors import InputError
+from openmm_nemo.residues import check_sequence
+
+if TYPE_CHECKING:
+    from pyhmmer.plan7 import HMM, TopHits
+
+ITERATIONS = 5
+BITS_PER_RESIDUE = 0.3
+
+BLOCK_SEQUENCES = 5000
+"""How many a thread takes at a time."""
+
+
+def search_homologues(
+    sequence: str,
+    database: str | os.PathLike[str],
+    iterations: int = ITERATIONS,
+    bits_per_residue: float = BITS_PER_RESIDUE,
+    workers: int | None = None,
+    name: str = "query",
+    tell: Callable[[int], None] = lambda count: None,
+) -> Alignment:
+    """Find homologues in a database and align them.
+
+    This is jackhmmer: the sequence, then in each round a hidden Markov model of the alignment so far, is compared with
+    the whole database, until a round finds nothing new. The database is read anew in each round, block by block, so
+    that it need not fit into memory.
+
+    Parameters
+    ----------
+    sequence : str
+        Length L.
+    database : path
+        FASTA file of proteins, may be gzipped.
+    iterations : int
+        Most rounds.
+    bits_per_residue : float
+        A sequence and each of its domains is taken if its bit score is at least this times L.
+    workers : int, optional
+        Threads. Default: one for each processor. The result does not depend on it.
+    name : str
+        Of the query in the alignment.
+    tell : callable
+        Told from time to time how many bytes of the file have been read, in all rounds.
+
+    Returns
+    -------
+    Alignment
+        The sequence, then a row for each domain that was found, best score first; the sequence alone if there is none.
+
+    Raises
+    ------
+    InputError
+        If the sequence is not one of amino acids, a number is not positive, or the database cannot be read.
+    """
+    from pyhmmer.easel import Alphabet, KeyHash, TextSequence
+    from pyhmmer.plan7 import Background, Builder, Trace
+
+    sequence = check_sequence(sequence)
+    if iterations < 1:
+        raise InputError(f"The number of iterations is {iterations}: give at least 1.")
+    if not bits_per_residue > 0:
+        raise InputError(f"The score is {bits_per_residue} bits a residue: give more than 0.")
+    alphabet = Alphabet.amino()
+    query = TextSequence(name=name, sequence=sequence).digitize(alphabet)
+    builder = Builder(alphabet, architecture="hand")  # match states stay the residues of the query
+    background = Background(alphabet)
+    model, _, _ = builder.build(query, background)
+    path = Path(database)
+    size, threshold = _size(path), bits_per_residue * len(sequence)
+    known, n_rows = KeyHash(), 1
+    for number in range(iterations):
+        tell_all = partial(_tell_after, number * size, tell)
+        hits = _search(model, path, threshold, workers or os.cpu_count() or 1, tell_all)
+        n_new = hits.compare_ranking(known)
+        msa: Any = hits.to_msa(
+            alphabet,
+            sequences=[query],
+            traces=[Trace.from_sequence(query)],
+            all_consensus_cols=True,
+            digitize=True,
+        )
+        if not n_new and len(msa.sequences) <= n_rows:
+            break
+        n_rows = len(msa.sequences)
+        msa.name = name
+        model, _, _ = builder.build_msa(msa, background)
+    return align_to_query(msa.names, list(msa.textize().alignment), f"the hits in {path}")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        raise InputError(f"{path} is not there: check the file name.") from None
+
+
+def _tell_after(before: int, tell: Callable[[int], None], count: int) -> None:
+    tell(before + count)
+
+
+def _search(
+    model: "HMM", path: Path, threshold: float, workers: int, tell: Callable[[int], None]
+) -> "TopHits":
+    """Hits of a model in a database, sorted by score."""
+    from pyhmmer.easel import SequenceFile
+    from pyhmmer.plan7 import Pipeline
+
+    reading, stopped = threading.Lock(), threading.Event()
+
+    def search_blocks() -> list["TopHits"]:
+        pipeline = Pipeline(
+            model.alphabet, T=threshold, domT=threshold, incT=threshold, incdomT=threshold
+        )
+        found = []
+        while True:
+            with reading:
+                if stopped.is_set():
+                    break
+                try:
+                    block: Any = targets.read_block(sequences=BLOCK_SEQUENCES)
+                    tell(raw.tell())
+                except BaseException:
+                    stopped.set()  # after an error the file is at no known place
+                    raise
+            if not block:
+                break
+            found.append(pipeline.search_hmm(model, block))
+            pipeline.clear()
+        return found
+
+    try:
+        with (
+            open(path, "rb") as raw,
+            _unzipped(raw) as plain,
+            SequenceFile(plain, format="fasta", digital=True, alphabet=model.alphabet) as targets,
+            ThreadPoolExecutor(workers) as pool,
+        ):
+            try:
+                futures = [pool.submit(search_blocks) for _ in range(workers)]
+                found = [hits for future in futures for hits in future.result()]
+            finally:
+                stopped.set()  # or the threads would go on after an interrupt
+    except (OSError, EOFError, ValueError, zlib.error, SystemError) as error:
+        reason: object = (
+            error.__cause__ or error
+        )  # SystemError: pyhmmer was told of a damaged gzip file
+        if isinstance(
+            reason, ValueError
+        ):  # what pyhmmer says of it may be what memory has held before
+            reason = "it is not FASTA, or has signs that are no amino acids"
+        raise InputError(
+            f"{path} cannot be searched ({reason}): give a FASTA file of proteins."
+        ) from None
+    hits = found[0].merge(*found[1:])
+    hits.sort(by="key")
+    return hits
+
+
+def _unzipped(raw: BinaryIO) -> BinaryIO:
+    zipped = raw.read(2) == b"\x1f\x8b"
+    raw.seek(0)
+    return cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if zipped else raw

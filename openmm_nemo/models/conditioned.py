@@ -1,0 +1,211 @@
+"""A model conditioned on one protein: everything a simulation of it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from openmm_nemo.conditioning.baseline import BaselineOutput
+from openmm_nemo.conditioning.sequence import SequenceOutput
+from openmm_nemo.energies.energy import Energy
+from openmm_nemo.errors import InputError
+from openmm_nemo.geometry import centre, internal_to_cartesian
+from openmm_nemo.models.imputation import Imputation
+
+if TYPE_CHECKING:
+    import openmm as mm
+    from openmm import unit
+
+    from openmm_nemo.dynamics import StepParameters, Trajectory
+    from openmm_nemo.engine import NemoLangevinIntegrator, NemoTopology
+
+NOT_OF_BASELINES = {"energy_network", *SequenceOutput._fields} - {*BaselineOutput._fields}
+
+
+class ConditionedModel(nn.Module):
+    """Energy, initial state, step sizes and atoms of one protein of L residues.
+
+    Made by `NemoModel.condition`; independent of the model that made it. Lengths in Angstrom,
+    energies in kT.
+
+    Of a baseline, it has s, z0, secondary_structure and the imputation alone. All that needs an
+    energy or step sizes raises InputError.
+
+    Attributes
+    ----------
+    sequence : str
+    has_energy : bool
+        False of a baseline.
+    s : Tensor, shape (L, q)
+    l1, l2 : Tensor, shape (L, C1), (L, L, C2)
+    z0 : Tensor, shape (L, 3)
+    cartesian_step, internal_step : Tensor, shape ()
+    cartesian_preconditioner, internal_preconditioner : Tensor, shape (L,), (L, 3)
+    secondary_structure : Tensor, shape (L, 8)
+        See `SequenceOutput`.
+    energy_network : Energy
+    imputation : Imputation
+    """
+
+    s: Tensor
+    l1: Tensor
+    l2: Tensor
+    z0: Tensor
+    cartesian_step: Tensor
+    internal_step: Tensor
+    cartesian_preconditioner: Tensor
+    internal_preconditioner: Tensor
+    secondary_structure: Tensor
+    energy_network: Energy
+    has_energy = True
+
+    def __init__(
+        self,
+        sequence: str,
+        s: Tensor,
+        output: SequenceOutput | BaselineOutput,
+        energy_network: Energy | None,
+        imputation: Imputation,
+    ) -> None:
+        super().__init__()
+        self.sequence = sequence
+        self.register_buffer("s", s[0].detach())
+        for name, value in output._asdict().items():
+            self.register_buffer(name, value[0].detach())
+        if energy_network is not None:
+            self.energy_network = energy_network
+        self.imputation = imputation
+        self.has_energy = energy_network is not None
+        self.eval()
+        self.requires_grad_(False)
+
+    def __getattr__(self, name: str) -> Any:
+        """Refuse what a baseline does not have, wherever it is needed."""
+        if name in NOT_OF_BASELINES and not self.has_energy:
+            raise InputError(
+                "The model is a baseline without energy, which cannot be simulated: "
+                "take the one structure that it predicts, with 'openmm-nemo sample -n 1'."
+            )
+        return super().__getattr__(name)
+
+    def energy(self, x: Tensor) -> Tensor:
+        """Energies (...), kT, of ``x (..., L, 3)``, Angstrom; differentiable."""
+        batch = x.reshape(-1, *x.shape[-2:])
+        mask = torch.ones_like(batch[..., 0])
+        energies = self.energy_network(batch, self.l1.unsqueeze(0), self.l2.unsqueeze(0), mask)
+        return energies.reshape(x.shape[:-2])
+
+    def energy_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Detached energies (...), kT, and gradient (..., L, 3), kT / Angstrom."""
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            energies = self.energy(x)
+            (gradient,) = torch.autograd.grad(energies.sum(), x)
+        return energies.detach(), gradient
+
+    def impute(self, x: Tensor) -> Tensor:
+        """Atoms (..., L, 5, 3), see `ATOM_NAMES`, of ``x (..., L, 3)``, Angstrom."""
+        batch = x.reshape(-1, *x.shape[-2:])
+        s = self.s.expand(batch.shape[0], -1, -1)
+        atoms = self.imputation(batch, s, torch.ones_like(batch[..., 0]))
+        return atoms.reshape(x.shape[:-1] + atoms.shape[-2:])
+
+    def initial_state(self) -> Tensor:
+        """x(0) = F(z0), centred at the origin; shape (L, 3), Angstrom."""
+        x = internal_to_cartesian(self.z0)
+        return x - centre(x, torch.ones_like(x[:, 0]))
+
+    def step_parameters(self, n_chains: int = 1) -> StepParameters:
+        """Step sizes and preconditioners for a batch of ``n_chains`` copies in the simulator."""
+        from openmm_nemo.dynamics import StepParameters
+
+        def repeat(value: Tensor) -> Tensor:
+            return value.expand((n_chains, *value.shape))
+
+        return StepParameters(
+            repeat(self.cartesian_step),
+            repeat(self.internal_step),
+            repeat(self.cartesian_preconditioner),
+            repeat(self.internal_preconditioner),
+            repeat(torch.ones_like(self.cartesian_preconditioner)),
+        )
+
+    def rollout(
+        self, n_steps: int = 250, n_chains: int = 1, x0: Tensor | None = None, **options: Any
+    ) -> Trajectory:
+        """Simulate in PyTorch.
+
+        Parameters
+        ----------
+        n_steps : int
+        n_chains : int
+            Independent simulations, run as one batch.
+        x0 : Tensor, shape (L, 3), optional
+            Initial positions, Angstrom. Default: those of z(0).
+        **options
+            As for `openmm_nemo.dynamics.rollout`: seed, temperature, integrator, ...
+
+        Returns
+        -------
+        Trajectory
+        """
+        from openmm_nemo.dynamics import rollout
+
+        start = self.initial_state() if x0 is None else x0.to(self.z0)
+        start = start.expand((n_chains, *start.shape))
+        return rollout(self.energy, start, self.step_parameters(n_chains), n_steps, **options)
+
+    # OpenMM. Imported where it is used: the networks do not need it.
+
+    @property
+    def topology(self) -> NemoTopology:
+        """OpenMM topology: one C-alpha per residue, with real residue names."""
+        from openmm_nemo.engine import NemoTopology
+
+        return NemoTopology(self)
+
+    def create_force(
+        self,
+        backend: str = "auto",
+        particles: Sequence[int] | None = None,
+        force_group: int = 0,
+    ) -> mm.Force:
+        """OpenMM force; see `openmm_nemo.engine.create_force`."""
+        from openmm_nemo.engine import create_force
+
+        return create_force(self, backend, particles, force_group)
+
+    def create_system(self, backend: str = "auto") -> mm.System:
+        """OpenMM system; see `openmm_nemo.engine.create_system`."""
+        from openmm_nemo.engine import create_system
+
+        return create_system(self, backend)
+
+    def add_to_system(
+        self,
+        system: mm.System,
+        particles: Sequence[int],
+        backend: str = "auto",
+        force_group: int = 0,
+    ) -> int:
+        """Add the force to an existing system; see `openmm_nemo.engine.add_to_system`."""
+        from openmm_nemo.engine import add_to_system
+
+        return add_to_system(self, system, particles, backend, force_group)
+
+    def create_integrator(
+        self, temperature: Any = 300.0, seed: int | None = None, **options: Any
+    ) -> NemoLangevinIntegrator:
+        """Integrator with this protein's step sizes; see `openmm_nemo.engine.create_integrator`."""
+        from openmm_nemo.engine import create_integrator
+
+        return create_integrator(self, temperature, seed, **options)
+
+    def initial_positions(self) -> unit.Quantity:
+        """Positions of z(0), shape (L, 3), nm, as an OpenMM Quantity."""
+        from openmm_nemo.engine import initial_positions
+
+        return initial_positions(self)

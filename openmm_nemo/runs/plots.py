@@ -1,0 +1,140 @@
+"""Pictures of simulations."""
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from openmm_nemo.geometry import superpose
+
+_PANELS = {
+    "u_kt": "U (kT)",
+    "radius_of_gyration_angstrom": "radius of gyration (Å)",
+    "largest_displacement_angstrom": "largest displacement (Å)",
+    "clipped_fraction": "clipped steps (fraction)",
+    "rmsd_angstrom": "RMSD (Å)",
+    "tm_score": "TM-score",
+}
+
+_FINE = 8
+
+
+def read_table(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Columns of a CSV file with a header line, as floats."""
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+
+
+def plot_simulation(
+    table: str | os.PathLike[str],
+    file: str | os.PathLike[str],
+    title: str,
+    x: np.ndarray,
+    reference: np.ndarray | None = None,
+) -> None:
+    """Draw the table of a simulation over its steps, and its final chain.
+
+    Parameters
+    ----------
+    table : path
+        CSV written by `openmm_nemo.engine.NemoStateReporter`.
+    file : path
+        PNG to write.
+    title : str
+    x : ndarray, shape (L, 3)
+        Final C-alpha positions, Angstrom.
+    reference : ndarray, shape (L, 3), optional
+        Drawn in grey under the final chain, superposed.
+    """
+    # Here, because it takes longer than all else that the command line imports.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = read_table(table)
+    panels = {name: label for name, label in _PANELS.items() if name in columns}
+    rows = (len(panels) + 1) // 2
+    figure = Figure(figsize=(13, 2.4 * rows + 0.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    grid = figure.add_gridspec(rows, 3, width_ratios=[1, 1, 1.3])
+    for k, (name, label) in enumerate(panels.items()):
+        axes = figure.add_subplot(grid[k // 2, k % 2])
+        marker = "." if len(columns["step"]) < 60 else ""
+        axes.plot(columns["step"], columns[name], color="tab:blue", linewidth=1, marker=marker)
+        axes.set_title(label, loc="left", fontsize=10)
+        axes.grid(alpha=0.3)
+        if k // 2 == rows - 1:
+            axes.set_xlabel("step")
+    x = np.asarray(x, dtype=float)
+    if reference is not None:
+        x = superpose(torch.from_numpy(x), torch.from_numpy(reference)).numpy()
+    _draw_chains(figure.add_subplot(grid[:, 2]), x, reference)
+    figure.savefig(Path(file), dpi=120)
+
+
+def _draw_chains(axes: Any, x: np.ndarray, reference: np.ndarray | None) -> None:
+    """Draw a chain, and another one in grey, seen along their shortest axis; what is far is pale."""
+    from matplotlib import colormaps
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import to_rgb
+    from matplotlib.patheffects import withStroke
+
+    both = x if reference is None else np.concatenate([x, reference])
+    _, _, (tall, wide, _) = np.linalg.svd(both - both.mean(0), full_matrices=False)
+    # The third axis points to the viewer: the picture is not the mirror image.
+    view = np.stack([wide, tall, np.cross(wide, tall)], axis=1)
+    thick = float(np.interp(len(x), [20, 200], [6, 3]))
+    rainbow = colormaps["turbo"](np.linspace(0.08, 0.93, _FINE * (len(x) - 1)))[:, :3]
+    parts = [(x, rainbow, thick)]
+    if reference is not None:
+        parts.append((reference, np.array([to_rgb("0.6")]), 0.6 * thick))
+    pieces, colours, widths = [], [], []
+    for chain, colour, thickness in parts:
+        points = _smooth((chain - both.mean(0)) @ view)
+        pieces.append(np.stack([points[:-1], points[1:]], axis=1))
+        colours.append(np.broadcast_to(colour, (len(points) - 1, 3)))
+        widths.append(np.full(len(points) - 1, thickness))
+    lines, tints, width = np.concatenate(pieces), np.concatenate(colours), np.concatenate(widths)
+    depth = lines[..., 2].mean(1)
+    fog = 0.6 * (depth.max() - depth) / max(np.ptp(depth), 1e-9)
+    tints = tints + fog[:, None] * (1 - tints)
+    # From far to near, each piece on a wider white one, which cuts what it crosses; longer, to cover the joints.
+    order = np.argsort(depth)
+    longer = lines + 0.6 * np.stack([lines[:, 0] - lines[:, 1], lines[:, 1] - lines[:, 0]], axis=1)
+    axes.add_collection(
+        LineCollection(
+            list(np.stack([lines, longer], axis=1)[order, ..., :2].reshape(-1, 2, 2)),
+            colors=np.stack([np.ones_like(tints), tints], axis=1)[order].reshape(-1, 3),
+            linewidths=np.stack([width + 2.5, width], axis=1)[order].reshape(-1),
+            capstyle="butt",
+        )
+    )
+    for name, end in (("N", x[0]), ("C", x[-1])):
+        across, up, _ = (end - both.mean(0)) @ view
+        text = axes.text(across, up, name, fontsize=12, fontweight="bold", ha="center", va="center")
+        text.set_path_effects([withStroke(linewidth=4, foreground="white")])
+    title = "final Cα trace, blue (N) to red (C)"
+    axes.set_title(title + ("" if reference is None else "; reference grey"), fontsize=10)
+    axes.autoscale_view()
+    axes.margins(0.06)
+    axes.set_aspect("equal")
+    axes.set_axis_off()
+
+
+def _smooth(points: np.ndarray) -> np.ndarray:
+    """Catmull-Rom curve through the points, `_FINE` pieces from one to the next."""
+    ends = 2 * points[[0, -1]] - points[[1, -2]]
+    p = np.concatenate([ends[:1], points, ends[1:]])[:, None]
+    t = np.linspace(0, 1, _FINE, endpoint=False)[:, None]
+    before, start, end, after = p[:-3], p[1:-2], p[2:-1], p[3:]
+    curve = 0.5 * (
+        2 * start
+        + t * (end - before)
+        + t**2 * (2 * before - 5 * start + 4 * end - after)
+        + t**3 * (3 * start - 3 * end + after - before)
+    )
+    return np.concatenate([curve.reshape(-1, 3), points[-1:]])

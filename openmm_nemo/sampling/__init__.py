@@ -1,0 +1,1 @@
+"""Ensembles of independent structures of many proteins."""

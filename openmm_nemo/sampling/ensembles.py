@@ -1,0 +1,219 @@
+"""Ensembles of structures on disk: what ``openmm-nemo sample`` writes and ``openmm-nemo evaluate`` reads.
+
+A folder of ensembles has a folder for each protein, named by its id:
+
+    coarse.h5      C-alpha traces: MDTraj's HDF5 with the topology inside, a frame for each structure, nm
+    atoms.h5       N, CA, C, O and the side chain's centre (SC) of the same structures
+    native.h5      the C-alpha trace of the experimental structure, where it is known
+    samples.csv    a line for each structure: sample, seed, u_kt, radius_of_gyration_angstrom
+"""
+
+import csv
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import mdtraj as md
+import numpy as np
+import torch
+
+from openmm_nemo.engine.trajectory import atom_topology, coarse_topology
+from openmm_nemo.engine.units import ANGSTROM_PER_NM
+from openmm_nemo.errors import InputError
+from openmm_nemo.files import can_name_a_file
+from openmm_nemo.geometry.similarity import radius_of_gyration
+
+COARSE_FILE = "coarse.h5"
+ATOMS_FILE = "atoms.h5"
+NATIVE_FILE = "native.h5"
+SAMPLES_FILE = "samples.csv"
+COLUMNS = ("sample", "seed", "u_kt", "radius_of_gyration_angstrom")
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Independent structures of one protein.
+
+    Attributes
+    ----------
+    id : str
+        Unique within a folder of ensembles.
+    sequence : str
+        One letter a residue, length L.
+    x : ndarray, shape (n, L, 3), float32
+        C-alpha positions, Angstrom.
+    atoms : ndarray, shape (n, L, 5, 3), float32
+        N, CA, C, O and side-chain centre, Angstrom.
+    energy : ndarray, shape (n,)
+        U at x, kT.
+    native : ndarray, shape (L, 3), optional
+        C-alpha positions of the experimental structure, Angstrom.
+    seeds : ndarray, shape (n,), int64, optional
+        Of the noise of each structure.
+    """
+
+    id: str
+    sequence: str
+    x: np.ndarray
+    atoms: np.ndarray
+    energy: np.ndarray
+    native: np.ndarray | None = None
+    seeds: np.ndarray | None = None
+
+
+def ensemble_folder(folder: str | os.PathLike[str], id: str) -> Path:
+    """Folder of one protein.
+
+    Raises
+    ------
+    InputError
+        If the id cannot be the name of a folder.
+    """
+    if not can_name_a_file(id):
+        raise InputError(
+            f"The id {id!r} cannot be the name of a folder: give one without slashes that begins with no dot."
+        )
+    return Path(folder) / id
+
+
+def ensemble_ids(folder: str | os.PathLike[str]) -> list[str]:
+    """Ids of the complete ensembles in a folder, sorted; none if there is no such folder."""
+    names = (path.parent.name for path in Path(folder).glob(f"*/{SAMPLES_FILE}"))
+    return sorted(name for name in names if not name.startswith("."))
+
+
+def write_ensemble(folder: str | os.PathLike[str], ensemble: Ensemble) -> None:
+    """Write an ensemble; its folder appears when it is complete.
+
+    Parameters
+    ----------
+    folder : path
+        Folder of ensembles, made if it does not exist.
+    ensemble : Ensemble
+
+    Raises
+    ------
+    InputError
+        If the id cannot be the name of a folder, or something of that name is there.
+    OSError
+        If a file cannot be written.
+    """
+    place = ensemble_folder(folder, ensemble.id)
+    if place.exists():
+        raise InputError(f"{place} is there already: remove it or write to another folder.")
+    partial = place.with_name(f".{place.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        coarse, atoms = coarse_topology(ensemble.sequence), atom_topology(ensemble.sequence)
+        _write_frames(partial / COARSE_FILE, ensemble.x, coarse)
+        _write_frames(partial / ATOMS_FILE, ensemble.atoms, atoms)
+        if ensemble.native is not None:
+            _write_frames(partial / NATIVE_FILE, ensemble.native, coarse)
+        _write_samples(partial / SAMPLES_FILE, ensemble)
+        partial.rename(place)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def read_ensemble(folder: str | os.PathLike[str], id: str) -> Ensemble:
+    """Read the ensemble of one protein.
+
+    Raises
+    ------
+    InputError
+        If there is none, or a file of it is damaged.
+    """
+    place = ensemble_folder(folder, id)
+    if not (place / SAMPLES_FILE).is_file():
+        raise InputError(f"{folder} has no ensemble of {id}: 'openmm-nemo sample' makes one.")
+    seeds, energy = _read_samples(place / SAMPLES_FILE)
+    n = len(energy)
+    sequence, x = _read_frames(place / COARSE_FILE, n, None)
+    _, atoms = _read_frames(place / ATOMS_FILE, n, sequence)
+    native = None
+    if (place / NATIVE_FILE).exists():
+        native = _read_frames(place / NATIVE_FILE, 1, sequence)[1][0]
+    return Ensemble(id, sequence, x, atoms.reshape(n, len(sequence), -1, 3), energy, native, seeds)
+
+
+def read_ensembles(folder: str | os.PathLike[str]) -> Iterator[Ensemble]:
+    """Read all ensembles of a folder, one after another, in the order of their ids.
+
+    Raises
+    ------
+    InputError
+        If there is none; while it is read, if a file is damaged.
+    """
+    ids = ensemble_ids(folder)
+    if not ids:
+        raise InputError(
+            f"{folder} has no ensembles: give a folder that 'openmm-nemo sample' wrote."
+        )
+    return (read_ensemble(folder, id) for id in ids)
+
+
+def _write_frames(path: Path, x: np.ndarray, topology: md.Topology) -> None:
+    """Write positions (..., 3), Angstrom."""
+    xyz = np.asarray(x, dtype=np.float32).reshape(-1, topology.n_atoms, 3) / ANGSTROM_PER_NM
+    try:
+        md.Trajectory(xyz, topology).save_hdf5(str(path))
+    except RuntimeError as error:  # of HDF5, on a full disk
+        reason = "writing failed, the disk may be full"
+        raise OSError(errno.EIO, reason, str(path)) from error
+
+
+def _read_frames(path: Path, n_frames: int, sequence: str | None) -> tuple[str, np.ndarray]:
+    """Sequence and positions (n_frames, n_atoms, 3), Angstrom."""
+    try:
+        trajectory = md.load_hdf5(str(path))
+        found = "".join(residue.code for residue in trajectory.topology.residues)
+        topology = (atom_topology if path.name == ATOMS_FILE else coarse_topology)(found)
+    except Exception as error:  # MDTraj raises errors of many kinds for damaged files
+        raise _damaged(path, _one_line(error)) from None
+    if sequence not in (None, found) or trajectory.topology != topology:
+        raise _damaged(path, "its atoms are not those of the protein")
+    if trajectory.n_frames != n_frames:
+        raise _damaged(path, f"it has {trajectory.n_frames} structures and not {n_frames}")
+    if not np.isfinite(trajectory.xyz).all():
+        raise _damaged(path, "it has positions that are not finite")
+    return found, trajectory.xyz * np.float32(ANGSTROM_PER_NM)
+
+
+def _write_samples(path: Path, ensemble: Ensemble) -> None:
+    rg = radius_of_gyration(torch.from_numpy(ensemble.x)).tolist()
+    n = len(ensemble.x)
+    seeds = [""] * n if ensemble.seeds is None else ensemble.seeds.tolist()
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for k in range(n):
+            # Nine digits are what float32 needs.
+            writer.writerow([k, seeds[k], f"{ensemble.energy[k]:.9g}", f"{rg[k]:.6g}"])
+
+
+def _read_samples(path: Path) -> tuple[np.ndarray | None, np.ndarray]:
+    """Seeds, if there are any, and energies (n,)."""
+    try:
+        content = path.read_text()
+        rows = list(csv.DictReader(content.splitlines(), strict=True))
+        if [row["sample"] for row in rows] != [str(k) for k in range(len(rows))] or not rows:
+            raise ValueError("samples are missing")
+        if not content.endswith("\n"):
+            raise ValueError("its last line is cut short")
+        energy = np.array([row["u_kt"] for row in rows], dtype=np.float32)
+        seeds = [row["seed"] for row in rows]
+        return np.array(seeds, dtype=np.int64) if any(seeds) else None, energy
+    except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+        raise _damaged(path, _one_line(error)) from None
+
+
+def _damaged(path: Path, reason: str) -> InputError:
+    return InputError(f"{path} is damaged ({reason}): remove {path.parent} and sample it again.")
+
+
+def _one_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__

@@ -1,0 +1,475 @@
+"""Ensembles of many proteins, in parallel on one machine or on a Dask cluster: ``openmm-nemo sample``.
+
+The unit of work is a batch of samples of one protein, so that all processors share a single long protein, too. Workers
+need openmm_nemo, but no files of ours: the model is sent to them, their structures come back, and only this process
+writes. To use many machines, start a scheduler on one and a worker for each processor on all:
+
+    dask scheduler                                                        # prints tcp://ADDRESS:8786
+    dask worker tcp://ADDRESS:8786 --nworkers -1 --nthreads 1             # on every machine
+
+and give ``--scheduler tcp://ADDRESS:8786``, in an environment of the same packages.
+"""
+
+import hashlib
+import json
+import math
+import pickle
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import openmm as mm
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from openmm_nemo.cluster import run_on_cluster
+from openmm_nemo.dynamics import rollout
+from openmm_nemo.engine.units import ANGSTROM_PER_NM
+from openmm_nemo.errors import InputError
+from openmm_nemo.files import completing, json_digest
+from openmm_nemo.models import ConditionedModel, NemoModel
+from openmm_nemo.processes import run_tasks
+from openmm_nemo.sampling.ensembles import (
+    Ensemble,
+    ensemble_folder,
+    ensemble_ids,
+    write_ensemble,
+)
+
+RECORD_FILE = "sampling.json"
+FORMAT_VERSION = 1
+
+MAX_SAMPLES = 2**20
+LAST_SEED = 2**31 - 1
+
+BATCH_SIZE = 10
+"""Samples of a batch: more are hardly faster on one processor, and leave others without work."""
+
+PAIR_NUMBERS = 2**23
+"""Numbers of one 2D layer of a batch; several layers are in memory at once."""
+
+STEPS_KEPT = 10
+"""Steps whose states are in memory at once."""
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """All that decides the samples of a protein; kept beside them as JSON.
+
+    Attributes
+    ----------
+    model : str
+        Name or folder of the model.
+    n_samples : int
+        Of each protein.
+    steps : int
+        Of each simulation; the sample is its last state.
+    temperature : float
+        Kelvin.
+    seed : int
+        Not negative. See `sample_seeds`.
+    engine : {"torch", "openmm"}
+        The simulator in PyTorch, many chains at once, or the integrator in OpenMM, one chain after another. The same
+        numbers to rounding.
+    """
+
+    model: str
+    n_samples: int = 100
+    steps: int = 250
+    temperature: float = 300.0
+    seed: int = 1
+    engine: str = "torch"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < math.inf:
+            raise InputError(
+                f"The temperature is {self.temperature}: give a positive number of kelvin."
+            )
+        if not 1 <= self.n_samples <= MAX_SAMPLES:
+            raise InputError(
+                f"The number of samples is {self.n_samples}: give one from 1 to {MAX_SAMPLES}."
+            )
+        if self.engine not in ENGINES:
+            raise InputError(
+                f"The engine {self.engine!r} is unknown: choose one of {', '.join(ENGINES)}."
+            )
+
+
+class Protein(NamedTuple):
+    """What is sampled.
+
+    Attributes
+    ----------
+    id : str
+        Name of its ensemble.
+    sequence : str
+        One letter a residue, length L.
+    native : ndarray, shape (L, 3), optional
+        C-alpha positions of the experimental structure, Angstrom.
+    profile : array-like, shape (L, 20), optional
+        For a profile model.
+    """
+
+    id: str
+    sequence: str
+    native: np.ndarray | None = None
+    profile: ArrayLike | None = None
+
+
+class Sampled(NamedTuple):
+    """Outcome of `sample_ensembles`.
+
+    Attributes
+    ----------
+    ids : list of str
+        Proteins that were sampled now.
+    failures : dict of str to str
+        Why others were not, by id.
+    """
+
+    ids: list[str]
+    failures: dict[str, str]
+
+
+class Task(NamedTuple):
+    """A batch of samples of one protein: those from ``start`` to before ``stop``."""
+
+    protein: Protein
+    start: int
+    stop: int
+    settings: SamplingSettings
+
+
+class Samples(NamedTuple):
+    """Structures of a batch, float32.
+
+    Attributes
+    ----------
+    x : ndarray, shape (B, L, 3)
+        C-alpha positions, Angstrom.
+    atoms : ndarray, shape (B, L, 5, 3)
+        Angstrom.
+    energy : ndarray, shape (B,)
+        U at x, kT; zero of a baseline, which has none.
+    """
+
+    x: np.ndarray
+    atoms: np.ndarray
+    energy: np.ndarray
+
+
+Results = Generator[tuple[Task, Samples | str], None, None]
+
+
+def sample_seeds(seed: int, id: str, n_samples: int) -> range:
+    """Seeds of the noise of all samples of a protein.
+
+    They depend on the user's seed and the id alone: sample k is the same in every run. The first one is a hash of both,
+    and the others follow it. That two of the user's seeds share samples of a protein has a probability of 2 n / 2^31.
+
+    Parameters
+    ----------
+    seed : int
+        Of the user.
+    id : str
+    n_samples : int
+        n, at most 2^20.
+
+    Returns
+    -------
+    range
+        From 1 to 2^31 - 1, as OpenMM takes them.
+    """
+    digest = hashlib.sha256(f"{seed} {id}".encode()).digest()
+    first = 1 + int.from_bytes(digest[:8]) % (LAST_SEED - MAX_SAMPLES)
+    return range(first, first + n_samples)
+
+
+def sample_ensembles(
+    folder: Path,
+    model: NemoModel,
+    proteins: Sequence[Protein],
+    settings: SamplingSettings,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    batch_size: int | None = None,
+    tell: Callable[[int], None] = lambda count: None,
+) -> Sampled:
+    """Sample all proteins of which ``folder`` has no ensemble yet, see `openmm_nemo.sampling.ensembles`.
+
+    Every ensemble appears when it is complete. A call that was interrupted is repeated to go on.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it does not exist.
+    model : NemoModel
+    proteins : sequence of Protein
+    settings : SamplingSettings
+    workers : int, optional
+        Processes, of one thread each. Default: all processors. 1: this process.
+    scheduler : str, optional
+        Address of a Dask scheduler whose workers take the place of processes.
+    batch_size : int, optional
+        Samples that a process simulates at once; does not change them but for rounding. Default: 10, or fewer of a long
+        protein.
+    tell : callable
+        Told how many samples there are, of those that were there before, too, from time to time.
+
+    Returns
+    -------
+    Sampled
+
+    Raises
+    ------
+    InputError
+        If two proteins have the same id, or one cannot be the input of the model; if the model is a baseline, which
+        predicts one structure, and more are asked for; if the folder has samples of other settings, of another model
+        or of another protein of that id, or cannot be written; if a process was killed or the cluster does not answer.
+    """
+    _check_proteins(proteins, model)
+    if model.energy is None and settings.n_samples > 1:
+        raise InputError(
+            "The model is a baseline, which predicts one structure of each protein: give -n 1."
+        )
+    try:
+        _begin(folder, model, proteins, settings)
+        done = set(ensemble_ids(folder))
+        missing = {protein.id: protein for protein in proteins if protein.id not in done}
+        count = (len(proteins) - len(missing)) * settings.n_samples
+        tell(count)
+        # Long ones first, so that no processor is left with one at the end.
+        ordered = sorted(missing.values(), key=lambda protein: -len(protein.sequence))
+        tasks = [
+            task for protein in ordered for task in _tasks(protein, settings, model, batch_size)
+        ]
+        weights = pickle.dumps(model)
+        if scheduler is not None:
+            results = run_on_cluster(run_task, weights, tasks, scheduler)
+        else:
+            results = _on_this_machine(tasks, weights, workers)
+        parts: dict[str, dict[int, Samples]] = {name: {} for name in missing}
+        failures: dict[str, str] = {}
+        with closing(results):
+            for task, outcome in results:
+                count += task.stop - task.start
+                name = task.protein.id
+                if isinstance(outcome, str):
+                    failures.setdefault(name, outcome)
+                else:
+                    parts[name][task.start] = outcome
+                    if sum(len(part.energy) for part in parts[name].values()) == settings.n_samples:
+                        _write(folder, task.protein, parts.pop(name), settings)
+                tell(count)
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or folder} cannot be written ({error.strerror or error}): "
+            "mend that and run the same command again, it goes on."
+        ) from None
+    return Sampled([name for name in missing if name not in failures], failures)
+
+
+def _check_proteins(proteins: Sequence[Protein], model: NemoModel) -> None:
+    known = set()
+    for protein in proteins:
+        ensemble_folder("", protein.id)
+        if protein.id in known:
+            raise InputError(f"Two proteins are named {protein.id}: give each its own id.")
+        known.add(protein.id)
+        try:
+            model.encode(protein.sequence, protein.profile)
+        except InputError as error:
+            raise InputError(f"{protein.id}: {error}") from None
+
+
+def _tasks(
+    protein: Protein, settings: SamplingSettings, model: NemoModel, batch_size: int | None
+) -> list[Task]:
+    fitting = PAIR_NUMBERS // (len(protein.sequence) ** 2 * model.config.pair_features)
+    size = batch_size or max(min(fitting, BATCH_SIZE), 1)
+    n = settings.n_samples
+    return [Task(protein, k, min(k + size, n), settings) for k in range(0, n, size)]
+
+
+def _write(
+    folder: Path, protein: Protein, parts: dict[int, Samples], settings: SamplingSettings
+) -> None:
+    ordered = [parts[start] for start in sorted(parts)]
+    x, atoms, energy = (np.concatenate(arrays) for arrays in zip(*ordered, strict=True))
+    seeds = np.array(sample_seeds(settings.seed, protein.id, settings.n_samples))
+    write_ensemble(
+        folder, Ensemble(protein.id, protein.sequence, x, atoms, energy, protein.native, seeds)
+    )
+
+
+# The record of settings
+
+
+def _begin(
+    folder: Path, model: NemoModel, proteins: Sequence[Protein], settings: SamplingSettings
+) -> None:
+    """Write the record of a new folder, or compare that of an old one."""
+    path = folder / RECORD_FILE
+    fingerprint = model.fingerprint()
+    inputs = {protein.id: json_digest(_input_of(protein)) for protein in proteins}
+    anew = "give another --out"
+    if path.exists():
+        try:
+            record = json.loads(path.read_bytes())
+            if record["format_version"] != FORMAT_VERSION:
+                raise InputError(f"{path} was written by another version of openmm_nemo: {anew}.")
+            before, earlier = record["settings"], record["inputs"]
+            changed = [
+                f"{name} {before[name]} instead of {value}"
+                for name, value in asdict(settings).items()
+                if name != "model" and before[name] != value
+            ]
+            same_model = record["model_fingerprint"] == fingerprint
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{path} cannot be read ({error!r}): {anew}.") from None
+        if changed:
+            raise InputError(
+                f"{folder} was sampled with {', '.join(changed)}: keep to that, or {anew}."
+            )
+        if not same_model:
+            raise InputError(
+                f"{folder} was sampled with other weights, of the model {before['model']}: {anew}."
+            )
+        for name in inputs.keys() & earlier.keys():
+            if inputs[name] != earlier[name]:
+                raise InputError(f"{folder} has another protein named {name}: {anew}.")
+        inputs = earlier | inputs
+    elif ensemble_ids(folder):
+        raise InputError(f"{folder} has ensembles, but no {RECORD_FILE}: {anew}.")
+    for name in inputs.keys() - ensemble_ids(folder):
+        if ensemble_folder(folder, name).exists():
+            raise InputError(f"{folder / name} is there, but is no ensemble: remove it, or {anew}.")
+    folder.mkdir(parents=True, exist_ok=True)
+    values = {
+        "format_version": FORMAT_VERSION,
+        "model_fingerprint": fingerprint,
+        "trained": model.trained,
+        "settings": asdict(settings),
+        "inputs": inputs,
+    }
+    with completing(path) as partial:
+        partial.write_text(json.dumps(values, indent=1))
+
+
+def _input_of(protein: Protein) -> list[Any]:
+    """What the networks see of a protein, as JSON knows it."""
+    profile = protein.profile
+    return [protein.sequence, None if profile is None else np.asarray(profile).tolist()]
+
+
+# What a worker does
+
+
+def run_task(weights: bytes, task: Task) -> Samples | str:
+    """Samples of a batch, or why there are none; ``weights`` is a pickled `NemoModel`."""
+    protein = _load(weights).condition(task.protein.sequence, task.protein.profile)
+    settings = task.settings
+    if not all(tensor.isfinite().all() for tensor in protein.buffers()):
+        return "what the network makes of its sequence is not finite"
+    seeds = sample_seeds(settings.seed, task.protein.id, settings.n_samples)[task.start : task.stop]
+    try:
+        if protein.has_energy:
+            x = ENGINES[settings.engine](protein, seeds, settings.steps, settings.temperature)
+        else:
+            x = protein.initial_state().unsqueeze(0)
+    except mm.OpenMMException as error:
+        return " ".join(str(error).split())
+    with torch.no_grad():
+        energy = protein.energy(x) if protein.has_energy else x.new_zeros(len(x))
+        values = x, protein.impute(x), energy
+    samples = Samples(*(value.float().numpy() for value in values))
+    for k, seed in enumerate(seeds):
+        if not all(np.isfinite(array[k]).all() for array in samples):
+            return f"sample {task.start + k} (seed {seed}) is not finite"
+    return samples
+
+
+@lru_cache(maxsize=1)
+def _load(weights: bytes) -> NemoModel:
+    return pickle.loads(weights)
+
+
+def sample_with_torch(
+    protein: ConditionedModel, seeds: range, steps: int, temperature: float = 300.0
+) -> Tensor:
+    """Last states of independent simulations, as one batch.
+
+    Parameters
+    ----------
+    protein : ConditionedModel
+    seeds : range
+        Consecutive, one for each simulation.
+    steps : int
+    temperature : float
+        Kelvin.
+
+    Returns
+    -------
+    Tensor, shape (B, L, 3)
+        Angstrom.
+    """
+    x = protein.initial_state().expand(len(seeds), -1, -1)
+    for first in range(0, steps, STEPS_KEPT):
+        trajectory = rollout(
+            protein.energy,
+            x,
+            protein.step_parameters(len(seeds)),
+            min(STEPS_KEPT, steps - first),
+            seed=seeds[0],
+            first_step=first,
+            temperature=temperature,
+        )
+        x = trajectory.x[-1]
+    return x
+
+
+def sample_with_openmm(
+    protein: ConditionedModel, seeds: range, steps: int, temperature: float = 300.0
+) -> Tensor:
+    """As `sample_with_torch`, in OpenMM, one simulation after another.
+
+    On the Reference platform, which is in every OpenMM, has positions in double precision and one thread; the time goes
+    into the network.
+    """
+    integrator = protein.create_integrator(temperature)
+    reference = mm.Platform.getPlatformByName("Reference")
+    context = mm.Context(protein.create_system(), integrator, reference)
+    context.setPositions(protein.initial_positions())
+    start = context.createCheckpoint()
+    x = []
+    for seed in seeds:
+        context.loadCheckpoint(start)  # with its counter of steps, on which the noise depends
+        integrator.setRandomNumberSeed(seed)
+        integrator.step(steps)
+        positions = context.getState(positions=True).getPositions(asNumpy=True)._value
+        x.append(torch.from_numpy(positions * ANGSTROM_PER_NM).to(protein.z0))
+    return torch.stack(x)
+
+
+ENGINES = {"torch": sample_with_torch, "openmm": sample_with_openmm}
+
+
+# Where workers run
+
+
+def _on_this_machine(tasks: list[Task], weights: bytes, workers: int | None) -> Results:
+    try:
+        with closing(run_tasks(run_task, [(weights, task) for task in tasks], workers)) as results:
+            for number, outcome in results:
+                yield tasks[number], outcome
+    except BrokenProcessPool:
+        raise InputError(
+            "A process that samples was killed (memory may be short, then give fewer --workers or a smaller "
+            "--batch-size): run the same command again, it goes on."
+        ) from None

@@ -1,0 +1,99 @@
+"""The whole model and a model conditioned on a protein."""
+
+import numpy as np
+import pytest
+import torch
+
+from openmm_nemo.errors import InputError
+from openmm_nemo.residues import AMINO_ACIDS
+from tests.tolerances import assert_close
+from tests.unit.models.chains import DTYPES, make_chain, make_model
+
+SEQUENCE = "ACDEFGHIKLMNPQRSTVWY"
+
+
+def test_encoding_is_one_hot_and_profile():
+    profile = np.random.default_rng(0).random((20, 20))
+    s = make_model(profile=True).encode(" acdefghikl\nMNPQRSTVWY", profile)
+    assert s.shape == (1, 20, 40)
+    assert s[0, :, :20].equal(torch.eye(20, dtype=torch.float64))
+    assert s[0, :, 20:].equal(torch.from_numpy(profile))
+    assert AMINO_ACIDS == SEQUENCE
+
+
+@pytest.mark.parametrize(
+    ("with_profile", "sequence", "profile", "message"),
+    [
+        (False, "ACDX", None, "'X' at position 4"),
+        (False, "ACD", None, "3 residues"),
+        (False, "ACDE", np.ones((4, 20)), "sequence alone"),
+        (True, "ACDE", None, r"needs a profile.*\(4, 20\)"),
+        (True, "ACDE", np.ones((5, 20)), r"shape \(5, 20\): give one of \(4, 20\)"),
+        (True, "ACDE", np.ones((4, 21)), r"shape \(4, 21\)"),
+        (True, "ACDE", [[1.0], [1.0, 2.0]], "not an array of numbers"),
+        (True, "ACDE", "frequencies", "not an array of numbers"),
+        (True, "ACDE", np.where(np.arange(80).reshape(4, 20) == 45, np.nan, 1), "residue 3"),
+    ],
+)
+def test_bad_input_is_named(with_profile, sequence, profile, message):
+    with pytest.raises(InputError, match=message):
+        make_model(profile=with_profile).condition(sequence, profile)
+
+
+@DTYPES
+def test_a_conditioned_model_agrees_with_the_networks(dtype):
+    model = make_model(dtype=dtype)
+    protein = model.condition(SEQUENCE.lower())
+    assert protein.sequence == SEQUENCE
+    s = model.encode(SEQUENCE)
+    mask = torch.ones(1, 20, dtype=dtype)
+    out = model.sequence_network(s, mask)
+    for name, value in out._asdict().items():
+        assert getattr(protein, name).equal(value[0]), name
+    x = torch.stack([make_chain(20, k, dtype) for k in range(6)]).reshape(2, 3, 20, 3)
+    u, gradient = protein.energy_and_gradient(x)
+    assert u.shape == (2, 3)
+    one = x[1, 2].clone().requires_grad_()
+    expected = model.energy(one.unsqueeze(0), out.l1, out.l2, mask)
+    assert_close(u[1, 2], expected[0].detach(), "rounding")
+    assert_close(gradient[1, 2], torch.autograd.grad(expected.sum(), one)[0], "rounding")
+    assert_close(protein.energy(x), u, "rounding")
+    assert protein.energy(x[0, 0]).shape == ()
+    atoms = protein.impute(x)
+    assert atoms.shape == (2, 3, 20, 5, 3)
+    assert_close(atoms[1, 2], model.imputation(x[1, 2][None], s, mask)[0].detach(), "rounding")
+
+
+def test_gradients_need_no_context():
+    protein = make_model().condition(SEQUENCE)
+    with torch.no_grad():
+        u, gradient = protein.energy_and_gradient(make_chain(20, 0))
+    assert not u.requires_grad
+    assert not gradient.requires_grad
+    assert not any(parameter.requires_grad for parameter in protein.parameters())
+
+
+def test_the_initial_state_is_a_centred_chain():
+    x = make_model().condition(SEQUENCE).initial_state()
+    assert x.shape == (20, 3)
+    assert x.mean(0).abs().max() < 1e-9
+    assert ((x[1:] - x[:-1]).norm(dim=-1) > 1).all()
+
+
+def test_conditioning_leaves_the_model_alone():
+    model = make_model(dtype=torch.float32).train()
+    model.energy.eval()
+    modes = [module.training for module in model.modules()]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    protein = model.condition(SEQUENCE).double()
+    assert [module.training for module in model.modules()] == modes
+    assert all(value.equal(before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert next(model.energy.parameters()).dtype == torch.float32
+    assert not any(module.training for module in protein.modules())
+    assert protein.energy(make_chain(20, 0)).dtype == torch.float64
+
+
+def test_conditioning_is_repeatable_in_training_mode():
+    model = make_model().train()
+    assert model.condition(SEQUENCE).l1.equal(model.condition(SEQUENCE).l1)
