@@ -9,7 +9,8 @@ import mdtraj
 import numpy as np
 import pytest
 
-from openmm_nemo.data import Structure, parsing, read_structure
+from openmm_nemo.data import Structure, read_structure
+from openmm_nemo.data.structures import parsing
 from openmm_nemo.data.structures.chains import read_chains
 from openmm_nemo.errors import InputError
 from openmm_nemo.residues import THREE_LETTER
