@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from openmm_nemo.version import __version__
+
 if TYPE_CHECKING:
     from openmm_nemo.config import NemoConfig
     from openmm_nemo.engine import (
@@ -14,8 +16,6 @@ if TYPE_CHECKING:
     from openmm_nemo.errors import InputError
     from openmm_nemo.models import ConditionedModel, NemoModel, list_models
 
-__version__ = "0.1.0"
-
 __all__ = [
     "ConditionedModel",
     "InputError",
@@ -25,6 +25,7 @@ __all__ = [
     "NemoModel",
     "NemoStateReporter",
     "NemoTrajectoryReporter",
+    "__version__",
     "list_models",
 ]
 
@@ -40,6 +41,18 @@ _ROOMS = {
     "openmm_nemo.models": ("ConditionedModel", "NemoModel", "list_models"),
 }
 
+_SUBPACKAGES = (
+    "comparison",
+    "data",
+    "dynamics",
+    "engine",
+    "evaluation",
+    "geometry",
+    "models",
+    "sampling",
+    "training",
+)
+
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: torch and OpenMM take seconds to load."""
@@ -48,6 +61,8 @@ def __getattr__(name: str) -> Any:
             value = getattr(import_module(room), name)
             globals()[name] = value
             return value
+    if name in _SUBPACKAGES:
+        return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,11 +1,16 @@
 """Hyperparameters of the networks and the named presets."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from openmm_nemo.errors import InputError
-from openmm_nemo.residues import AMINO_ACIDS
+
+CONFIG_VERSION = 2
+"""Of the keys of `NemoConfig.to_dict`; see `UPGRADES`."""
+
+KINDS = ("nemo", "baseline")
 
 
 @dataclass(frozen=True)
@@ -14,8 +19,15 @@ class NemoConfig:
 
     Attributes
     ----------
-    profile : bool
-        Whether the input is one-hot plus profile (L, 40) instead of one-hot (L, 20).
+    kind : {"nemo", "baseline"}
+        A model with an energy, or the paper's baseline (4.2), which predicts one structure with an LSTM. The baseline
+        has the hyperparameters of the imputation and ``lstm_units``.
+    encoders : tuple of str
+        Inputs of the networks, one after another: names in `openmm_nemo.encoders.ENCODERS`.
+    embedding_width : int
+        K, columns of the encoder "embedding".
+    terms : tuple of str
+        Terms of the energy: names in `openmm_nemo.energies.TERMS`.
     node_channels : int
         Channels of the 1D networks before and during message passing.
     pair_channels : int
@@ -45,12 +57,13 @@ class NemoConfig:
     rbf_centres, rbf_widths : tuple of float
         Gaussian radial basis functions of the distances, Angstrom.
     lstm_units : int
-        Not zero: the model is a baseline without energy, see `BaselineNetwork`, and this is the
-        number of hidden units of each direction of its LSTM; 100 to 700 in the paper (4.2). Of the
-        other hyperparameters, it has those of the imputation.
+        Hidden units of each direction of a baseline's LSTM; 100 to 700 in the paper (4.2). 0 in other models.
     """
 
-    profile: bool = False
+    kind: str = "nemo"
+    encoders: tuple[str, ...] = ("one-hot",)
+    embedding_width: int = 0
+    terms: tuple[str, ...] = ("learned",)
     node_channels: int = 128
     pair_channels: int = 50
     sequence_blocks: int = 12
@@ -75,11 +88,17 @@ class NemoConfig:
     lstm_units: int = 0
 
     def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(f"kind is {self.kind!r}: use one of {', '.join(KINDS)}.")
+        for name in ("encoders", "terms"):
+            names = getattr(self, name)
+            if not names or len(set(names)) < len(names):
+                raise InputError(f"{name} is {list(names)!r}: give one or more different names.")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             numbers = value if isinstance(value, tuple) else (value,)
-            if field.name not in ("profile", "dropout", "lstm_units") and not (
-                numbers and all(number > 0 for number in numbers)
+            if field.name not in MAY_BE_ZERO and not (
+                numbers and all(isinstance(n, str) or n > 0 for n in numbers)
             ):
                 raise InputError(f"{field.name} is {value!r}: use positive numbers.")
         for name in ("node_width", "message_pair_width", "pair_width"):
@@ -87,8 +106,16 @@ class NemoConfig:
                 raise InputError(f"{name} is {getattr(self, name)}: use an odd number.")
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout is {self.dropout}: use a number from 0 to below 1.")
-        if self.lstm_units < 0:
-            raise InputError(f"lstm_units is {self.lstm_units}: use a positive number, or 0.")
+        if self.embedding_width < 0 or (self.embedding_width > 0) != ("embedding" in self.encoders):
+            raise InputError(
+                f"embedding_width is {self.embedding_width} and encoders is {list(self.encoders)!r}: "
+                "give a positive width with the encoder 'embedding', and 0 without it."
+            )
+        if self.lstm_units < 0 or (self.lstm_units > 0) != (self.kind == "baseline"):
+            raise InputError(
+                f"lstm_units is {self.lstm_units} and kind is {self.kind!r}: "
+                "give a baseline a positive number, and other models 0."
+            )
         if self.node_channels % self.attention_heads:
             raise InputError(
                 f"node_channels is {self.node_channels}: "
@@ -100,18 +127,13 @@ class NemoConfig:
             )
 
     @property
-    def sequence_width(self) -> int:
-        """q, channels of the input s: 20, or 40 with a profile."""
-        return (2 if self.profile else 1) * len(AMINO_ACIDS)
-
-    @property
-    def node_features(self) -> int:
-        """C1, channels of l1 and f1: q + 256 in the paper."""
-        return self.sequence_width + 2 * self.node_channels
+    def profile(self) -> bool:
+        """Whether the networks take a profile."""
+        return "profile" in self.encoders
 
     @property
     def pair_features(self) -> int:
-        """C2, channels of l2 and f2: 100 in the paper."""
+        """C2, channels of the 2D features: 100 in the paper."""
         return 2 * self.pair_channels
 
     @classmethod
@@ -125,36 +147,73 @@ class NemoConfig:
         """
         if name not in PRESETS:
             raise InputError(f"There is no preset {name!r}: use one of {', '.join(PRESETS)}.")
-        return cls(profile=profile, **PRESETS[name])
+        encoders = ("one-hot", "profile") if profile else ("one-hot",)
+        return cls(encoders=encoders, **PRESETS[name])
 
     def to_dict(self) -> dict[str, Any]:
-        """Numbers and lists as JSON knows them; ``lstm_units`` only of a baseline."""
+        """Numbers, strings and lists as JSON knows them."""
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in dataclasses.asdict(self).items()
-            if name != "lstm_units" or value
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "NemoConfig":
-        """Inverse of `to_dict`; without ``lstm_units``, the model is no baseline.
+    def from_dict(cls, values: dict[str, Any], version: int = CONFIG_VERSION) -> "NemoConfig":
+        """Inverse of `to_dict`.
+
+        Parameters
+        ----------
+        values : dict
+            A key that is not there has the default that it had in ``version``.
+        version : int
+            `CONFIG_VERSION` of the release that wrote them.
 
         Raises
         ------
         InputError
-            If a key is unknown or missing, or a value is of the wrong type or out of range.
+            If a key is unknown, or a value is of the wrong type or out of range.
         """
-        values = {"lstm_units": 0} | values
+        for older in range(version, CONFIG_VERSION):
+            values = UPGRADES[older](values)
         fields = {field.name: field.default for field in dataclasses.fields(cls)}
         for key in values:
             if key not in fields:
-                raise InputError(f"The model configuration has an unknown key {key!r}: remove it.")
-        converted = {}
-        for name, default in fields.items():
-            if name not in values:
-                raise InputError(f"The model configuration lacks the key {name!r}: add it.")
-            converted[name] = _convert(name, values[name], default)
-        return cls(**converted)
+                raise UnknownKeyError(key)
+        return cls(**{name: _convert(name, value, fields[name]) for name, value in values.items()})
+
+
+class UnknownKeyError(InputError):
+    """A key that this version of the package does not know; a newer one may."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"The model configuration has an unknown key {key!r}: remove it.")
+        self.key = key
+
+
+MAY_BE_ZERO = ("dropout", "embedding_width", "lstm_units")
+
+
+def _from_version_1(values: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 had ``profile``, and a baseline was what had ``lstm_units``."""
+    values = {"profile": False, "lstm_units": 0} | values
+    profile, units = values.pop("profile"), values["lstm_units"]
+    for name, value, kind in (("profile", profile, bool), ("lstm_units", units, int)):
+        if type(value) is not kind:
+            raise InputError(
+                f"{name} has {value!r} in the model configuration: use type {kind.__name__}."
+            )
+    return {
+        "kind": "baseline" if units else "nemo",
+        "encoders": ["one-hot", "profile"] if profile else ["one-hot"],
+        **values,
+    }
+
+
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_version_1}
+"""From the keys of each version to those of the next.
+
+Where a default changes, this is where the earlier one is written out.
+"""
 
 
 def _convert(name: str, value: Any, default: Any) -> Any:

@@ -11,8 +11,8 @@ import openmm as mm
 import torch
 
 from openmm_nemo.engine import NemoLangevinIntegrator, torchforce_problem
-from openmm_nemo.engine.forces import torchforce_platform_problems
 from openmm_nemo.engine.integrator import CompiledIntegrator
+from openmm_nemo.engine.torchscript import torchforce_platform_problems
 from openmm_nemo.models import list_models
 from openmm_nemo.plugin import LIBRARIES, PROBLEMS, platform_names, plugin_problem
 

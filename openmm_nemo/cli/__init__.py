@@ -5,8 +5,8 @@ from importlib import import_module
 
 import click
 
-from openmm_nemo import __version__
 from openmm_nemo.errors import InputError
+from openmm_nemo.version import __version__
 
 VERBS = {
     "simulate": ("simulation", "Simulate a protein, from a structure or a sequence."),

@@ -20,15 +20,15 @@ from torch.nn.utils.rnn import pad_sequence
 
 from openmm_nemo.comparison.windows import MAX_WINDOWS, Window
 from openmm_nemo.data.splits import PARTS
-from openmm_nemo.dynamics import rollout
+from openmm_nemo.encoders import input_width
 from openmm_nemo.errors import InputError
 from openmm_nemo.geometry import rmsd
+from openmm_nemo.geometry.padding import centred
 from openmm_nemo.geometry.similarity import contact_precision, radius_of_gyration, tm_score
 from openmm_nemo.models import NemoModel
-from openmm_nemo.models.model import evaluation_mode
+from openmm_nemo.models.batch import evaluation_mode
 from openmm_nemo.processes import run_tasks
 from openmm_nemo.sampling.sampling import PAIR_NUMBERS
-from openmm_nemo.training.prediction import centred, initial_positions, step_parameters
 
 BATCH_SIZE = 64
 """Windows that are simulated at once: more are no faster."""
@@ -253,7 +253,7 @@ def measure(
     noise = (seed * len(PARTS) + PARTS.index(windows[0].part)) * MAX_WINDOWS + windows[0].number
 
     def structures(inputs: Sequence[np.ndarray], start: Tensor | None = None) -> Tensor:
-        s = _padded(inputs)[..., : model.config.sequence_width]
+        s = _padded(inputs)[..., : input_width(model.config)]
         return _simulate(model, s, mask, steps, noise, start)
 
     found = {"own": structures([window.s for window in windows])}
@@ -332,7 +332,7 @@ def _check(candidates: Sequence[Candidate], windows: Sequence[Window]) -> None:
     width = windows[0].s.shape[1]
     known: dict[tuple[str, str], str] = {}
     for group, source, model in candidates:
-        if model.config.sequence_width > width:
+        if input_width(model.config) > width:
             raise InputError(f"The model {source} takes profiles: give --profiles.")
         key = group, model.fingerprint()
         if key in known:
@@ -380,21 +380,12 @@ def _simulate(
 ) -> Tensor:
     """Positions after each number of steps, shape (K, B, L, 3), Angstrom; of a baseline, (1, B, L, 3)."""
     with evaluation_mode(model), torch.no_grad():
-        output = model.sequence_network(s, mask)
-        x = initial_positions(output.z0, mask) if start is None else centred(start, mask)
+        batch = model.condition_batch(s, mask)
+        x = batch.initial_positions() if start is None else centred(start, mask)
         states = [x]
-        network = model.energy
-        if network is not None:
-            parameters = step_parameters(output, mask)
+        if model.energy is not None:
             for before, after in pairwise(steps):
-                x = rollout(
-                    lambda x: network(x, output.l1, output.l2, mask),
-                    x,
-                    parameters,
-                    after - before,
-                    seed=seed,
-                    first_step=before,
-                ).x[-1]
+                x = batch.rollout(after - before, x, seed=seed, first_step=before).x[-1]
                 states.append(x)
         return torch.stack(states)
 

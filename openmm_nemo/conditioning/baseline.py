@@ -8,6 +8,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from openmm_nemo.conditioning.initial_state import InitialState
 from openmm_nemo.conditioning.sequence import SECONDARY_STRUCTURE_CLASSES
 from openmm_nemo.config import NemoConfig
+from openmm_nemo.encoders import input_width
 from openmm_nemo.networks.blocks import convolution, initialise
 
 HIDDEN_SECOND_MOMENT = 0.1
@@ -41,7 +42,7 @@ class BaselineNetwork(nn.Module):
         super().__init__()
         channels = 2 * config.lstm_units
         self.lstm = nn.LSTM(
-            config.sequence_width,
+            input_width(config),
             config.lstm_units,
             num_layers=2,
             dropout=config.dropout,
@@ -53,7 +54,7 @@ class BaselineNetwork(nn.Module):
                 for gate in parameter.detach().chunk(4):
                     nn.init.orthogonal_(gate)
             elif name.startswith("weight_ih_l0"):
-                initialise(parameter, second_moment=1 / config.sequence_width)
+                initialise(parameter, second_moment=1 / input_width(config))
             elif name.startswith("weight_ih"):
                 initialise(parameter, second_moment=HIDDEN_SECOND_MOMENT)
             else:

@@ -1,26 +1,24 @@
 """Sequence network: coefficients, initial state and step sizes (paper, 2.2 and Figure 6)."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from openmm_nemo.conditioning.initial_state import InitialState
 from openmm_nemo.config import NemoConfig
+from openmm_nemo.encoders import input_width, node_features
+from openmm_nemo.energies import terms_of
+from openmm_nemo.geometry.padding import pair_mask
 from openmm_nemo.networks.blocks import ResidualStack, convolution, initialise
-from openmm_nemo.networks.message_passing import MessagePassing, OuterExpansion, pair_mask
+from openmm_nemo.networks.message_passing import MessagePassing, OuterExpansion
 
 SECONDARY_STRUCTURE_CLASSES = 8
 
 # What an untrained model starts from.
 CARTESIAN_STEP = 0.02  # Angstrom^2
 INTERNAL_STEP = 0.002  # at 20 residues
-BOND_STIFFNESS = 10.0  # kT / Angstrom^2: bonds of 3.8 +- 0.3 Angstrom
-# Give an untrained model an rms force per residue of about 1 kT / Angstrom.
-NODE_COEFFICIENT = 0.5
-PAIR_COEFFICIENT = 0.4
 
 
 class SequenceOutput(NamedTuple):
@@ -28,10 +26,8 @@ class SequenceOutput(NamedTuple):
 
     Attributes
     ----------
-    l1 : Tensor, shape (B, L, C1)
-        Coefficients of the 1D features, kT. The first, of the bond strain, is positive.
-    l2 : Tensor, shape (B, L, L, C2)
-        Coefficients of the 2D features, kT.
+    coefficients : list of Tensor
+        Coefficients of the terms of the energy, see `openmm_nemo.energies.Energy`, kT.
     z0 : Tensor, shape (B, L, 3)
         Initial unconstrained internal coordinates (b~, a~, d) in the row layout of
         `openmm_nemo.geometry.internal`.
@@ -47,8 +43,7 @@ class SequenceOutput(NamedTuple):
         Logits.
     """
 
-    l1: Tensor
-    l2: Tensor
+    coefficients: list[Tensor]
     z0: Tensor
     cartesian_step: Tensor
     internal_step: Tensor
@@ -58,7 +53,12 @@ class SequenceOutput(NamedTuple):
 
 
 class SequenceNetwork(nn.Module):
-    """Convolutions, message passing and convolutions again (paper, Table 3)."""
+    """Convolutions, message passing and convolutions again (paper, Table 3).
+
+    Parameters
+    ----------
+    config : NemoConfig
+    """
 
     def __init__(self, config: NemoConfig) -> None:
         super().__init__()
@@ -68,8 +68,9 @@ class SequenceNetwork(nn.Module):
         # TorchScript sees no globals.
         self.cartesian_step, self.internal_step = CARTESIAN_STEP, INTERNAL_STEP
 
-        self.embedding = convolution(1, config.sequence_width, nodes)
-        initialise(self.embedding.weight, second_moment=1 / config.sequence_width)
+        width_of_input = input_width(config)
+        self.embedding = convolution(1, width_of_input, nodes)
+        initialise(self.embedding.weight, second_moment=1 / width_of_input)
         self.initial_nodes = ResidualStack(
             nodes, config.sequence_blocks, width, 1, dropout, dilations
         )
@@ -80,28 +81,25 @@ class SequenceNetwork(nn.Module):
             MessagePassing(config) for _ in range(config.message_iterations)
         )
 
-        c1, c2 = config.node_features, config.pair_features
+        c1, c2 = node_features(config), config.pair_features
         self.node_network = ResidualStack(c1, config.feature_blocks, width, 1, dropout, dilations)
         self.pair_network = ResidualStack(c2, config.pair_blocks, config.pair_width, 2, dropout)
 
-        self.node_coefficients = convolution(1, c1, c1)
-        self.pair_coefficients = convolution(2, c2, c2)
+        self.term_heads: Any = nn.ModuleDict(
+            {name: term.make_head(config, c1, c2) for name, term in terms_of(config).items()}
+        )
         self.initial_state = InitialState(c1)
         self.preconditioners = convolution(1, c1, 4)
         self.steps = convolution(1, c1, 2)
         self.secondary_structure = convolution(1, c1, SECONDARY_STRUCTURE_CLASSES)
-        initialise(self.node_coefficients.weight, NODE_COEFFICIENT / math.sqrt(c1))
-        initialise(self.pair_coefficients.weight, PAIR_COEFFICIENT / math.sqrt(c2))
+        for head in self.term_heads.values():
+            head.initialise()
         self.initial_state.initialise()
         initialise(self.secondary_structure.weight)
         # Start from exactly 1 and from the default steps, whatever the sequence.
         for layer in (self.preconditioners, self.steps):
             nn.init.zeros_(layer.weight)
-        self.node_coefficients.bias = nn.Parameter(
-            F.pad(torch.tensor([BOND_STIFFNESS]), (0, c1 - 1))
-        )
 
-    @torch.jit.unused
     def cool(self, factor: float, strength: float = 1.0) -> None:
         """Make an untrained model start as at 300 K / factor: energies as many times larger, steps shorter.
 
@@ -114,15 +112,11 @@ class SequenceNetwork(nn.Module):
         strength : float
             How many times larger still all coefficients but that of the bond strain are: the drift is as much faster.
         """
-        with torch.no_grad():
-            for layer in (self.node_coefficients, self.pair_coefficients):
-                for parameter in layer.parameters():
-                    parameter.mul_(factor * strength)
-            for parameter in self.node_coefficients.parameters():
-                parameter[0] /= strength
-            # Their weights are zero.
-            for layer in (self.steps, self.preconditioners):
-                layer.get_parameter("bias").fill_(-math.atanh(math.log(factor) / 3))
+        for head in self.term_heads.values():
+            head.scale(factor, strength)
+        # Their weights are zero.
+        for layer in (self.steps, self.preconditioners):
+            nn.init.constant_(layer.get_parameter("bias"), -math.atanh(math.log(factor) / 3))
 
     def forward(self, s: Tensor, mask: Tensor) -> SequenceOutput:
         """Process sequences.
@@ -158,9 +152,9 @@ class SequenceNetwork(nn.Module):
         """Output of `features`."""
         mask = mask.to(h.dtype)
         row = mask.unsqueeze(-1)
-        l1 = self.node_coefficients(h).transpose(1, 2)
-        l1 = torch.cat([F.softplus(l1[..., :1]), l1[..., 1:]], dim=-1)
-        l2 = self.pair_coefficients(p).permute(0, 2, 3, 1)
+        coefficients: list[Tensor] = []
+        for head in self.term_heads.values():
+            coefficients += head(h, p, mask)
         preconditioners = torch.exp(torch.tanh(self.preconditioners(h))).transpose(1, 2) * row
         # Steps may learn to be up to e^2 times shorter or longer.
         pooled = h.sum(-1, keepdim=True) / mask.sum(-1).clamp_min(1)[:, None, None]
@@ -169,8 +163,7 @@ class SequenceNetwork(nn.Module):
         # This keeps them near 1 Angstrom, below the speed limit, at every length.
         lever = (20 / mask.sum(-1).clamp_min(20)) ** 2
         return SequenceOutput(
-            l1=l1 * row,
-            l2=l2 * pair_mask(mask).unsqueeze(-1),
+            coefficients=coefficients,
             z0=self.initial_state(h) * row,
             cartesian_step=self.cartesian_step * steps[:, 0],
             internal_step=self.internal_step * lever * steps[:, 1],

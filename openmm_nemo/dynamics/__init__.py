@@ -1,6 +1,6 @@
 """The differentiable mirror: Langevin dynamics of chains in PyTorch, in Angstrom and kT."""
 
-from openmm_nemo.dynamics.noise import langevin_noise, philox
+from openmm_nemo.dynamics.noise import Noise, langevin_noise, philox
 from openmm_nemo.dynamics.rollout import (
     MODEL_TEMPERATURE,
     Trajectory,
@@ -20,6 +20,7 @@ from openmm_nemo.dynamics.steps import (
 __all__ = [
     "INTEGRATORS",
     "MODEL_TEMPERATURE",
+    "Noise",
     "StepOptions",
     "StepParameters",
     "StepResult",

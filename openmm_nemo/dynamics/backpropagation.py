@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from openmm_nemo.dynamics.noise import langevin_noise
+from openmm_nemo.dynamics.noise import Noise
 from openmm_nemo.dynamics.rollout import MODEL_TEMPERATURE, energy_and_gradient
 from openmm_nemo.dynamics.steps import INTEGRATORS, StepOptions, StepParameters, StepResult
 
@@ -180,14 +180,12 @@ def trainable_rollout(
     )
     leaves = [weight for weight in weights if weight.requires_grad]
     tensors = [*parameters[:_N_PARAMETERS], *coefficients, *leaves]
-    seeds = seed + torch.arange(len(x0), device=x0.device)
+    noise = Noise.consecutive(seed, x0, stop=first_step + n_steps)
     states = [x0]
     for t in range(n_steps):
-        noise = langevin_noise(seeds, torch.zeros_like(seeds), first_step + t, 1, x0.shape[1])
+        numbers = noise.at(first_step + t).to(x0)
         states.append(
-            _RecomputedStep.apply(
-                recipe, leaves, damping, growth, noise[0].to(x0), states[-1], *tensors
-            )
+            _RecomputedStep.apply(recipe, leaves, damping, growth, numbers, states[-1], *tensors)
         )
     return torch.stack(states)
 

@@ -12,6 +12,9 @@ from torch import Tensor
 CARTESIAN_STREAM = 0
 INTERNAL_STREAM = 1
 
+NOISE_BLOCK = 64
+"""Steps whose numbers are drawn at once."""
+
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _WORD = 0xFFFFFFFF
@@ -91,3 +94,44 @@ def langevin_noise(
         ],
         dim=-1,
     )
+
+
+class Noise:
+    """The numbers of a batch of chains, step by step; they are drawn in blocks.
+
+    Parameters
+    ----------
+    seeds : Tensor, shape (B,), int64
+        Seed of every chain, not negative.
+    n_beads : int
+        L.
+    chains : Tensor, shape (B,), int64, optional
+        Number of every chain within its system. Default: 0.
+    stop : int, optional
+        Steps from this one on will not be asked for.
+    """
+
+    def __init__(
+        self, seeds: Tensor, n_beads: int, chains: Tensor | None = None, stop: int | None = None
+    ) -> None:
+        self.seeds = seeds
+        self.chains = torch.zeros_like(seeds) if chains is None else chains
+        self.n_beads = n_beads
+        self._stop = stop
+        self._first = 0
+        self._block = torch.empty(0)
+
+    @classmethod
+    def consecutive(cls, seed: int, x: Tensor, stop: int | None = None) -> "Noise":
+        """Noise of independent chains at ``x (B, L, 3)``, whose seeds are ``seed`` ... ``seed + B - 1``."""
+        seeds = seed + torch.arange(x.shape[0], device=x.device)
+        return cls(seeds, x.shape[1], stop=stop)
+
+    def at(self, step: int) -> Tensor:
+        """Standard normal numbers of a step, shape (B, L, 2, 3), float64, see `langevin_noise`."""
+        row = step - self._first
+        if not 0 <= row < len(self._block):
+            size = NOISE_BLOCK if self._stop is None else min(NOISE_BLOCK, self._stop - step)
+            self._first, row = step, 0
+            self._block = langevin_noise(self.seeds, self.chains, step, max(size, 1), self.n_beads)
+        return self._block[row]

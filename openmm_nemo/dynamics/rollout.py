@@ -6,14 +6,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from openmm_nemo.dynamics.noise import langevin_noise
+from openmm_nemo.dynamics.noise import Noise
 from openmm_nemo.dynamics.steps import INTEGRATORS, StepOptions, StepParameters
 
 MODEL_TEMPERATURE = 300.0
 """Temperature in kelvin at which the energies U of the model are in units of kT."""
-
-NOISE_BLOCK = 64
-"""Steps for which noise is drawn at once."""
 
 Energy = Callable[[Tensor], Tensor]
 
@@ -96,18 +93,15 @@ def rollout(
     step = INTEGRATORS[integrator]
     options = options or StepOptions()
     scale = MODEL_TEMPERATURE / temperature
-    n_chains, n_beads = x0.shape[:2]
-    seeds = seed + torch.arange(n_chains, device=x0.device)
-    chain = torch.zeros_like(seeds)
+    noise = Noise.consecutive(seed, x0, stop=first_step + n_steps)
     x = x0 if differentiable else x0.detach()
     states, energies, clipped, largest = [x], [], [], []
     with torch.set_grad_enabled(differentiable):
         for t in range(n_steps):
-            if t % NOISE_BLOCK == 0:
-                block = min(NOISE_BLOCK, n_steps - t)
-                noise = langevin_noise(seeds, chain, first_step + t, block, n_beads).to(x0.dtype)
             u, gradient = energy_and_gradient(energy, x, create_graph=differentiable)
-            result = step(x, scale * gradient, noise[t % NOISE_BLOCK], parameters, options)
+            result = step(
+                x, scale * gradient, noise.at(first_step + t).to(x0.dtype), parameters, options
+            )
             x = result.x
             states.append(x)
             energies.append(u)

@@ -1,6 +1,20 @@
-"""Energies of a chain: a sum of terms, each a function of positions and of coefficients (paper, equation 3)."""
+"""Energies of a chain: a sum of terms, each a function of positions and of coefficients (paper, equation 3).
+
+A term is a module of this room and a line of `TERMS`.
+"""
 
 from openmm_nemo.energies.energy import Energy
-from openmm_nemo.energies.learned import StructureNetwork
+from openmm_nemo.energies.protein import Origin, ProteinEnergy
+from openmm_nemo.energies.registry import TERMS, terms_of
+from openmm_nemo.energies.term import CoefficientHead, Coefficients, EnergyTerm
 
-__all__ = ["Energy", "StructureNetwork"]
+__all__ = [
+    "TERMS",
+    "CoefficientHead",
+    "Coefficients",
+    "Energy",
+    "EnergyTerm",
+    "Origin",
+    "ProteinEnergy",
+    "terms_of",
+]

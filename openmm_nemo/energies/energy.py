@@ -1,28 +1,48 @@
-"""Neural energy: a deep Markov random field (paper, equation 3)."""
+"""The energy: a sum of terms (paper, equation 3)."""
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
 from openmm_nemo.config import NemoConfig
-from openmm_nemo.energies.learned import StructureNetwork
+from openmm_nemo.energies.registry import terms_of
+from openmm_nemo.energies.term import EnergyTerm
 
 
 class Energy(nn.Module):
-    """U(x; s) = sum l1(s) f1(x) + sum l2(s) f2(x)."""
+    """U(x; s) = sum of the terms of a configuration.
+
+    Parameters
+    ----------
+    config : NemoConfig
+
+    Attributes
+    ----------
+    terms : nn.ModuleDict
+        The `EnergyTerm` objects by their names in `TERMS`.
+
+    Raises
+    ------
+    InputError
+        If there is no term of a name.
+    """
 
     def __init__(self, config: NemoConfig) -> None:
         super().__init__()
-        self.structure_network = StructureNetwork(config)
+        self.terms: Any = nn.ModuleDict(
+            {name: term(config) for name, term in terms_of(config).items()}
+        )
 
-    def forward(self, x: Tensor, l1: Tensor, l2: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, coefficients: list[Tensor], mask: Tensor) -> Tensor:
         """Energies of chains.
 
         Parameters
         ----------
         x : Tensor, shape (B, L, 3)
             Angstrom.
-        l1 : Tensor, shape (B, L, C1)
-        l2 : Tensor, shape (B, L, L, C2)
-            Coefficients from the sequence network, kT; a batch size of 1 is broadcast.
+        coefficients : list of Tensor
+            From the sequence network, those of one term after another, kT; a batch size of 1 is broadcast.
         mask : Tensor, shape (B, L)
             1 for residues, 0 for padding, which comes last and whose positions are not read.
 
@@ -31,5 +51,21 @@ class Energy(nn.Module):
         Tensor, shape (B,)
             kT.
         """
-        f1, f2 = self.structure_network(x, mask)
-        return (l1 * f1).sum(dim=[1, 2]) + (l2 * f2).sum(dim=[1, 2, 3])
+        u = x.new_zeros(x.shape[0])
+        first = 0
+        for term in self.terms.values():
+            end = first + term.n_coefficients
+            u = u + term(x, coefficients[first:end], mask)
+            first = end
+        return u
+
+    def update_statistics(self, x: Tensor, mask: Tensor) -> None:
+        """Let the running statistics of all terms see positions ``x (B, L, 3)``, Angstrom; without gradients."""
+        modes = [(part, part.training) for part in self.modules()]
+        self.eval()
+        with torch.no_grad():
+            for term in self.terms.values():
+                assert isinstance(term, EnergyTerm)
+                term.update_statistics(x, mask)
+        for part, training in modes:
+            part.training = training

@@ -1,19 +1,27 @@
-"""Structure network: invariant features of a chain (nemo.md 3.1, 3.2; paper, 2.2, Table 3)."""
+"""Learned features: the paper's energy, whose functions of the chain are neural networks (nemo.md 3; paper, 2.2)."""
+
+import math
+from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from openmm_nemo.config import NemoConfig
+from openmm_nemo.encoders import node_features
+from openmm_nemo.energies.term import CoefficientHead, Coefficients, EnergyTerm
 from openmm_nemo.geometry import N_CHAIN_FEATURES, chain_features, pair_geometry, radial_basis
 from openmm_nemo.geometry.internal import bond_directions
+from openmm_nemo.geometry.padding import pair_mask, without_padding
 from openmm_nemo.geometry.vectors import cross, dot, place_rows
 from openmm_nemo.networks.blocks import ResidualStack, convolution, initialise
-from openmm_nemo.networks.message_passing import pair_mask
+from openmm_nemo.networks.normalization import BatchRenorm
 
-
-def without_padding(x: Tensor, mask: Tensor) -> Tensor:
-    """Positions with padding moved to the origin, so that nothing there (even NaN) spreads."""
-    return torch.where(mask.unsqueeze(-1) > 0, x, torch.zeros_like(x))
+# What an untrained model starts from.
+BOND_STIFFNESS = 10.0  # kT / Angstrom^2: bonds of 3.8 +- 0.3 Angstrom
+# Give an untrained model an rms force per residue of about 1 kT / Angstrom.
+NODE_COEFFICIENT = 0.5
+PAIR_COEFFICIENT = 0.4
 
 
 def pair_directions(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,7 +69,7 @@ class StructureNetwork(nn.Module):
 
     def __init__(self, config: NemoConfig) -> None:
         super().__init__()
-        c1, c2 = config.node_features, config.pair_features
+        c1, c2 = node_features(config), config.pair_features
         n_rbf = len(config.rbf_centres)
         self.rbf_centres: Tensor
         self.rbf_widths: Tensor
@@ -115,3 +123,90 @@ class StructureNetwork(nn.Module):
         f1 = torch.cat([strain, h.transpose(1, 2)], dim=-1) * mask.unsqueeze(-1)
         f2 = p.permute(0, 2, 3, 1) * pairs.unsqueeze(-1)
         return f1, f2
+
+
+class LearnedFeaturesHead(CoefficientHead):
+    """One linear layer for l1 and one for l2.
+
+    Parameters
+    ----------
+    node_channels, pair_channels : int
+        Features of the sequence network.
+    c1, c2 : int
+        Coefficients per residue and per pair.
+    """
+
+    def __init__(self, node_channels: int, pair_channels: int, c1: int, c2: int) -> None:
+        super().__init__()
+        self.node_coefficients = convolution(1, node_channels, c1)
+        self.pair_coefficients = convolution(2, pair_channels, c2)
+
+    def initialise(self) -> None:
+        """Start from bonds that hold and features that pull by about 1 kT / Angstrom."""
+        nodes, pairs = self.node_coefficients, self.pair_coefficients
+        initialise(nodes.weight, NODE_COEFFICIENT / math.sqrt(nodes.in_channels))
+        initialise(pairs.weight, PAIR_COEFFICIENT / math.sqrt(pairs.in_channels))
+        bias = F.pad(torch.tensor([BOND_STIFFNESS]), (0, nodes.out_channels - 1))
+        nodes.bias = nn.Parameter(bias)
+
+    def scale(self, factor: float, strength: float) -> None:
+        """Multiply all coefficients by ``factor``, and all but that of the bond strain by ``strength``."""
+        with torch.no_grad():
+            for layer in (self.node_coefficients, self.pair_coefficients):
+                for parameter in layer.parameters():
+                    parameter.mul_(factor * strength)
+            for parameter in self.node_coefficients.parameters():
+                parameter[0] /= strength
+
+    def forward(self, h: Tensor, p: Tensor, mask: Tensor) -> list[Tensor]:
+        """Coefficients l1 (B, L, C1) and l2 (B, L, L, C2), see `CoefficientHead`."""
+        l1 = self.node_coefficients(h).transpose(1, 2)
+        l1 = torch.cat([F.softplus(l1[..., :1]), l1[..., 1:]], dim=-1)
+        l2 = self.pair_coefficients(p).permute(0, 2, 3, 1)
+        return [l1 * mask.unsqueeze(-1), l2 * pair_mask(mask).unsqueeze(-1)]
+
+
+class LearnedFeatures(EnergyTerm):
+    """sum l1(s) f1(x) + sum l2(s) f2(x), with f1 and f2 from a `StructureNetwork` (paper, equation 3).
+
+    The first coefficient l1 of each residue, that of the bond strain, is positive, so that a chain cannot come apart.
+
+    Parameters
+    ----------
+    config : NemoConfig
+    """
+
+    handed: ClassVar[bool] = True
+
+    def __init__(self, config: NemoConfig) -> None:
+        super().__init__(config)
+        self.structure_network = StructureNetwork(config)
+
+    @staticmethod
+    def coefficients(config: NemoConfig) -> list[Coefficients]:
+        """l1 (B, L, C1) and l2 (B, L, L, C2)."""
+        return [
+            Coefficients("l1", False, node_features(config)),
+            Coefficients("l2", True, config.pair_features),
+        ]
+
+    @staticmethod
+    def make_head(
+        config: NemoConfig, node_channels: int, pair_channels: int
+    ) -> LearnedFeaturesHead:
+        """Head for a sequence network with so many channels; not initialised."""
+        c1, c2 = node_features(config), config.pair_features
+        return LearnedFeaturesHead(node_channels, pair_channels, c1, c2)
+
+    def forward(self, x: Tensor, coefficients: list[Tensor], mask: Tensor) -> Tensor:
+        """Energies (B,), kT, see `EnergyTerm`."""
+        f1, f2 = self.structure_network(x, mask)
+        l1, l2 = coefficients[0], coefficients[1]
+        return (l1 * f1).sum(dim=[1, 2]) + (l2 * f2).sum(dim=[1, 2, 3])
+
+    def update_statistics(self, x: Tensor, mask: Tensor) -> None:
+        """Let the normalisations see positions ``x (B, L, 3)``, Angstrom."""
+        for module in self.modules():
+            if isinstance(module, BatchRenorm):
+                module.train()
+        self.structure_network(x, mask)

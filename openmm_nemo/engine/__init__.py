@@ -1,21 +1,28 @@
 """Everything that touches OpenMM: forces, systems, the integrator, reporters and trajectories."""
 
-from openmm_nemo.engine.export import export_energy, export_imputation
+# torch first: TorchForce's kernels can only be loaded into a process that has torch already.
+import torch  # noqa: F401
+
 from openmm_nemo.engine.force_frames import record_forces
-from openmm_nemo.engine.forces import choose_backend, create_force, torchforce_problem
+from openmm_nemo.engine.forces import choose_backend, create_force
 from openmm_nemo.engine.integrator import NemoLangevinIntegrator
 from openmm_nemo.engine.reporters import (
     NemoAtomReporter,
     NemoStateReporter,
     NemoTrajectoryReporter,
 )
-from openmm_nemo.engine.serialization import deserialize_system
 from openmm_nemo.engine.system import (
     NemoTopology,
     add_to_system,
     create_integrator,
     create_system,
     initial_positions,
+)
+from openmm_nemo.engine.torchscript import (
+    deserialize_system,
+    export_energy,
+    export_imputation,
+    torchforce_problem,
 )
 from openmm_nemo.engine.trajectory import TrajectoryWriter, atom_topology, coarse_topology
 

@@ -1,48 +1,52 @@
-"""NEMO as an OpenMM force: TorchForce where it can be loaded, PythonForce everywhere."""
+"""NEMO as an OpenMM force: PythonForce, or openmm-torch's TorchForce."""
 
-import ctypes
-import functools
-import io
-import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openmm as mm
 import torch
 
-from openmm_nemo.engine.export import export_energy
-from openmm_nemo.models import ConditionedModel
-from openmm_nemo.plugin import platform_names
+from openmm_nemo.energies import ProteinEnergy
+from openmm_nemo.engine.potential import Potential
+from openmm_nemo.engine.protein import Protein
 
 BACKENDS = ("auto", "torchforce", "python")
 
-_GET_POSITIONS = "_ZN6OpenMM11ContextImpl12getPositionsERSt6vectorINS_4Vec3ESaIS2_EE"
+_TORCHSCRIPT = b"PK"
+"""Begins the archives that version 0.1 wrote."""
 
 SCALE_PARAMETER = "nemo_scale"
 """Global parameter of the context that multiplies the energy; 1 by default."""
 
 
 class NemoPythonEnergy:
-    """What a PythonForce computes: energy and forces of one protein. It can be pickled, as OpenMM's XML requires.
+    """What a PythonForce computes: energy and forces of one protein.
+
+    OpenMM's XML pickles it. What it gives to the pickle are the bytes of `ProteinEnergy.to_bytes`: numbers and names.
 
     Parameters
     ----------
-    module : torch.jit.ScriptModule
-        From `export_energy`.
+    energy : ProteinEnergy
     """
 
-    def __init__(self, module: torch.jit.ScriptModule):
-        self._module = module
+    def __init__(self, energy: ProteinEnergy):
+        self._module: torch.nn.Module = Potential(energy).eval()
 
     def __getstate__(self) -> bytes:
-        buffer = io.BytesIO()
-        torch.jit.save(self._module, buffer)
-        return buffer.getvalue()
+        if isinstance(self._module, Potential):
+            return self._module.energy.to_bytes()
+        from openmm_nemo.engine.torchscript import save_archived_energy
+
+        return save_archived_energy(self._module)
 
     def __setstate__(self, state: bytes) -> None:
-        self._module = torch.jit.load(io.BytesIO(state))
+        if state.startswith(_TORCHSCRIPT):
+            from openmm_nemo.engine.torchscript import load_archived_energy
+
+            self._module = load_archived_energy(state)
+        else:
+            self._module = Potential(ProteinEnergy.from_bytes(state)).eval()
 
     def __call__(self, state: mm.State) -> tuple[float, np.ndarray]:
         """Energy in kJ/mol and forces (N, 3) in kJ/mol/nm."""
@@ -56,80 +60,15 @@ class NemoPythonEnergy:
         return energy.item(), -gradient.numpy()
 
 
-@functools.cache
-def torchforce_problem() -> str | None:
-    """Why TorchForce does not work here, in one sentence; None if it does.
-
-    TorchForce's kernels need torch to be loaded first. Where OpenMM came first, they are loaded again here. Then a
-    small force is evaluated, since a wheel built for another release of torch fails only when it is used.
-    """
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # it imports OpenMM by its old name, which warns
-    try:
-        import openmmtorch
-    except ImportError as error:
-        return f"openmmtorch cannot be imported ({error}): pip install 'openmm-nemo[torchforce]'"
-    finally:
-        logging.disable(disabled)
-    try:
-        _load_kernels()
-        system = mm.System()
-        system.addParticle(1.0)
-        system.addForce(openmmtorch.TorchForce(torch.jit.script(_Parabola())))
-        platform = mm.Platform.getPlatformByName("Reference")
-        context = mm.Context(system, mm.VerletIntegrator(0.001), platform)
-        context.setPositions([mm.Vec3(1, 0, 0)])
-        context.getState(energy=True, forces=True)
-    except Exception as error:
-        return f"TorchForce does not work with torch {torch.__version__} ({error})"
-    return None
-
-
-def _load_kernels() -> None:
-    """Load the plugin libraries of TorchForce that failed to load with OpenMM, for the platforms that are there."""
-    known = platform_names()
-    for failure in mm.Platform.getPluginLoadFailures():
-        for word in failure.replace(":", " ").split():
-            name = Path(word).stem
-            if name.startswith("libOpenMMTorch") and name.removeprefix("libOpenMMTorch") in known:
-                mm.Platform.loadPluginLibrary(word)
-
-
-@functools.cache
-def torchforce_platform_problems() -> dict[str, str]:
-    """Platforms on which TorchForce would end the process, and why.
-
-    The GPU libraries of openmmtorch 1.5 call a function that OpenMM 8.6 has with another argument. The linker misses it
-    when it is called, and ends the process without an exception.
-    """
-    folder = Path(mm.version.openmm_library_path)
-    if hasattr(ctypes.CDLL(str(folder / "libOpenMM.so")), _GET_POSITIONS):
-        return {}
-    problems = {}
-    for name in platform_names():
-        library = folder / "plugins" / f"libOpenMMTorch{name}.so"
-        if library.exists() and _GET_POSITIONS.encode() in library.read_bytes():
-            problems[name] = (
-                f"TorchForce on {name} would end the process, because openmmtorch was built for another OpenMM: "
-                "there, use the backend 'python'"
-            )
-    return problems
-
-
-class _Parabola(torch.nn.Module):
-    def forward(self, positions: torch.Tensor) -> torch.Tensor:
-        return (positions * positions).sum()
-
-
 def choose_backend(backend: str = "auto", platform: str | None = None) -> str:
     """Name of the backend to use: "torchforce" or "python".
 
     Parameters
     ----------
     backend : {"auto", "torchforce", "python"}
-        "auto": TorchForce if it works here.
+        "auto": PythonForce, which works on every platform and with every release of torch.
     platform : str, optional
-        OpenMM platform that will be used. Default: any that is here, which matters to "auto".
+        OpenMM platform that will be used. Default: any that is here.
 
     Raises
     ------
@@ -140,20 +79,17 @@ def choose_backend(backend: str = "auto", platform: str | None = None) -> str:
         raise ValueError(
             f"The backend {backend!r} is unknown: choose one of {', '.join(BACKENDS)}."
         )
-    if backend == "python":
-        return backend
-    problem = torchforce_problem()
-    somewhere = torchforce_platform_problems()
-    if problem is None and platform is not None:
-        problem = somewhere.get(platform)
-    if backend == "torchforce" and problem is not None:
+    if backend != "torchforce":
+        return "python"
+    from openmm_nemo.engine.torchscript import torchforce_platform_problems, torchforce_problem
+
+    problem = torchforce_problem() or torchforce_platform_problems().get(platform or "")
+    if problem is not None:
         raise ValueError(f"The backend 'torchforce' is not available: {problem}.")
-    if backend == "torchforce" or (problem is None and (platform is not None or not somewhere)):
-        return "torchforce"
-    return "python"
+    return "torchforce"
 
 
-def check_particles(protein: ConditionedModel, particles: Sequence[int]) -> list[int]:
+def check_particles(protein: Protein, particles: Sequence[int]) -> list[int]:
     """Particles as a list of int; ValueError unless they are one different index for each residue."""
     indices = [int(particle) for particle in particles]
     n = len(protein.sequence)
@@ -165,7 +101,7 @@ def check_particles(protein: ConditionedModel, particles: Sequence[int]) -> list
 
 
 def create_force(
-    protein: ConditionedModel,
+    protein: Protein,
     backend: str = "auto",
     particles: Sequence[int] | None = None,
     force_group: int = 0,
@@ -176,8 +112,7 @@ def create_force(
     ----------
     protein : ConditionedModel
     backend : {"auto", "torchforce", "python"}
-        "auto": TorchForce if it works on all platforms here, PythonForce otherwise. Energies and forces are the same
-        to rounding.
+        "auto": PythonForce. Energies and forces are the same to rounding.
     particles : sequence of int, optional
         Particles of the system that are the residues, in order. Default: all particles of the system.
     force_group : int
@@ -197,12 +132,12 @@ def create_force(
         particles = check_particles(protein, particles)
     force: Any
     if choose_backend(backend) == "torchforce":
-        import openmmtorch
+        from openmm_nemo.engine.torchscript import torchforce
 
-        force = openmmtorch.TorchForce(export_energy(protein, particles))
+        force = torchforce(protein, particles)
         force.addGlobalParameter(SCALE_PARAMETER, 1.0)
     else:
-        energy = NemoPythonEnergy(export_energy(protein))
+        energy = NemoPythonEnergy(protein.require_energy())
         force = mm.PythonForce(energy, {SCALE_PARAMETER: 1.0})
         if particles is not None:
             force.setParticles(particles)

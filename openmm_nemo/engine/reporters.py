@@ -15,8 +15,8 @@ import openmm as mm
 import torch
 from openmm import app, unit
 
-from openmm_nemo.engine.export import export_imputation
 from openmm_nemo.engine.integrator import LangevinInterface
+from openmm_nemo.engine.protein import Protein
 from openmm_nemo.engine.system import NemoTopology
 from openmm_nemo.engine.trajectory import (
     TrajectoryWriter,
@@ -28,7 +28,6 @@ from openmm_nemo.engine.units import ANGSTROM_PER_NM, KT_MODEL, value_in
 from openmm_nemo.errors import InputError
 from openmm_nemo.geometry import rmsd
 from openmm_nemo.geometry.similarity import radius_of_gyration, tm_score
-from openmm_nemo.models import ConditionedModel
 
 
 class _Reporter:
@@ -47,7 +46,7 @@ class _Reporter:
     def __init__(
         self,
         reportInterval: int,
-        protein: ConditionedModel | None = None,
+        protein: Protein | None = None,
         particles: Sequence[int] | None = None,
     ):
         if reportInterval < 1:
@@ -61,7 +60,7 @@ class _Reporter:
         steps = self._interval - simulation.currentStep % self._interval
         return {"steps": steps, "periodic": False, "include": ["positions", "energy"]}
 
-    def protein_of(self, simulation: app.Simulation) -> ConditionedModel:
+    def protein_of(self, simulation: app.Simulation) -> Protein:
         """The protein that is simulated."""
         if self._protein is None:
             if not isinstance(simulation.topology, NemoTopology):
@@ -96,7 +95,7 @@ class NemoTrajectoryReporter(_Reporter):
         self,
         file: str | os.PathLike[str],
         reportInterval: int,
-        protein: ConditionedModel | None = None,
+        protein: Protein | None = None,
         particles: Sequence[int] | None = None,
     ):
         super().__init__(reportInterval, protein, particles)
@@ -104,7 +103,7 @@ class NemoTrajectoryReporter(_Reporter):
         check_format(self._path)
         self._writer: TrajectoryWriter | None = None
 
-    def open(self, protein: ConditionedModel) -> TrajectoryWriter:
+    def open(self, protein: Protein) -> TrajectoryWriter:
         """Create the file, if that has not been done; the first report does it, too."""
         if self._writer is None:
             self._writer = TrajectoryWriter(self._path, self.topology(protein))
@@ -124,11 +123,11 @@ class NemoTrajectoryReporter(_Reporter):
         if self._writer is not None:
             self._writer.close()
 
-    def topology(self, protein: ConditionedModel) -> md.Topology:
+    def topology(self, protein: Protein) -> md.Topology:
         """Topology of the frames."""
         return coarse_topology(protein.sequence)
 
-    def frame(self, protein: ConditionedModel, positions_nm: np.ndarray) -> np.ndarray:
+    def frame(self, protein: Protein, positions_nm: np.ndarray) -> np.ndarray:
         """What is written for the residues at ``positions_nm (L, 3)``."""
         return positions_nm
 
@@ -139,18 +138,16 @@ class NemoAtomReporter(NemoTrajectoryReporter):
     Parameters are those of `NemoTrajectoryReporter`.
     """
 
-    _module: torch.jit.ScriptModule | None = None
-
-    def topology(self, protein: ConditionedModel) -> md.Topology:
+    def topology(self, protein: Protein) -> md.Topology:
         """Topology of the frames."""
         return atom_topology(protein.sequence)
 
-    def frame(self, protein: ConditionedModel, positions_nm: np.ndarray) -> np.ndarray:
+    def frame(self, protein: Protein, positions_nm: np.ndarray) -> np.ndarray:
         """Imputed atoms (5 L, 3), nm."""
-        if self._module is None:
-            self._module = export_imputation(protein)
+        positions = torch.from_numpy(positions_nm)
         with torch.no_grad():
-            return self._module(torch.from_numpy(positions_nm)).flatten(0, 1).numpy()
+            atoms = protein.impute(positions.to(protein.s.dtype) * ANGSTROM_PER_NM)
+        return atoms.flatten(0, 1).to(positions.dtype).numpy() / ANGSTROM_PER_NM
 
 
 class NemoStateReporter(_Reporter):
@@ -192,7 +189,7 @@ class NemoStateReporter(_Reporter):
         self,
         file: str | os.PathLike[str],
         reportInterval: int,
-        protein: ConditionedModel | None = None,
+        protein: Protein | None = None,
         particles: Sequence[int] | None = None,
         reference: Any = None,
         speed: bool = True,

@@ -9,8 +9,8 @@ from openmm import app, unit
 
 from openmm_nemo.engine.forces import check_particles, create_force
 from openmm_nemo.engine.integrator import NemoLangevinIntegrator
+from openmm_nemo.engine.protein import Protein
 from openmm_nemo.engine.units import ANGSTROM_PER_NM
-from openmm_nemo.models import ConditionedModel
 from openmm_nemo.residues import RESIDUE_MASS_DALTON, THREE_LETTER
 
 
@@ -23,7 +23,7 @@ class NemoTopology(app.Topology):
         The protein, for reporters that rebuild its atoms.
     """
 
-    def __init__(self, protein: ConditionedModel):
+    def __init__(self, protein: Protein):
         super().__init__()
         self.protein = protein
         chain = self.addChain("A")
@@ -36,7 +36,7 @@ class NemoTopology(app.Topology):
             previous = atom
 
 
-def create_system(protein: ConditionedModel, backend: str = "auto") -> mm.System:
+def create_system(protein: Protein, backend: str = "auto") -> mm.System:
     """System of one particle per residue, with the residue's mass, and NEMO's force.
 
     Parameters
@@ -57,7 +57,7 @@ def create_system(protein: ConditionedModel, backend: str = "auto") -> mm.System
 
 
 def add_to_system(
-    protein: ConditionedModel,
+    protein: Protein,
     system: mm.System,
     particles: Sequence[int],
     backend: str = "auto",
@@ -93,7 +93,7 @@ def add_to_system(
 
 
 def create_integrator(
-    protein: ConditionedModel,
+    protein: Protein,
     temperature: Any = 300.0,
     seed: int | None = None,
     system: mm.System | None = None,
@@ -129,6 +129,7 @@ def create_integrator(
         raise ValueError(
             "Give both system and particles for a protein in a larger system, or neither."
         )
+    protein.require_energy()
     cartesian = protein.cartesian_preconditioner.double().cpu().numpy()
     internal = protein.internal_preconditioner.double().cpu().numpy()
     chains = None
@@ -148,7 +149,7 @@ def create_integrator(
     return NemoLangevinIntegrator(temperature, seed=seed, **(arguments | options))
 
 
-def initial_positions(protein: ConditionedModel) -> unit.Quantity:
+def initial_positions(protein: Protein) -> unit.Quantity:
     """Positions of z(0), shape (L, 3), nm, centred."""
     x = protein.initial_state().double().cpu().numpy()
     return np.asarray(x / ANGSTROM_PER_NM) * unit.nanometer

@@ -98,7 +98,7 @@ def write_report(
     import jinja2
     from markupsafe import Markup
 
-    from openmm_nemo import __version__
+    from openmm_nemo.version import __version__
 
     environment = jinja2.Environment(
         autoescape=True, loader=jinja2.FileSystemLoader(_PAGE), undefined=jinja2.StrictUndefined

@@ -1,69 +1,60 @@
 """A model conditioned on one protein: everything a simulation of it needs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from openmm_nemo.conditioning.baseline import BaselineOutput
-from openmm_nemo.conditioning.sequence import SequenceOutput
-from openmm_nemo.energies.energy import Energy
+from openmm_nemo.conditioning import BaselineOutput, SequenceOutput
+from openmm_nemo.dynamics import StepParameters, Trajectory
+from openmm_nemo.energies import Energy, Origin, ProteinEnergy
 from openmm_nemo.errors import InputError
-from openmm_nemo.geometry import centre, internal_to_cartesian
+from openmm_nemo.models.batch import ConditionedBatch
 from openmm_nemo.models.imputation import Imputation
 
 if TYPE_CHECKING:
     import openmm as mm
     from openmm import unit
 
-    from openmm_nemo.dynamics import StepParameters, Trajectory
     from openmm_nemo.engine import NemoLangevinIntegrator, NemoTopology
-
-NOT_OF_BASELINES = {"energy_network", *SequenceOutput._fields} - {*BaselineOutput._fields}
 
 
 class ConditionedModel(nn.Module):
     """Energy, initial state, step sizes and atoms of one protein of L residues.
 
-    Made by `NemoModel.condition`; independent of the model that made it. Lengths in Angstrom,
-    energies in kT.
+    Made by `NemoModel.condition`; independent of the model that made it. Lengths in Angstrom, energies in kT.
 
-    Of a baseline, it has s, z0, secondary_structure and the imputation alone. All that needs an
-    energy or step sizes raises InputError.
+    A baseline has s, z0, secondary_structure and the imputation alone: what needs an energy or step sizes raises
+    InputError.
 
     Attributes
     ----------
     sequence : str
     has_energy : bool
-        False of a baseline.
+        False in a baseline.
     s : Tensor, shape (L, q)
-    l1, l2 : Tensor, shape (L, C1), (L, L, C2)
     z0 : Tensor, shape (L, 3)
     cartesian_step, internal_step : Tensor, shape ()
     cartesian_preconditioner, internal_preconditioner : Tensor, shape (L,), (L, 3)
     secondary_structure : Tensor, shape (L, 8)
         See `SequenceOutput`.
-    energy_network : Energy
+    potential : ProteinEnergy or None
+        The energy's network with its coefficients.
     imputation : Imputation
     """
 
     s: Tensor
-    l1: Tensor
-    l2: Tensor
     z0: Tensor
     cartesian_step: Tensor
     internal_step: Tensor
     cartesian_preconditioner: Tensor
     internal_preconditioner: Tensor
     secondary_structure: Tensor
-    energy_network: Energy
-    has_energy = True
 
     def __init__(
         self,
+        origin: Origin,
         sequence: str,
         s: Tensor,
         output: SequenceOutput | BaselineOutput,
@@ -74,28 +65,39 @@ class ConditionedModel(nn.Module):
         self.sequence = sequence
         self.register_buffer("s", s[0].detach())
         for name, value in output._asdict().items():
-            self.register_buffer(name, value[0].detach())
-        if energy_network is not None:
-            self.energy_network = energy_network
+            if name != "coefficients":
+                self.register_buffer(name, value[0].detach())
+        self.potential: ProteinEnergy | None = None
+        if energy_network is not None and isinstance(output, SequenceOutput):
+            coefficients = [values[0] for values in output.coefficients]
+            self.potential = ProteinEnergy(energy_network, coefficients, sequence, origin)
         self.imputation = imputation
-        self.has_energy = energy_network is not None
         self.eval()
         self.requires_grad_(False)
 
-    def __getattr__(self, name: str) -> Any:
-        """Refuse what a baseline does not have, wherever it is needed."""
-        if name in NOT_OF_BASELINES and not self.has_energy:
+    @property
+    def has_energy(self) -> bool:
+        """Whether it can be simulated."""
+        return self.potential is not None
+
+    def require_energy(self) -> ProteinEnergy:
+        """The potential.
+
+        Raises
+        ------
+        InputError
+            In a baseline, which has none.
+        """
+        if self.potential is None:
             raise InputError(
                 "The model is a baseline without energy, which cannot be simulated: "
                 "take the one structure that it predicts, with 'openmm-nemo sample -n 1'."
             )
-        return super().__getattr__(name)
+        return self.potential
 
     def energy(self, x: Tensor) -> Tensor:
         """Energies (...), kT, of ``x (..., L, 3)``, Angstrom; differentiable."""
-        batch = x.reshape(-1, *x.shape[-2:])
-        mask = torch.ones_like(batch[..., 0])
-        energies = self.energy_network(batch, self.l1.unsqueeze(0), self.l2.unsqueeze(0), mask)
+        energies: Tensor = self.require_energy()(x.reshape(-1, *x.shape[-2:]))
         return energies.reshape(x.shape[:-2])
 
     def energy_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,28 +112,44 @@ class ConditionedModel(nn.Module):
         """Atoms (..., L, 5, 3), see `ATOM_NAMES`, of ``x (..., L, 3)``, Angstrom."""
         batch = x.reshape(-1, *x.shape[-2:])
         s = self.s.expand(batch.shape[0], -1, -1)
-        atoms = self.imputation(batch, s, torch.ones_like(batch[..., 0]))
+        atoms: Tensor = self.imputation(batch, s, torch.ones_like(batch[..., 0]))
         return atoms.reshape(x.shape[:-1] + atoms.shape[-2:])
 
-    def initial_state(self) -> Tensor:
-        """x(0) = F(z0), centred at the origin; shape (L, 3), Angstrom."""
-        x = internal_to_cartesian(self.z0)
-        return x - centre(x, torch.ones_like(x[:, 0]))
-
-    def step_parameters(self, n_chains: int = 1) -> StepParameters:
-        """Step sizes and preconditioners for a batch of ``n_chains`` copies in the simulator."""
-        from openmm_nemo.dynamics import StepParameters
+    def copies(self, n_chains: int) -> ConditionedBatch:
+        """A batch of ``n_chains`` independent copies of the protein."""
 
         def repeat(value: Tensor) -> Tensor:
             return value.expand((n_chains, *value.shape))
 
-        return StepParameters(
-            repeat(self.cartesian_step),
-            repeat(self.internal_step),
-            repeat(self.cartesian_preconditioner),
-            repeat(self.internal_preconditioner),
-            repeat(torch.ones_like(self.cartesian_preconditioner)),
+        mask = repeat(torch.ones_like(self.s[:, 0]))
+        if self.potential is None:
+            secondary_structure = repeat(self.secondary_structure)
+            return ConditionedBatch(mask, repeat(self.z0), secondary_structure, None, (), None)
+        return ConditionedBatch(
+            mask,
+            repeat(self.z0),
+            repeat(self.secondary_structure),
+            StepParameters(
+                repeat(self.cartesian_step),
+                repeat(self.internal_step),
+                repeat(self.cartesian_preconditioner),
+                repeat(self.internal_preconditioner),
+                mask,
+            ),
+            self.potential.coefficient_values(),
+            self.potential.network,
         )
+
+    def initial_state(self) -> Tensor:
+        """x(0) = F(z0), centred at the origin; shape (L, 3), Angstrom."""
+        return self.copies(1).initial_positions()[0]
+
+    def step_parameters(self, n_chains: int = 1) -> StepParameters:
+        """Step sizes and preconditioners for a batch of ``n_chains`` copies in the simulator."""
+        self.require_energy()
+        parameters = self.copies(n_chains).parameters
+        assert parameters is not None
+        return parameters
 
     def rollout(
         self, n_steps: int = 250, n_chains: int = 1, x0: Tensor | None = None, **options: Any
@@ -152,16 +170,14 @@ class ConditionedModel(nn.Module):
         -------
         Trajectory
         """
-        from openmm_nemo.dynamics import rollout
+        self.require_energy()
+        start = None if x0 is None else x0.to(self.z0).expand((n_chains, *x0.shape))
+        return self.copies(n_chains).rollout(n_steps, start, **options)
 
-        start = self.initial_state() if x0 is None else x0.to(self.z0)
-        start = start.expand((n_chains, *start.shape))
-        return rollout(self.energy, start, self.step_parameters(n_chains), n_steps, **options)
-
-    # OpenMM. Imported where it is used: the networks do not need it.
+    # OpenMM is loaded by those who use it.
 
     @property
-    def topology(self) -> NemoTopology:
+    def topology(self) -> "NemoTopology":
         """OpenMM topology: one C-alpha per residue, with real residue names."""
         from openmm_nemo.engine import NemoTopology
 
@@ -172,13 +188,13 @@ class ConditionedModel(nn.Module):
         backend: str = "auto",
         particles: Sequence[int] | None = None,
         force_group: int = 0,
-    ) -> mm.Force:
+    ) -> "mm.Force":
         """OpenMM force; see `openmm_nemo.engine.create_force`."""
         from openmm_nemo.engine import create_force
 
         return create_force(self, backend, particles, force_group)
 
-    def create_system(self, backend: str = "auto") -> mm.System:
+    def create_system(self, backend: str = "auto") -> "mm.System":
         """OpenMM system; see `openmm_nemo.engine.create_system`."""
         from openmm_nemo.engine import create_system
 
@@ -186,7 +202,7 @@ class ConditionedModel(nn.Module):
 
     def add_to_system(
         self,
-        system: mm.System,
+        system: "mm.System",
         particles: Sequence[int],
         backend: str = "auto",
         force_group: int = 0,
@@ -198,13 +214,13 @@ class ConditionedModel(nn.Module):
 
     def create_integrator(
         self, temperature: Any = 300.0, seed: int | None = None, **options: Any
-    ) -> NemoLangevinIntegrator:
+    ) -> "NemoLangevinIntegrator":
         """Integrator with this protein's step sizes; see `openmm_nemo.engine.create_integrator`."""
         from openmm_nemo.engine import create_integrator
 
         return create_integrator(self, temperature, seed, **options)
 
-    def initial_positions(self) -> unit.Quantity:
+    def initial_positions(self) -> "unit.Quantity":
         """Positions of z(0), shape (L, 3), nm, as an OpenMM Quantity."""
         from openmm_nemo.engine import initial_positions
 

@@ -5,8 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from openmm_nemo.config import NemoConfig
-from openmm_nemo.energies.learned import without_padding
+from openmm_nemo.encoders import input_width, node_features
 from openmm_nemo.geometry import N_CHAIN_FEATURES, chain_features, residue_frames
+from openmm_nemo.geometry.padding import without_padding
 from openmm_nemo.geometry.vectors import unit
 from openmm_nemo.networks.blocks import ResidualStack, convolution, initialise
 
@@ -22,8 +23,8 @@ class Imputation(nn.Module):
 
     def __init__(self, config: NemoConfig) -> None:
         super().__init__()
-        channels = config.node_features
-        self.input = convolution(1, N_CHAIN_FEATURES, channels - config.sequence_width)
+        channels = node_features(config)
+        self.input = convolution(1, N_CHAIN_FEATURES, channels - input_width(config))
         self.network = ResidualStack(
             channels,
             config.imputation_blocks,

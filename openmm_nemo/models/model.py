@@ -2,23 +2,21 @@
 
 import copy
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from openmm_nemo.conditioning.baseline import BaselineNetwork
-from openmm_nemo.conditioning.sequence import SequenceNetwork
+from openmm_nemo.conditioning import BaselineNetwork, SequenceNetwork
 from openmm_nemo.config import NemoConfig
-from openmm_nemo.energies.energy import Energy
-from openmm_nemo.errors import InputError
+from openmm_nemo.encoders import encode
+from openmm_nemo.energies import Energy, Origin
+from openmm_nemo.models.batch import ConditionedBatch, evaluation_mode
 from openmm_nemo.models.conditioned import ConditionedModel
 from openmm_nemo.models.imputation import Imputation
+from openmm_nemo.models.migration import original_name
+from openmm_nemo.models.precision import sequence_output
 from openmm_nemo.models.pretrained import (
     ModelFiles,
     check_weights,
@@ -26,7 +24,7 @@ from openmm_nemo.models.pretrained import (
     read_model,
     write_model,
 )
-from openmm_nemo.residues import AMINO_ACIDS, check_sequence
+from openmm_nemo.residues import check_sequence
 
 
 class NemoModel(nn.Module):
@@ -45,9 +43,11 @@ class NemoModel(nn.Module):
         False for random weights.
     description : str
         One sentence for users.
+    name : str
+        What it was read by, see `from_pretrained`.
     sequence_network : SequenceNetwork or BaselineNetwork
     energy : Energy or None
-        None in a baseline, see `NemoConfig.lstm_units`.
+        None in a baseline, see `NemoConfig.kind`.
     imputation : Imputation
     """
 
@@ -56,12 +56,15 @@ class NemoModel(nn.Module):
         self.config = config
         self.trained = False
         self.description = ""
-        baseline = config.lstm_units > 0
+        self.name = ""
+        baseline = config.kind == "baseline"
         self.sequence_network = BaselineNetwork(config) if baseline else SequenceNetwork(config)
         self.energy = None if baseline else Energy(config)
         self.imputation = Imputation(config)
 
-    def encode(self, sequence: str, profile: ArrayLike | None = None) -> Tensor:
+    def encode(
+        self, sequence: str, profile: ArrayLike | None = None, **inputs: ArrayLike | None
+    ) -> Tensor:
         """Input of the networks.
 
         Parameters
@@ -69,8 +72,9 @@ class NemoModel(nn.Module):
         sequence : str
             One-letter codes of L residues.
         profile : array-like, shape (L, 20), optional
-            Profile with columns in the order of `openmm_nemo.residues.AMINO_ACIDS`, for a profile
-            model.
+            Profile with columns in the order of `openmm_nemo.residues.AMINO_ACIDS`, for a profile model.
+        **inputs
+            What the model's other encoders take, by their names in `openmm_nemo.encoders.ENCODERS`.
 
         Returns
         -------
@@ -79,22 +83,14 @@ class NemoModel(nn.Module):
         Raises
         ------
         InputError
-            If the sequence is not one of at least four amino acids, or the profile is not what the
-            model takes.
+            If the sequence is not one of at least four amino acids, or an input is not what the model takes.
         """
-        sequence = check_sequence(sequence)
-        weight = self.imputation.input.weight
-        index = torch.tensor([AMINO_ACIDS.index(letter) for letter in sequence])
-        s = F.one_hot(index, len(AMINO_ACIDS)).to(weight)
-        if self.config.profile:
-            s = torch.cat([s, _check_profile(profile, len(sequence)).to(weight)], dim=-1)
-        elif profile is not None:
-            raise InputError(
-                "This model takes the sequence alone: leave the profile out or use a profile model."
-            )
-        return s.unsqueeze(0)
+        s = encode(self.config, check_sequence(sequence), {"profile": profile, **inputs})
+        return torch.from_numpy(s).to(self.imputation.input.weight).unsqueeze(0)
 
-    def condition(self, sequence: str, profile: ArrayLike | None = None) -> ConditionedModel:
+    def condition(
+        self, sequence: str, profile: ArrayLike | None = None, **inputs: ArrayLike | None
+    ) -> ConditionedModel:
         """Run the sequence network once and keep what a simulation of this protein needs.
 
         Parameters
@@ -103,6 +99,8 @@ class NemoModel(nn.Module):
             One-letter codes.
         profile : array-like, shape (L, 20), optional
             For a profile model.
+        **inputs
+            As for `encode`.
 
         Returns
         -------
@@ -114,10 +112,11 @@ class NemoModel(nn.Module):
         InputError
             As `encode`.
         """
-        s = self.encode(sequence, profile)
+        s = self.encode(sequence, profile, **inputs)
         with evaluation_mode(self.sequence_network), torch.no_grad():
             output = self.sequence_network(s, torch.ones_like(s[..., 0]))
         return ConditionedModel(
+            Origin(self.name, self.fingerprint(), self.config),
             check_sequence(sequence),
             s,
             output,
@@ -125,10 +124,26 @@ class NemoModel(nn.Module):
             copy.deepcopy(self.imputation),
         )
 
+    def condition_batch(self, s: Tensor, mask: Tensor, precision: str = "32") -> ConditionedBatch:
+        """Run the sequence network on many proteins; differentiable by all weights.
+
+        Parameters
+        ----------
+        s : Tensor, shape (B, L, q)
+            Rows of `encode`, padded.
+        mask : Tensor, shape (B, L)
+            1 for residues, 0 for padding, which comes last.
+        precision : str
+            "32" or "bf16", see `openmm_nemo.models.precision`.
+        """
+        output = sequence_output(self.sequence_network, s, mask, precision)
+        return ConditionedBatch.of_output(output, mask, self.energy)
+
     def fingerprint(self) -> str:
         """SHA-256 of all weights, as float32, and their names; the same on every device."""
         digest = hashlib.sha256()
-        for name, tensor in sorted(self.state_dict().items()):
+        weights = {original_name(name): value for name, value in self.state_dict().items()}
+        for name, tensor in sorted(weights.items()):
             digest.update(name.encode() + tensor.float().cpu().numpy().tobytes())
         return digest.hexdigest()
 
@@ -153,45 +168,10 @@ class NemoModel(nn.Module):
         model.load_state_dict(files.weights)
         model.trained = files.trained
         model.description = files.description
+        model.name = str(name_or_path)
         return model.eval()
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the weights, `config`, `trained` and `description` to ``folder``."""
         files = ModelFiles(self.config, self.trained, self.description, self.state_dict())
         write_model(folder, files)
-
-
-@contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode that gives every submodule its own mode back afterwards."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
-
-
-def _check_profile(profile: ArrayLike | None, length: int) -> Tensor:
-    if profile is None:
-        raise InputError(
-            f"This model needs a profile: give an array of shape ({length}, {len(AMINO_ACIDS)})."
-        )
-    try:
-        array = np.asarray(profile, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(
-            "The profile is not an array of numbers: give one row a residue."
-        ) from None
-    if array.shape != (length, len(AMINO_ACIDS)):
-        raise InputError(
-            f"The profile has shape {array.shape}: "
-            f"give one of ({length}, {len(AMINO_ACIDS)}), a row a residue."
-        )
-    if not np.isfinite(array).all():
-        row = int(np.argmin(np.isfinite(array).all(1))) + 1
-        raise InputError(
-            f"The profile has a number that is not finite at residue {row}: correct it."
-        )
-    return torch.from_numpy(array)

@@ -10,10 +10,13 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from openmm_nemo.config import NemoConfig
+from openmm_nemo.config import CONFIG_VERSION, NemoConfig, UnknownKeyError
 from openmm_nemo.errors import InputError
+from openmm_nemo.models.migration import current_names
+from openmm_nemo.version import __version__
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Of the files; 1 is read, too."""
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 
@@ -108,6 +111,8 @@ def write_model(folder: str | Path, files: ModelFiles) -> None:
     weights = safetensors.torch.save(contiguous)
     metadata: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
+        "written_by": f"openmm_nemo {__version__}",
+        "config_version": CONFIG_VERSION,
         "config": files.config.to_dict(),
         "trained": files.trained,
         "description": files.description,
@@ -162,11 +167,20 @@ def read_model(folder: str | Path) -> ModelFiles:
         raise InputError(
             f"{weights_path} is not a safetensors file ({error}): get it again."
         ) from None
+    version = metadata.get("config_version", 1)
     try:
-        hyperparameters = NemoConfig.from_dict(config)
+        hyperparameters = NemoConfig.from_dict(config, version)
+    except UnknownKeyError as error:
+        writer = metadata.get("written_by")
+        if version <= CONFIG_VERSION or not writer:
+            raise InputError(f"{folder / CONFIG_FILE}: {error}") from None
+        raise InputError(
+            f"{folder / CONFIG_FILE} was written by {writer}, with hyperparameters that this version does not know "
+            f"({error.key!r}): install {writer} or later."
+        ) from None
     except InputError as error:
         raise InputError(f"{folder / CONFIG_FILE}: {error}") from None
-    return ModelFiles(hyperparameters, trained, description, tensors)
+    return ModelFiles(hyperparameters, trained, description, current_names(tensors))
 
 
 def check_weights(weights: dict[str, Tensor], expected: dict[str, Tensor], folder: Path) -> None:
@@ -207,10 +221,10 @@ def _read_metadata(folder: Path) -> dict[str, Any]:
     if not isinstance(metadata, dict):
         raise InputError(f"{path} is not a JSON object: get it again.")
     version = metadata.get("format_version")
-    if version != FORMAT_VERSION:
+    if version not in (1, FORMAT_VERSION):
+        writer = metadata.get("written_by", "the version of openmm_nemo that wrote it")
         raise InputError(
-            f"{path} has format version {version!r}, this openmm_nemo reads {FORMAT_VERSION}: "
-            "install the version of openmm_nemo that wrote it."
+            f"{path} has format version {version!r}, this openmm_nemo reads 1 and {FORMAT_VERSION}: install {writer}."
         )
     return metadata
 

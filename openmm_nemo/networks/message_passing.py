@@ -6,12 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from openmm_nemo.config import NemoConfig
+from openmm_nemo.geometry.padding import pair_mask
 from openmm_nemo.networks.blocks import RESIDUAL_GAIN, ResidualStack, convolution, initialise
-
-
-def pair_mask(mask: Tensor) -> Tensor:
-    """(B, L, L) from (B, L): 1 where both residues are."""
-    return mask.unsqueeze(1) * mask.unsqueeze(2)
 
 
 class PairAttention(nn.Module):

@@ -17,12 +17,13 @@ import numpy as np
 import openmm as mm
 from openmm import app
 
-from openmm_nemo.engine.forces import choose_backend, torchforce_platform_problems
+from openmm_nemo.engine.forces import choose_backend
 from openmm_nemo.engine.reporters import (
     NemoAtomReporter,
     NemoStateReporter,
     NemoTrajectoryReporter,
 )
+from openmm_nemo.engine.torchscript import torchforce_platform_problems
 from openmm_nemo.engine.trajectory import check_format
 from openmm_nemo.engine.units import ANGSTROM_PER_NM
 from openmm_nemo.errors import InputError
@@ -276,31 +277,24 @@ class SimulationRun:
             if "Precision" in platform.getPropertyNames():
                 platform.setPropertyDefaultValue("Precision", s.precision)
         try:
-            backends = [choose_backend(s.backend, s.platform)]
+            backend = choose_backend(s.backend, s.platform)
         except ValueError as error:
             raise InputError(str(error)) from None
-        if s.backend == "torchforce" and s.platform is None:
+        if backend == "torchforce" and s.platform is None:
             for problem in torchforce_platform_problems().values():
                 raise InputError(f"{problem}, or give another --platform.")
-        # TorchForce has kernels for some platforms only; PythonForce works on all.
-        if s.backend == "auto" and backends == ["torchforce"]:
-            backends.append("python")
-        for backend in backends:
-            try:
-                simulation = app.Simulation(
-                    self.protein.topology,
-                    self.protein.create_system(backend),
-                    self.protein.create_integrator(s.temperature, s.seed),
-                    by_name.get(s.platform),
-                )
-                break
-            except mm.OpenMMException as error:
-                failure = InputError(
-                    f"OpenMM cannot simulate on {s.platform or 'its fastest platform'} ({_one_line(error)}): "
-                    f"choose another --platform of {', '.join(by_name)}."
-                )
-        else:
-            raise failure
+        try:
+            simulation = app.Simulation(
+                self.protein.topology,
+                self.protein.create_system(backend),
+                self.protein.create_integrator(s.temperature, s.seed),
+                by_name.get(s.platform),
+            )
+        except mm.OpenMMException as error:
+            raise InputError(
+                f"OpenMM cannot simulate on {s.platform or 'its fastest platform'} ({_one_line(error)}): "
+                f"choose another --platform of {', '.join(by_name)}."
+            ) from None
         if s.start is None:
             simulation.context.setPositions(self.protein.initial_positions())
         else:

@@ -29,7 +29,6 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from openmm_nemo.cluster import run_on_cluster
-from openmm_nemo.dynamics import rollout
 from openmm_nemo.engine.units import ANGSTROM_PER_NM
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import completing, json_digest
@@ -419,16 +418,12 @@ def sample_with_torch(
     Tensor, shape (B, L, 3)
         Angstrom.
     """
-    x = protein.initial_state().expand(len(seeds), -1, -1)
+    batch = protein.copies(len(seeds))
+    x = batch.initial_positions()
     for first in range(0, steps, STEPS_KEPT):
-        trajectory = rollout(
-            protein.energy,
-            x,
-            protein.step_parameters(len(seeds)),
-            min(STEPS_KEPT, steps - first),
-            seed=seeds[0],
-            first_step=first,
-            temperature=temperature,
+        n_steps = min(STEPS_KEPT, steps - first)
+        trajectory = batch.rollout(
+            n_steps, x, seed=seeds[0], first_step=first, temperature=temperature
         )
         x = trajectory.x[-1]
     return x

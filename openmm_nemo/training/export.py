@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from openmm_nemo.data.splits import SPLIT_FILE, Split
+from openmm_nemo.engine.torchscript import write_scripted
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import completing
 from openmm_nemo.models import NemoModel
-from openmm_nemo.models.torchscript import write_scripted
 from openmm_nemo.training.card import Run, model_card
 from openmm_nemo.training.curves import read_metrics
 from openmm_nemo.training.module import NemoTraining

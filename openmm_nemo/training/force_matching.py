@@ -12,7 +12,8 @@ from torch.nn.utils.rnn import pad_sequence
 from openmm_nemo.data.force_frames import ForceFrames
 from openmm_nemo.dynamics import energy_and_gradient
 from openmm_nemo.errors import InputError
-from openmm_nemo.models.model import NemoModel, evaluation_mode
+from openmm_nemo.models import NemoModel
+from openmm_nemo.models.batch import evaluation_mode
 from openmm_nemo.residues import AMINO_ACIDS
 
 FORCES = "forces"
@@ -123,14 +124,10 @@ def model_forces(model: NemoModel, frames: FrameBatch) -> Tensor:
     Tensor, shape (B, L, 3)
         kT/Angstrom; zero at padding.
     """
-    network = model.energy
-    assert network is not None
     with evaluation_mode(model):
-        output = model.sequence_network(frames.s, frames.mask)
-        l1, l2 = output.l1[frames.protein], output.l2[frames.protein]
-        mask = frames.mask[frames.protein]
+        chains = model.condition_batch(frames.s, frames.mask).select(frames.protein)
         _, gradient = energy_and_gradient(
-            lambda x: network(x, l1, l2, mask), frames.x, create_graph=torch.is_grad_enabled()
+            chains.energy, frames.x, create_graph=torch.is_grad_enabled()
         )
     return -gradient
 

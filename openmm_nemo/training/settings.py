@@ -52,7 +52,10 @@ class ModelSettings(_Table):
     def config(self) -> NemoConfig:
         """Hyperparameters of the networks."""
         preset = NemoConfig.preset(self.preset, self.profile)
-        return NemoConfig.from_dict(preset.to_dict() | self.changes)
+        changes = self.changes
+        if changes.get("lstm_units"):  # alone, it made a baseline in version 0.1
+            changes = {"kind": "baseline"} | changes
+        return NemoConfig.from_dict(preset.to_dict() | changes)
 
 
 class DataSettings(_Table):
@@ -159,7 +162,7 @@ class TrainingSettings(_Table):
         One after another.
     precision : str
         "32", or "bf16": sequence network and imputation multiply numbers of 16 bits; see
-        `openmm_nemo.training.precision`.
+        `openmm_nemo.models.precision`.
     warm_up : int
         Updates of each stage during which the learning rate rises to its value.
     max_gradient_norm : float
@@ -224,7 +227,7 @@ def read_settings(path: Path) -> TrainingSettings:
         raise InputError(f"{path}: {place}: {first['msg']}.") from None
     except InputError as error:
         raise InputError(f"{path}: model: {error}") from None
-    if config.lstm_units:
+    if config.kind == "baseline":
         _check_baseline(path, settings)
     _check_forces(path, settings)
     folder = path.resolve().parent

@@ -43,7 +43,7 @@ energy = NemoModel(config).energy.eval()
 
 def differentiate(length, n_steps):
     x0, mask = random_chain(n_chains, length).float(), torch.ones(n_chains, length)
-    l1 = torch.randn(n_chains, length, config.node_features, requires_grad=True)
+    l1 = torch.randn(n_chains, length, node_features(config), requires_grad=True)
     l2 = torch.randn(n_chains, length, length, config.pair_features, requires_grad=True)
     size = torch.full((n_chains,), 0.01, requires_grad=True)
     steps = StepParameters(size, size, mask, torch.ones(n_chains, length, 3), mask)

@@ -22,7 +22,7 @@ def inputs(tmp_path_factory) -> Path:
     configs = {
         "one": tiny,
         "two": tiny,
-        "rnn": NemoConfig.from_dict(tiny.to_dict() | {"lstm_units": 8}),
+        "rnn": NemoConfig.from_dict(tiny.to_dict() | {"kind": "baseline", "lstm_units": 8}),
         "profile": NemoConfig.preset("tiny", profile=True),
     }
     for seed, (name, config) in enumerate(configs.items()):

@@ -87,9 +87,13 @@ def test_the_exported_model_has_the_averaged_weights_and_the_split(inputs, run, 
     assert model.description == "A model of a test."
     assert (tmp_path / "model" / "split.json").read_bytes() == (inputs / "split.json").read_bytes()
     content = read_checkpoint(run / "last.ckpt")
-    averaged = content["state_dict"]["model.energy.structure_network.pair_output.weight"]
-    current = content["current_model_state"]["model.energy.structure_network.pair_output.weight"]
-    exported = model.energy.structure_network.pair_output.weight
+    averaged = content["state_dict"][
+        "model.energy.terms.learned.structure_network.pair_output.weight"
+    ]
+    current = content["current_model_state"][
+        "model.energy.terms.learned.structure_network.pair_output.weight"
+    ]
+    exported = model.energy.terms["learned"].structure_network.pair_output.weight
     assert torch.equal(exported, averaged)
     assert not torch.equal(exported, current)
 

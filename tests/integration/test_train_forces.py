@@ -70,7 +70,7 @@ def test_a_stage_with_forces(inputs, monkeypatch):
     assert {n for n, _ in drawn} == {3}
     assert all(torch.equal(value, same[name]) for name, value in weights.items())
     _, without = run(inputs, "without", CONFIG.replace(", forces = 0.01", ""))
-    name = "model.energy.structure_network.pair_output.weight"
+    name = "model.energy.terms.learned.structure_network.pair_output.weight"
     assert not torch.equal(weights[name], without[name])
     (inputs / "one.safetensors").unlink()
     outcome = command_line("export", inputs / "run" / "last.ckpt", "--out", inputs / "model")

@@ -22,6 +22,7 @@ from openmm_nemo.comparison.comparison import (
 )
 from openmm_nemo.comparison.tables import comparison_lines, write_comparison
 from openmm_nemo.comparison.windows import Window, check_splits, draw_windows
+from openmm_nemo.conditioning import BaselineOutput
 from openmm_nemo.data import DomainSet, Split
 from openmm_nemo.errors import InputError
 from openmm_nemo.geometry import cartesian_to_internal
@@ -44,8 +45,9 @@ def window(n: int, seed: int, number: int = 0, part: str = "test", level: str = 
 class Answers(nn.Module):
     """A model without energy that gives a known structure for each input, and a straight chain for all others."""
 
-    config = NemoConfig(lstm_units=1)
+    config = NemoConfig(kind="baseline", lstm_units=1)
     energy = None
+    condition_batch = NemoModel.condition_batch
 
     def __init__(self, *pairs) -> None:
         super().__init__()
@@ -59,7 +61,7 @@ class Answers(nn.Module):
                 if known.shape == (n, s.shape[-1]) and torch.equal(known, row[:n]):
                     x = answer
             z0.append(cartesian_to_internal(x))
-        return SimpleNamespace(z0=nn.utils.rnn.pad_sequence(z0, batch_first=True))
+        return BaselineOutput(nn.utils.rnn.pad_sequence(z0, batch_first=True), torch.empty(0))
 
 
 def tiny(seed: int) -> NemoModel:

@@ -9,6 +9,7 @@ import torch
 
 from openmm_nemo import NemoConfig, NemoModel
 from openmm_nemo.conditioning import BaselineNetwork
+from openmm_nemo.encoders import input_width
 from openmm_nemo.engine import (
     add_to_system,
     create_force,
@@ -96,9 +97,9 @@ def test_every_parameter_matters():
 @pytest.mark.parametrize("profile", [False, True])
 def test_an_untrained_network_starts_near_real_chains(units, profile):
     torch.manual_seed(0)
-    config = replace(NemoConfig.preset("tiny", profile), lstm_units=units)
+    config = replace(NemoConfig.preset("tiny", profile), kind="baseline", lstm_units=units)
     network = BaselineNetwork(config).eval()
-    _, s, mask = make_batch([60], config.sequence_width, torch.float32)
+    _, s, mask = make_batch([60], input_width(config), torch.float32)
     with torch.no_grad():
         out = network(s, mask)
     b, a, d = bond_angles(internal_to_cartesian(out.z0[0]))
@@ -126,7 +127,7 @@ def test_round_trip_is_exact(tmp_path):
 def test_files_of_nemo_do_not_know_of_baselines(tmp_path):
     """So that versions from before there were any read them, and this one theirs."""
     make_model(dtype=torch.float32).save_pretrained(tmp_path)
-    assert "lstm_units" not in json.loads((tmp_path / "config.json").read_text())["config"]
+    assert json.loads((tmp_path / "config.json").read_text())["config"]["kind"] == "nemo"
     assert NemoModel.from_pretrained(tmp_path).config.lstm_units == 0
 
 

@@ -6,9 +6,10 @@ import math
 import pytest
 import torch
 
-from openmm_nemo.conditioning import SequenceNetwork
+from openmm_nemo.conditioning import SequenceNetwork, SequenceOutput
 from openmm_nemo.config import NemoConfig
 from openmm_nemo.dynamics import rollout
+from openmm_nemo.encoders import input_width, node_features
 from openmm_nemo.geometry import bond_angles, internal_to_cartesian
 from openmm_nemo.models import NemoModel
 from tests.helpers import random_chain
@@ -16,37 +17,43 @@ from tests.tolerances import assert_close
 from tests.unit.models.chains import DTYPES, make_batch, make_model
 
 
+def tensors(out: SequenceOutput) -> list[torch.Tensor]:
+    return [*out.coefficients, *out[1:]]
+
+
 @pytest.mark.parametrize("profile", [False, True])
 def test_shapes_and_ranges(profile):
     model = make_model(profile=profile)
-    width = model.config.sequence_width
+    width = input_width(model.config)
     _, s, mask = make_batch([9, 6], width)
     out = model.sequence_network(s, mask)
-    c1, c2 = model.config.node_features, model.config.pair_features
-    assert out.l1.shape == (2, 9, c1)
-    assert out.l2.shape == (2, 9, 9, c2)
+    c1, c2 = node_features(model.config), model.config.pair_features
+    assert out.coefficients[0].shape == (2, 9, c1)
+    assert out.coefficients[1].shape == (2, 9, 9, c2)
     assert out.z0.shape == (2, 9, 3)
     assert out.secondary_structure.shape == (2, 9, 8)
     assert out.cartesian_step.shape == out.internal_step.shape == (2,)
-    assert (out.l1[mask == 1][:, 0] > 0).all()
+    assert (out.coefficients[0][mask == 1][:, 0] > 0).all()
     for name in ("cartesian_preconditioner", "internal_preconditioner"):
         values = getattr(out, name)[mask == 1]
         assert (values > 1 / math.e).all()
         assert (values < math.e).all()
         assert values.std() > 0.01
-    for value in out:
+    for value in tensors(out):
         assert value.dtype == s.dtype
         if value.dim() > 1:
             assert value[1, 6:].eq(0).all()
-    assert out.l2[1, :, 6:].eq(0).all()
+    assert out.coefficients[1][1, :, 6:].eq(0).all()
 
 
 def test_bonds_are_never_pushed_apart():
     """The coefficient of the bond strain stays positive whatever is learned."""
     model = make_model()
-    torch.nn.init.constant_(model.sequence_network.node_coefficients.bias, -5.0)
+    torch.nn.init.constant_(
+        model.sequence_network.term_heads["learned"].node_coefficients.bias, -5.0
+    )
     _, s, mask = make_batch([9], 20)
-    l1 = model.sequence_network(s, mask).l1
+    l1 = model.sequence_network(s, mask).coefficients[0]
     assert (l1[..., 0] > 0).all()
     assert (l1[..., 1:] < 0).any()
 
@@ -88,7 +95,7 @@ def test_padded_batches_equal_single_proteins(preset, dtype):
     batch = model.sequence_network(s, mask)
     for k, length in enumerate(lengths):
         single = model.sequence_network(s[k : k + 1, :length], mask[k : k + 1, :length])
-        for together, alone in zip(batch, single, strict=True):
+        for together, alone in zip(tensors(batch), tensors(single), strict=True):
             rows = together[k : k + 1]
             if alone.dim() > 1:
                 rows = rows[:, :length]
@@ -113,7 +120,7 @@ def test_every_parameter_matters():
     model = make_model(profile=True).train()
     _, s, mask = make_batch([12, 7], 40)
     out = model.sequence_network(s, mask)
-    sum((value**2).sum() for value in out).backward()
+    sum((value**2).sum() for value in tensors(out)).backward()
     for name, parameter in model.sequence_network.named_parameters():
         assert parameter.grad.isfinite().all(), name
         assert parameter.grad.ne(0).any(), name
@@ -143,8 +150,8 @@ def test_strength_leaves_the_bonds_alone():
     model = make_model()
     strong = copy.deepcopy(model)
     strong.sequence_network.cool(1, strength=3)
-    _, s, mask = make_batch([12, 9], model.config.sequence_width)
+    _, s, mask = make_batch([12, 9], input_width(model.config))
     before, after = (m.sequence_network.eval()(s, mask) for m in (model, strong))
-    assert_close(after.l1[..., :1], before.l1[..., :1], "rounding")
-    assert_close(after.l1[..., 1:], 3 * before.l1[..., 1:], "rounding")
-    assert_close(after.l2, 3 * before.l2, "rounding")
+    assert_close(after.coefficients[0][..., :1], before.coefficients[0][..., :1], "rounding")
+    assert_close(after.coefficients[0][..., 1:], 3 * before.coefficients[0][..., 1:], "rounding")
+    assert_close(after.coefficients[1], 3 * before.coefficients[1], "rounding")

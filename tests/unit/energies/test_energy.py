@@ -25,7 +25,7 @@ def make_energy(length: int, preset: str = "tiny", dtype=torch.float64):
         out = model.sequence_network(s, mask)
 
     def energy(x):
-        return model.energy(x, out.l1, out.l2, mask.expand(x.shape[:2]))
+        return model.energy(x, out.coefficients, mask.expand(x.shape[:2]))
 
     return energy
 
@@ -40,16 +40,18 @@ def test_energy_is_two_dot_products():
     model = make_model()
     x, s, mask = make_batch([9, 6], 20)
     out = model.sequence_network(s, mask)
-    f1, f2 = model.energy.structure_network(x, mask)
-    expected = torch.einsum("bic,bic->b", out.l1, f1) + torch.einsum("bijc,bijc->b", out.l2, f2)
-    assert_close(model.energy(x, out.l1, out.l2, mask), expected, "rounding")
+    f1, f2 = model.energy.terms["learned"].structure_network(x, mask)
+    expected = torch.einsum("bic,bic->b", out.coefficients[0], f1) + torch.einsum(
+        "bijc,bijc->b", out.coefficients[1], f2
+    )
+    assert_close(model.energy(x, out.coefficients, mask), expected, "rounding")
 
 
 def test_features_are_bounded_but_for_the_bond_strain():
     model = make_model()
     x, _, mask = make_batch([9], 20)
     x[:, 5:] += torch.tensor([40.0, 0, 0])
-    f1, f2 = model.energy.structure_network(x, mask)
+    f1, f2 = model.energy.terms["learned"].structure_network(x, mask)
     b = (x[0, 1:] - x[0, :-1]).norm(dim=-1)
     assert b.max() > 30
     assert f1[0, 0, 0] == 0
@@ -83,8 +85,8 @@ def test_mirror_images_differ():
 def test_mirror_images_of_pairs_differ_in_the_pair_features():
     model = make_model()
     x, _, mask = make_batch([12], 20)
-    _, f2 = model.energy.structure_network(x, mask)
-    _, mirrored = model.energy.structure_network(-x, mask)
+    _, f2 = model.energy.terms["learned"].structure_network(x, mask)
+    _, mirrored = model.energy.terms["learned"].structure_network(-x, mask)
     assert (f2 - mirrored).abs().max() > 1e-2
 
 
@@ -97,13 +99,14 @@ def test_padded_batches_equal_single_proteins(preset, dtype):
     x, s, mask = make_batch(lengths, 20, dtype, padding=1e4)
     out = model.sequence_network(s, mask)
     x.requires_grad_()
-    energies = model.energy(x, out.l1, out.l2, mask)
+    energies = model.energy(x, out.coefficients, mask)
     gradient = torch.autograd.grad(energies.sum(), x)[0]
     assert gradient[mask == 0].eq(0).all()
     for k, n in enumerate(lengths):
         alone = x[k : k + 1, :n].detach().requires_grad_()
-        l1, l2 = out.l1[k : k + 1, :n], out.l2[k : k + 1, :n, :n]
-        energy = model.energy(alone, l1, l2, mask[k : k + 1, :n])
+        l1, l2 = out.coefficients
+        own = [l1[k : k + 1, :n], l2[k : k + 1, :n, :n]]
+        energy = model.energy(alone, own, mask[k : k + 1, :n])
         assert_close(energies[k : k + 1].detach(), energy.detach(), "rounding")
         assert_close(
             gradient[k : k + 1, :n], torch.autograd.grad(energy.sum(), alone)[0], "rounding"
@@ -115,10 +118,10 @@ def test_positions_of_padding_are_not_read(garbage):
     model = make_model(dtype=torch.float32)
     x, s, mask = make_batch([9, 5], 20, torch.float32)
     out = model.sequence_network(s, mask)
-    expected = model.energy(x, out.l1, out.l2, mask)
+    expected = model.energy(x, out.coefficients, mask)
     x[1, 5:] = garbage
     x.requires_grad_()
-    energies = model.energy(x, out.l1, out.l2, mask)
+    energies = model.energy(x, out.coefficients, mask)
     assert energies.equal(expected)
     assert torch.autograd.grad(energies.sum(), x)[0].isfinite().all()
 
@@ -207,10 +210,10 @@ def test_torchscript_equals_eager(dtype):
     out = model.sequence_network(s, mask)
     x.requires_grad_()
     scripted = torch.jit.script(model.energy)
-    expected = model.energy(x, out.l1, out.l2, mask)
+    expected = model.energy(x, out.coefficients, mask)
     force = torch.autograd.grad(expected.sum(), x)[0]
     for _ in range(3):  # the profiling executor optimises after the first calls
-        u = scripted(x, out.l1, out.l2, mask)
+        u = scripted(x, out.coefficients, mask)
         assert_close(u.detach(), expected.detach(), "rounding")
         assert_close(torch.autograd.grad(u.sum(), x)[0], force, "rounding")
 
@@ -221,6 +224,6 @@ def test_initialisation_follows_the_seed():
         torch.manual_seed(seed)
         states.append(Energy(NemoConfig.preset("tiny")).state_dict())
     assert all(states[0][key].equal(states[1][key]) for key in states[0])
-    assert not states[0]["structure_network.pair_input.weight"].equal(
-        states[2]["structure_network.pair_input.weight"]
+    assert not states[0]["terms.learned.structure_network.pair_input.weight"].equal(
+        states[2]["terms.learned.structure_network.pair_input.weight"]
     )

@@ -91,7 +91,7 @@ def test_exported_modules_hold_nothing_to_train(protein):
 
 def test_exported_modules_move_to_another_device_as_a_whole(protein):
     """As TorchForce moves them to a GPU: weights that had become constants would stay behind."""
-    n_weights = len(protein.energy_network.state_dict())
+    n_weights = len(protein.potential.network.state_dict())
     module = export_energy(protein).to("meta")
     tensors = [*module.parameters(), *module.buffers()]
     assert len(tensors) > n_weights

@@ -14,8 +14,7 @@ from openmm_nemo.engine import (
     create_force,
     create_system,
     deserialize_system,
-    forces,
-    serialization,
+    torchscript,
 )
 from tests.helpers import need_torchforce
 from tests.tolerances import assert_close
@@ -40,7 +39,7 @@ def context_of(protein, backend: str, name: str = "Reference", x: np.ndarray | N
 def test_energy_and_forces_are_those_of_the_network(request, dtype, backend, platform_name):
     protein = request.getfixturevalue("protein" if dtype == "float64" else "protein32")
     context = context_of(protein, backend, platform_name)
-    energy, gradient = protein.energy_and_gradient(torch.tensor(10 * bend(protein)).to(protein.l1))
+    energy, gradient = protein.energy_and_gradient(torch.tensor(10 * bend(protein)).to(protein.z0))
     assert_close(energy.new_tensor(energy_of(context)), KT * energy, "rounding")
     force = torch.from_numpy(forces_of(context)).to(gradient)
     assert_close(force, -10 * KT * gradient, "rounding_gradient")
@@ -133,21 +132,16 @@ def test_unknown_backend_is_refused(protein):
         create_force(protein, "jax")
 
 
-@pytest.mark.parametrize("problem", [None, "it is broken"])
-def test_auto_is_torchforce_where_that_works(monkeypatch, problem):
-    monkeypatch.setattr(forces, "torchforce_problem", lambda: problem)
-    monkeypatch.setattr(forces, "torchforce_platform_problems", dict)
-    assert choose_backend() == ("torchforce" if problem is None else "python")
-    assert choose_backend("python") == "python"
+def test_auto_is_python_even_where_torchforce_works(monkeypatch):
+    monkeypatch.setattr(torchscript, "torchforce_problem", lambda: None)
+    assert choose_backend() == choose_backend("python") == "python"
 
 
-def test_auto_is_not_torchforce_where_a_platform_would_crash(monkeypatch):
-    monkeypatch.setattr(forces, "torchforce_problem", lambda: None)
-    monkeypatch.setattr(forces, "torchforce_platform_problems", lambda: {"OpenCL": "it crashes"})
-    assert choose_backend() == "python"
-    assert choose_backend(platform="OpenCL") == "python"
-    assert choose_backend(platform="CPU") == "torchforce"
-    assert choose_backend("torchforce") == "torchforce"
+def test_torchforce_is_refused_on_a_platform_that_it_would_crash(monkeypatch):
+    monkeypatch.setattr(torchscript, "torchforce_problem", lambda: None)
+    problems = {"OpenCL": "it crashes"}
+    monkeypatch.setattr(torchscript, "torchforce_platform_problems", lambda: problems)
+    assert choose_backend("torchforce") == choose_backend("torchforce", "CPU") == "torchforce"
     with pytest.raises(ValueError, match="it crashes"):
         choose_backend("torchforce", "OpenCL")
 
@@ -158,7 +152,7 @@ def test_torchforce_works_or_is_refused_on_every_platform():
     script = (
         "import numpy, openmm, openmm_nemo, torch, openmmtorch\n"
         "from openmm_nemo.engine import torchforce_problem\n"
-        "from openmm_nemo.engine.forces import _Parabola, torchforce_platform_problems\n"
+        "from openmm_nemo.engine.torchscript import _Parabola, torchforce_platform_problems\n"
         "from openmm_nemo.plugin import platform_names\n"
         "assert torchforce_problem() is None\n"
         "system = openmm.System()\n"
@@ -176,18 +170,14 @@ def test_torchforce_works_or_is_refused_on_every_platform():
     assert done.returncode == 0, done.stderr
 
 
-def test_auto_makes_a_torchforce_where_that_works(protein, monkeypatch):
+def test_each_backend_makes_its_force(protein):
     need_torchforce()
-    monkeypatch.setattr(forces, "torchforce_platform_problems", dict)
-    assert type(create_force(protein)).__name__ == "TorchForce"
-
-
-def test_python_makes_a_pythonforce(protein):
-    assert type(create_force(protein, "python")) is mm.PythonForce
+    assert type(create_force(protein, "torchforce")).__name__ == "TorchForce"
+    assert type(create_force(protein)) is mm.PythonForce
 
 
 def test_torchforce_that_does_not_work_is_refused(monkeypatch):
-    monkeypatch.setattr(forces, "torchforce_problem", lambda: "it is broken")
+    monkeypatch.setattr(torchscript, "torchforce_problem", lambda: "it is broken")
     with pytest.raises(ValueError, match="'torchforce' is not available: it is broken"):
         choose_backend("torchforce")
 
@@ -279,7 +269,7 @@ def test_torchforce_keeps_its_settings_in_xml(protein):
 
 
 def test_xml_with_a_torchforce_is_refused_where_there_is_none(monkeypatch):
-    monkeypatch.setattr(serialization, "torchforce_problem", lambda: "it is broken")
+    monkeypatch.setattr(torchscript, "torchforce_problem", lambda: "it is broken")
     text = mm.XmlSerializer.serialize(mm.System())
     text = text.replace("<Forces/>", '<Forces><Force type="TorchForce"/></Forces>')
     with pytest.raises(mm.OpenMMException, match="cannot be read here: it is broken"):

@@ -21,7 +21,7 @@ from openmm_nemo import NemoConfig, NemoModel
 from openmm_nemo.engine import choose_backend, torchforce_problem
 
 assert torchforce_problem() is None, torchforce_problem()
-assert choose_backend(platform="CPU") == "torchforce"
+assert choose_backend("torchforce", "CPU") == "torchforce"
 torch.set_num_threads(1)
 torch.manual_seed(1)
 protein = NemoModel(NemoConfig.preset("tiny")).condition("GSAVLK")

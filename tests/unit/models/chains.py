@@ -19,7 +19,9 @@ def make_model(
     preset: str = "tiny", profile: bool = False, dtype=torch.float64, lstm_units: int = 0
 ) -> NemoModel:
     torch.manual_seed(7)
-    config = replace(NemoConfig.preset(preset, profile), lstm_units=lstm_units)
+    config = NemoConfig.preset(preset, profile)
+    if lstm_units:
+        config = replace(config, kind="baseline", lstm_units=lstm_units)
     model = NemoModel(config)
     with torch.no_grad():
         for parameter in model.parameters():

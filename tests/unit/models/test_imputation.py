@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from openmm_nemo.config import NemoConfig
+from openmm_nemo.encoders import input_width
 from openmm_nemo.models import ATOM_NAMES, Imputation
 from tests.tolerances import assert_close
 from tests.unit.models.chains import (
@@ -21,7 +22,7 @@ from tests.unit.models.chains import (
 @pytest.mark.parametrize("profile", [False, True])
 def test_atoms_move_with_the_chain(profile, dtype):
     model = make_model(profile=profile, dtype=dtype)
-    x, s, mask = make_batch([30, 12], model.config.sequence_width, dtype)
+    x, s, mask = make_batch([30, 12], input_width(model.config), dtype)
     q = random_rotation(1, dtype)
     shift = 30 * torch.ones(3, dtype=dtype)
     atoms = model.imputation(x, s, mask)

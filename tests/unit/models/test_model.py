@@ -26,9 +26,9 @@ def test_encoding_is_one_hot_and_profile():
     [
         (False, "ACDX", None, "'X' at position 4"),
         (False, "ACD", None, "3 residues"),
-        (False, "ACDE", np.ones((4, 20)), "sequence alone"),
-        (True, "ACDE", None, r"needs a profile.*\(4, 20\)"),
-        (True, "ACDE", np.ones((5, 20)), r"shape \(5, 20\): give one of \(4, 20\)"),
+        (False, "ACDE", np.ones((4, 20)), "'profile'.*one-hot"),
+        (True, "ACDE", None, r"needs the input 'profile'.*\(4, 20\)"),
+        (True, "ACDE", np.ones((5, 20)), r"shape \(5, 20\): give one of shape \(4, 20\)"),
         (True, "ACDE", np.ones((4, 21)), r"shape \(4, 21\)"),
         (True, "ACDE", [[1.0], [1.0, 2.0]], "not an array of numbers"),
         (True, "ACDE", "frequencies", "not an array of numbers"),
@@ -49,12 +49,17 @@ def test_a_conditioned_model_agrees_with_the_networks(dtype):
     mask = torch.ones(1, 20, dtype=dtype)
     out = model.sequence_network(s, mask)
     for name, value in out._asdict().items():
-        assert getattr(protein, name).equal(value[0]), name
+        if name != "coefficients":
+            assert getattr(protein, name).equal(value[0]), name
+    for found, expected in zip(
+        protein.potential.coefficient_values(), out.coefficients, strict=True
+    ):
+        assert found.equal(expected)
     x = torch.stack([make_chain(20, k, dtype) for k in range(6)]).reshape(2, 3, 20, 3)
     u, gradient = protein.energy_and_gradient(x)
     assert u.shape == (2, 3)
     one = x[1, 2].clone().requires_grad_()
-    expected = model.energy(one.unsqueeze(0), out.l1, out.l2, mask)
+    expected = model.energy(one.unsqueeze(0), out.coefficients, mask)
     assert_close(u[1, 2], expected[0].detach(), "rounding")
     assert_close(gradient[1, 2], torch.autograd.grad(expected.sum(), one)[0], "rounding")
     assert_close(protein.energy(x), u, "rounding")
@@ -96,4 +101,5 @@ def test_conditioning_leaves_the_model_alone():
 
 def test_conditioning_is_repeatable_in_training_mode():
     model = make_model().train()
-    assert model.condition(SEQUENCE).l1.equal(model.condition(SEQUENCE).l1)
+    first, second = (model.condition(SEQUENCE).potential.coefficient_values() for _ in range(2))
+    assert all(one.equal(other) for one, other in zip(first, second, strict=True))

@@ -318,7 +318,7 @@ def test_something_else_in_the_way_is_refused_before_work_begins(model, tmp_path
         ([A, B, A], "Two proteins are named a"),
         ([Protein("../a", SEQUENCE)], "cannot be the name of a folder"),
         ([A, Protein("odd", "GAXL")], "odd: The sequence has 'X' at position 3"),
-        ([A._replace(profile=np.ones((12, 20)))], "a: This model takes the sequence alone"),
+        ([A._replace(profile=np.ones((12, 20)))], "a: .*'profile'"),
     ],
 )
 def test_proteins_that_cannot_be_sampled_are_refused(model, tmp_path, proteins, words):
@@ -406,7 +406,7 @@ def test_an_energy_that_overflows_is_reported(model, tmp_path, monkeypatch, engi
     def strong(self, sequence, profile=None):
         protein = condition(self, sequence, profile)
         if sequence == A.sequence:
-            protein.l1.fill_(3e38)
+            protein.potential.coefficients[0].value.fill_(3e38)
         return protein
 
     monkeypatch.setattr(NemoModel, "condition", strong)

@@ -30,7 +30,7 @@ losses = {distances = 1.0}
 @pytest.fixture
 def model() -> NemoModel:
     torch.manual_seed(0)
-    return NemoModel(replace(NemoConfig.preset("tiny"), lstm_units=32))
+    return NemoModel(replace(NemoConfig.preset("tiny"), kind="baseline", lstm_units=32))
 
 
 def test_predictions_are_those_of_the_conditioned_model(batch, model):

@@ -4,7 +4,6 @@ import itertools
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import mdtraj as md
 import numpy as np
@@ -17,6 +16,7 @@ from openmm_nemo import NemoConfig, NemoModel
 from openmm_nemo.data import ForceFrames
 from openmm_nemo.engine import coarse_topology, record_forces
 from openmm_nemo.errors import InputError
+from openmm_nemo.models.batch import ConditionedBatch
 from openmm_nemo.training.force_matching import FrameBatch, FramePool, force_error, model_forces
 from openmm_nemo.training.settings import read_settings
 from tests.helpers import normal, platform, random_chain
@@ -47,19 +47,23 @@ def model() -> NemoModel:
     return NemoModel(NemoConfig.preset("tiny"))
 
 
+class SpringEnergy(nn.Module):
+    def forward(self, x: Tensor, coefficients: list[Tensor], mask: Tensor) -> Tensor:
+        return 0.5 * coefficients[0] * ((x**2).sum(-1) * mask).sum(-1)
+
+
 class Spring(nn.Module):
     """U = k / 2 sum m_i |x_i|^2, with a stiffness k from the sequence: w for each A."""
 
     def __init__(self, w: float) -> None:
         super().__init__()
         self.w = nn.Parameter(torch.tensor(w))
+        self.energy = SpringEnergy()
 
-    def sequence_network(self, s: Tensor, mask: Tensor) -> SimpleNamespace:
+    def condition_batch(self, s: Tensor, mask: Tensor) -> ConditionedBatch:
         k = self.w * s[:, :, 0].sum(1)
-        return SimpleNamespace(l1=k, l2=k)
-
-    def energy(self, x: Tensor, l1: Tensor, l2: Tensor, mask: Tensor) -> Tensor:
-        return 0.5 * l1 * ((x**2).sum(-1) * mask).sum(-1)
+        nothing = torch.zeros(len(s))
+        return ConditionedBatch(mask, nothing, nothing, None, [k], self.energy)
 
 
 def test_the_loss_by_hand():
@@ -106,9 +110,9 @@ def test_gradients_reach_the_weights_of_both_networks(paths, model):
     batch = FrameBatch(*(t.double() if t.is_floating_point() else t for t in batch))
     force_error(model, batch).sum().backward()
     for weight in (
-        model.energy.structure_network.pair_output.weight,
-        model.energy.structure_network.node_input.weight,
-        model.sequence_network.pair_coefficients.weight,
+        model.energy.terms["learned"].structure_network.pair_output.weight,
+        model.energy.terms["learned"].structure_network.node_input.weight,
+        model.sequence_network.term_heads["learned"].pair_coefficients.weight,
         model.sequence_network.embedding.weight,
     ):
         number = int(weight.grad.abs().argmax())

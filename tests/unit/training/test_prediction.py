@@ -46,8 +46,8 @@ def test_gradients_reach_what_they_should(batch, model):
     prediction = predict(model, batch, SETTINGS, seed=5, growth=growth)
     prediction.x.square().sum().backward()
     network = model.sequence_network
-    assert model.energy.structure_network.pair_output.weight.grad.abs().max() > 0
-    assert network.pair_coefficients.weight.grad.abs().max() > 0
+    assert model.energy.terms["learned"].structure_network.pair_output.weight.grad.abs().max() > 0
+    assert network.term_heads["learned"].pair_coefficients.weight.grad.abs().max() > 0
     assert network.steps.weight.grad.abs().max() > 0
     assert network.initial_state.weight.grad is None
     assert len(growth.log_growth) == 4
@@ -114,4 +114,4 @@ def test_growth_of_a_perturbation_is_measured_with_its_gradient(batch, model):
     assert prediction.growth.abs().max() < 0.5
     assert predict(model, batch, SETTINGS, seed=5).growth.abs().max() == 0
     prediction.growth.sum().backward()
-    assert model.energy.structure_network.pair_output.weight.grad is not None
+    assert model.energy.terms["learned"].structure_network.pair_output.weight.grad is not None

@@ -11,7 +11,7 @@ import torch
 
 import openmm_nemo
 from openmm_nemo import NemoConfig, NemoModel
-from openmm_nemo.models.torchscript import scripted_networks, write_scripted
+from openmm_nemo.engine.torchscript import scripted_networks, write_scripted
 from tests.tolerances import assert_close
 from tests.unit.models.chains import make_chain, make_model
 
@@ -38,7 +38,7 @@ def check(modules, model, inputs) -> None:
     x, s, mask = inputs
     sequence = modules["sequence.pt"](s, mask)
     x = x.clone().requires_grad_()
-    energy = modules["energy.pt"](x, sequence.l1, sequence.l2, mask)
+    energy = modules["energy.pt"](x, sequence.coefficients, mask)
     (gradient,) = torch.autograd.grad(energy.sum(), x)
     atoms = modules["imputation.pt"](x.detach(), s, mask)
     for b, letters in enumerate(SEQUENCES):
@@ -77,8 +77,8 @@ FRESH = """
 import sys, torch
 torch.set_num_threads(1)
 x, s, mask = torch.load("inputs")
-l1, l2, *_ = torch.jit.load("sequence.pt")(s, mask)
-torch.save(torch.jit.load("energy.pt")(x, l1, l2, mask), "energies")
+coefficients, *_ = torch.jit.load("sequence.pt")(s, mask)
+torch.save(torch.jit.load("energy.pt")(x, coefficients, mask), "energies")
 assert not any(name.startswith("openmm") for name in sys.modules)
 """
 
@@ -95,7 +95,7 @@ def test_files_are_enough_for_a_process_without_the_package(model, inputs, tmp_p
 
 def test_a_baseline_has_no_energy(inputs, tmp_path):
     x, s, mask = inputs
-    baseline = NemoModel(replace(NemoConfig.preset("tiny"), lstm_units=8)).eval()
+    baseline = NemoModel(replace(NemoConfig.preset("tiny"), kind="baseline", lstm_units=8)).eval()
     (tmp_path / "energy.pt").write_bytes(b"of another model")
     assert write_scripted(baseline, tmp_path) == ["sequence.pt", "imputation.pt"]
     assert not (tmp_path / "energy.pt").exists()

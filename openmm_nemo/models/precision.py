@@ -12,8 +12,8 @@ from torch import Tensor
 
 from openmm_nemo.conditioning.baseline import BaselineNetwork
 from openmm_nemo.conditioning.sequence import SequenceNetwork
-from openmm_nemo.energies.learned import without_padding
 from openmm_nemo.geometry import chain_features
+from openmm_nemo.geometry.padding import without_padding
 from openmm_nemo.models.imputation import Imputation
 
 

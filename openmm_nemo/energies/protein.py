@@ -1,0 +1,147 @@
+"""The energy of one protein, and how it is kept: numbers and names, never code."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from openmm_nemo.config import CONFIG_VERSION, NemoConfig
+from openmm_nemo.energies.energy import Energy
+from openmm_nemo.errors import InputError
+
+FORMAT = "openmm_nemo protein energy"
+FORMAT_VERSION = 1
+
+_HEADER = "openmm_nemo"
+
+
+class Origin(NamedTuple):
+    """Where a protein comes from.
+
+    Attributes
+    ----------
+    model : str
+        Name or folder of the model; empty if it was never read from one.
+    sha256 : str
+        `openmm_nemo.NemoModel.fingerprint` of the model.
+    config : NemoConfig
+        Of the model.
+    """
+
+    model: str
+    sha256: str
+    config: NemoConfig
+
+
+class Constant(nn.Module):
+    """A tensor that moves with the module that has it, in TorchScript, too."""
+
+    value: Tensor
+
+    def __init__(self, value: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("value", value)
+
+
+class ProteinEnergy(nn.Module):
+    """U of one protein of L residues: the energy's network with the coefficients of a sequence.
+
+    Parameters
+    ----------
+    network : Energy
+    coefficients : sequence of Tensor
+        Of the network's terms, without a batch dimension, kT.
+    sequence : str
+        One letter per residue.
+    origin : Origin
+    """
+
+    def __init__(
+        self, network: Energy, coefficients: Sequence[Tensor], sequence: str, origin: Origin
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.coefficients: Any = nn.ModuleList(Constant(values.detach()) for values in coefficients)
+        self.sequence = sequence
+        self.origin = origin
+        self.eval()
+        self.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Energies (B,), kT, of ``x (B, L, 3)``, Angstrom; differentiable."""
+        energies: Tensor = self.network(x, self.coefficient_values(), torch.ones_like(x[:, :, 0]))
+        return energies
+
+    def coefficient_values(self) -> list[Tensor]:
+        """The coefficients, with a batch dimension of 1."""
+        values: list[Tensor] = []
+        for coefficient in self.coefficients:
+            values.append(coefficient.value.unsqueeze(0))
+        return values
+
+    def to_bytes(self) -> bytes:
+        """All of it as safetensors, with a digest of names and numbers."""
+        tensors = {
+            name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()
+        }
+        header = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "model": self.origin.model,
+            "model_sha256": self.origin.sha256,
+            "config_version": CONFIG_VERSION,
+            "config": self.origin.config.to_dict(),
+            "sequence": self.sequence,
+        }
+        text = json.dumps(header | {"sha256": _digest(header, tensors)}, sort_keys=True)
+        return safetensors.torch.save(tensors, {_HEADER: text})
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "ProteinEnergy":
+        """Inverse of `to_bytes`.
+
+        Raises
+        ------
+        InputError
+            If it is something else, was written by a newer version or has changed since it was written.
+        """
+        try:
+            size = int.from_bytes(content[:8], "little")
+            header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_HEADER])
+            tensors = safetensors.torch.load(content)
+            known = header["format"] == FORMAT
+        except (ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise InputError(
+                f"The energy of a protein cannot be read ({type(error).__name__}): "
+                "make the system again with create_system."
+            ) from None
+        if not known or header["format_version"] > FORMAT_VERSION:
+            raise InputError(
+                "The energy of a protein was written by a newer version of openmm_nemo: install that version."
+            )
+        if header.pop("sha256") != _digest(header, tensors):
+            raise InputError(
+                "The energy of a protein has changed since it was written: make the system again with create_system."
+            )
+        config = NemoConfig.from_dict(header["config"], header["config_version"])
+        prefix = "coefficients."
+        count = sum(name.startswith(prefix) for name in tensors)
+        coefficients = [tensors[f"{prefix}{k}.value"] for k in range(count)]
+        network = Energy(config).to(coefficients[0].dtype)
+        origin = Origin(header["model"], header["model_sha256"], config)
+        energy = cls(network, coefficients, header["sequence"], origin)
+        energy.load_state_dict(tensors)
+        return energy
+
+
+def _digest(header: dict[str, Any], tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name, values in sorted(tensors.items()):
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        digest.update(values.numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,23 @@
+"""The terms that an energy can have."""
+
+from openmm_nemo.config import NemoConfig
+from openmm_nemo.energies.learned import LearnedFeatures
+from openmm_nemo.energies.term import EnergyTerm
+from openmm_nemo.errors import InputError
+
+TERMS: dict[str, type[EnergyTerm]] = {"learned": LearnedFeatures}
+"""Terms by the names that `NemoConfig.terms` has."""
+
+
+def terms_of(config: NemoConfig) -> dict[str, type[EnergyTerm]]:
+    """Terms of a configuration, in the order of their coefficients.
+
+    Raises
+    ------
+    InputError
+        If one is unknown.
+    """
+    for name in config.terms:
+        if name not in TERMS:
+            raise InputError(f"There is no energy term {name!r}: use {', '.join(TERMS)}.")
+    return {name: TERMS[name] for name in config.terms}

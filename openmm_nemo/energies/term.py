@@ -1,0 +1,114 @@
+"""What a term of the energy is (paper, equation 3)."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+from openmm_nemo.config import NemoConfig
+
+
+class Coefficients(NamedTuple):
+    """What the sequence network gives a term: one tensor (B, L, C) for residues, or (B, L, L, C) for pairs.
+
+    Attributes
+    ----------
+    name : str
+        As in the paper or the docstring of the term.
+    of_pairs : bool
+        Whether there are ``channels`` numbers per pair of residues instead of per residue.
+    channels : int
+        C.
+    """
+
+    name: str
+    of_pairs: bool
+    channels: int
+
+
+class CoefficientHead(nn.Module, ABC):
+    """Last layers of the sequence network for one term: from its features to the coefficients."""
+
+    @abstractmethod
+    def initialise(self) -> None:
+        """Start from coefficients of a sensible size; called once, after all layers of the model were made."""
+
+    @abstractmethod
+    def scale(self, factor: float, strength: float) -> None:
+        """Multiply all coefficients by ``factor``, and by ``strength`` those that do not hold the chain together."""
+
+    @abstractmethod
+    def forward(self, h: Tensor, p: Tensor, mask: Tensor) -> list[Tensor]:
+        """Coefficients for a batch.
+
+        Parameters
+        ----------
+        h : Tensor, shape (B, H, L)
+            Features of residues.
+        p : Tensor, shape (B, P, L, L)
+            Features of pairs.
+        mask : Tensor, shape (B, L)
+            1 for residues, 0 for padding, which comes last.
+
+        Returns
+        -------
+        list of Tensor
+            In the order of `EnergyTerm.coefficients`; kT, zero at padding.
+        """
+
+
+class EnergyTerm(nn.Module, ABC):
+    """A term of U: a function of positions and coefficients, invariant under rigid motion.
+
+    Terms work in Angstrom and kT, in TorchScript, and can be differentiated twice. Their forces are finite everywhere,
+    where points coincide, too, and what stands at padding is not read. `tests/unit/energies/test_contract.py` holds
+    every term of `TERMS` to that.
+
+    Parameters
+    ----------
+    config : NemoConfig
+
+    Attributes
+    ----------
+    n_coefficients : int
+        Number of tensors that `forward` takes.
+    """
+
+    handed: ClassVar[bool]
+    """Whether mirror images have different energies."""
+
+    def __init__(self, config: NemoConfig) -> None:
+        super().__init__()
+        self.n_coefficients = len(self.coefficients(config))
+
+    @staticmethod
+    @abstractmethod
+    def coefficients(config: NemoConfig) -> list[Coefficients]:
+        """What `forward` takes."""
+
+    @staticmethod
+    @abstractmethod
+    def make_head(config: NemoConfig, node_channels: int, pair_channels: int) -> CoefficientHead:
+        """Head for a sequence network with so many channels; not initialised."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, coefficients: list[Tensor], mask: Tensor) -> Tensor:
+        """Energies of chains.
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, L, 3)
+            Angstrom.
+        coefficients : list of Tensor
+            In the order of `coefficients`, kT; a batch size of 1 is broadcast.
+        mask : Tensor, shape (B, L)
+            1 for residues, 0 for padding, which comes last and whose positions are not read.
+
+        Returns
+        -------
+        Tensor, shape (B,)
+            kT.
+        """
+
+    def update_statistics(self, x: Tensor, mask: Tensor) -> None:
+        """Let running statistics, if the term has any, see positions ``x (B, L, 3)``, Angstrom."""

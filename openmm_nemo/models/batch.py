@@ -1,0 +1,151 @@
+"""Chains that are conditioned and ready to move: the one way from the output of the networks to a simulation."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from openmm_nemo.conditioning import BaselineOutput, SequenceOutput
+from openmm_nemo.dynamics import StepOptions, StepParameters, Trajectory, mixed_step, rollout
+from openmm_nemo.dynamics.backpropagation import trainable_rollout
+from openmm_nemo.dynamics.noise import Noise
+from openmm_nemo.dynamics.rollout import energy_and_gradient
+from openmm_nemo.energies import Energy
+from openmm_nemo.geometry import internal_to_cartesian
+from openmm_nemo.geometry.padding import centred
+
+
+@dataclass(frozen=True, eq=False)
+class ConditionedBatch:
+    """B chains of at most L residues: different proteins, padded, or copies of one.
+
+    The energy is a function here: no dropout, and the running statistics of its normalisations.
+
+    Attributes
+    ----------
+    mask : Tensor, shape (B, L)
+        1 for residues, 0 for padding, which comes last.
+    z0 : Tensor, shape (B, L, 3)
+        Initial unconstrained internal coordinates.
+    secondary_structure : Tensor, shape (B, L, 8)
+        Logits.
+    parameters : StepParameters or None
+        None in a baseline.
+    coefficients : sequence of Tensor
+        Of the energy's terms, kT; a batch size of 1 is broadcast.
+    energy_network : Energy or None
+        None in a baseline.
+    """
+
+    mask: Tensor
+    z0: Tensor
+    secondary_structure: Tensor
+    parameters: StepParameters | None
+    coefficients: Sequence[Tensor]
+    energy_network: Energy | None
+
+    @classmethod
+    def of_output(
+        cls, output: SequenceOutput | BaselineOutput, mask: Tensor, energy_network: Energy | None
+    ) -> "ConditionedBatch":
+        """The chains that the networks were given."""
+        if isinstance(output, BaselineOutput) or energy_network is None:
+            return cls(mask, output.z0, output.secondary_structure, None, (), None)
+        parameters = StepParameters(
+            output.cartesian_step,
+            output.internal_step,
+            output.cartesian_preconditioner,
+            output.internal_preconditioner,
+            mask,
+        )
+        coefficients = tuple(output.coefficients)
+        return cls(
+            mask, output.z0, output.secondary_structure, parameters, coefficients, energy_network
+        )
+
+    def select(self, chains: Tensor) -> "ConditionedBatch":
+        """Some of the chains, perhaps repeated: ``chains`` are their indices, shape (B',), int64."""
+        return ConditionedBatch(
+            self.mask[chains],
+            self.z0[chains],
+            self.secondary_structure[chains],
+            None
+            if self.parameters is None
+            else StepParameters._make(values[chains] for values in self.parameters),
+            [values if len(values) == 1 else values[chains] for values in self.coefficients],
+            self.energy_network,
+        )
+
+    def initial_positions(self) -> Tensor:
+        """x(0) = F(z(0)) (B, L, 3), Angstrom, with the centre of every chain at the origin; zero at padding."""
+        return centred(internal_to_cartesian(self.z0), self.mask)
+
+    def energy(self, x: Tensor) -> Tensor:
+        """U (B,), kT, of ``x (B, L, 3)``, Angstrom; differentiable. Zero in a baseline."""
+        return self._energy(x, *self.coefficients)
+
+    def _energy(self, x: Tensor, *coefficients: Tensor) -> Tensor:
+        if self.energy_network is None:
+            return x.new_zeros(len(x))
+        # In the backward pass, too, when a step is done again.
+        with evaluation_mode(self.energy_network):
+            energies: Tensor = self.energy_network(x, list(coefficients), self.mask)
+        return energies
+
+    def rollout(self, n_steps: int, x0: Tensor | None = None, **options: Any) -> Trajectory:
+        """Simulate; ``options`` are those of `openmm_nemo.dynamics.rollout`.
+
+        Parameters
+        ----------
+        n_steps : int
+        x0 : Tensor, shape (B, L, 3), optional
+            Angstrom. Default: `initial_positions`.
+        """
+        assert self.parameters is not None
+        start = self.initial_positions() if x0 is None else x0
+        return rollout(self.energy, start, self.parameters, n_steps, **options)
+
+    def trainable_rollout(self, x0: Tensor, n_steps: int, **options: Any) -> Tensor:
+        """Simulate for training: states (S+1, B, L, 3), Angstrom, with gradients to all that the networks gave.
+
+        Parameters
+        ----------
+        x0 : Tensor, shape (B, L, 3)
+            Angstrom.
+        n_steps : int
+        **options
+            As for `openmm_nemo.dynamics.backpropagation.trainable_rollout`.
+        """
+        assert self.parameters is not None
+        assert self.energy_network is not None
+        return trainable_rollout(
+            self._energy,
+            self.coefficients,
+            self.energy_network.parameters(),
+            x0,
+            self.parameters,
+            n_steps,
+            **options,
+        )
+
+    def step(self, x: Tensor, seed: int, number: int) -> Tensor:
+        """Positions after one differentiable step, ``number``, from ``x (B, L, 3)``, Angstrom."""
+        assert self.parameters is not None
+        noise = Noise.consecutive(seed, x, stop=number + 1)
+        _, gradient = energy_and_gradient(self.energy, x, create_graph=True)
+        return mixed_step(x, gradient, noise.at(number).to(x), self.parameters, StepOptions()).x
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode that gives every submodule its own mode back afterwards."""
+    training = [part for part in module.modules() if part.training]
+    if training:
+        module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
