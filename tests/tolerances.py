@@ -41,6 +41,8 @@ TOLERANCES = {
         # An arccos near its ends has half of the digits.
         "arccos": 1e-7,
     },
+    # Positions along 50 steps, recorded with version 0.1, Angstrom; and energies, kT.
+    "recorded": 1e-9,
 }
 
 PLATFORM_TRAJECTORY = {

@@ -85,14 +85,13 @@ class SequenceNetwork(nn.Module):
         self.node_network = ResidualStack(c1, config.feature_blocks, width, 1, dropout, dilations)
         self.pair_network = ResidualStack(c2, config.pair_blocks, config.pair_width, 2, dropout)
 
-        self.term_heads: Any = nn.ModuleDict(
-            {name: term.make_head(config, c1, c2) for name, term in terms_of(config).items()}
-        )
+        heads = {name: term.make_head(config, c1, c2) for name, term in terms_of(config).items()}
+        self.term_heads: Any = nn.ModuleDict(heads)
         self.initial_state = InitialState(c1)
         self.preconditioners = convolution(1, c1, 4)
         self.steps = convolution(1, c1, 2)
         self.secondary_structure = convolution(1, c1, SECONDARY_STRUCTURE_CLASSES)
-        for head in self.term_heads.values():
+        for head in heads.values():
             head.initialise()
         self.initial_state.initialise()
         initialise(self.secondary_structure.weight)

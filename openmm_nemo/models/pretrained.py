@@ -153,10 +153,9 @@ def read_model(folder: str | Path) -> ModelFiles:
             "get both files again."
         )
     config, trained = metadata.get("config"), metadata.get("trained")
-    description = metadata.get("description")
-    if not (
-        isinstance(config, dict) and isinstance(trained, bool) and isinstance(description, str)
-    ):
+    description, version = metadata.get("description"), metadata.get("config_version", 1)
+    found = (config, trained, description, version)
+    if tuple(map(type, found)) != (dict, bool, str, int):
         raise InputError(
             f"{folder / CONFIG_FILE} lacks config, trained or description: "
             "write the model again with save_pretrained."
@@ -167,7 +166,6 @@ def read_model(folder: str | Path) -> ModelFiles:
         raise InputError(
             f"{weights_path} is not a safetensors file ({error}): get it again."
         ) from None
-    version = metadata.get("config_version", 1)
     try:
         hyperparameters = NemoConfig.from_dict(config, version)
     except UnknownKeyError as error:

@@ -9,6 +9,7 @@ from openmm_nemo.engine.torchscript import write_scripted
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import completing
 from openmm_nemo.models import NemoModel
+from openmm_nemo.models.migration import current_names
 from openmm_nemo.training.card import Run, model_card
 from openmm_nemo.training.curves import read_metrics
 from openmm_nemo.training.module import NemoTraining
@@ -60,7 +61,7 @@ def export(checkpoint: Path, out: Path, notes: Path | None = None) -> NemoModel:
     )
     anew = settings.model.model_copy(update={"start": None})  # which need not be there any more
     module = NemoTraining(settings.model_copy(update={"model": anew}))
-    module.load_state_dict(content["state_dict"])
+    module.load_state_dict(current_names(content["state_dict"]))
     model = module.model
     model.trained = True
     model.description = settings.description

@@ -16,6 +16,7 @@ from openmm_nemo.dynamics.backpropagation import AdaptiveDamping, GradientGrowth
 from openmm_nemo.errors import InputError
 from openmm_nemo.geometry import superpose
 from openmm_nemo.models import NemoModel
+from openmm_nemo.models.migration import current_names
 from openmm_nemo.training.force_matching import FORCES, FramePool, force_error
 from openmm_nemo.training.losses import LOSSES, Prediction
 from openmm_nemo.training.prediction import RolloutSettings, predict, update_statistics
@@ -236,7 +237,10 @@ class NemoTraining(lightning.LightningModule):
         checkpoint["skipped"] = self.skipped
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it back."""
+        """Take it back; runs of version 0.1 have other names of weights."""
+        for key in ("state_dict", "current_model_state"):
+            if key in checkpoint:
+                checkpoint[key] = current_names(checkpoint[key])
         self.damping.log_growth = checkpoint["damping_log_growth"]
         self.skipped = self._reported = checkpoint["skipped"]
 

@@ -6,7 +6,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from openmm_nemo.config import NemoConfig
+from openmm_nemo import config as config_module
+from openmm_nemo.config import CONFIG_VERSION, NemoConfig
 from openmm_nemo.errors import InputError
 from openmm_nemo.models import NemoModel, list_models, pretrained
 from tests.unit.models.chains import make_chain, make_model
@@ -180,3 +181,41 @@ def test_missing_and_unknown_tensors(folder):
     rewrite(folder, weights=safetensors.torch.save(weights))
     with pytest.raises(InputError, match="unknown tensor extra"):
         NemoModel.from_pretrained(folder)
+
+
+def test_a_hyperparameter_of_a_newer_version_names_that_version(folder):
+    config = NemoModel.from_pretrained(folder).config.to_dict() | {"colour": 1}
+    newer = {"config": config, "config_version": 99, "written_by": "openmm_nemo 9.8.7"}
+    rewrite(folder, **newer)
+    with pytest.raises(InputError, match=r"config\.json.*'colour'.*openmm_nemo 9\.8\.7"):
+        NemoModel.from_pretrained(folder)
+    # Of this version, it is a mistake.
+    rewrite(folder, config_version=CONFIG_VERSION)
+    with pytest.raises(InputError, match="'colour'") as error:
+        NemoModel.from_pretrained(folder)
+    assert "9.8.7" not in str(error.value)
+
+
+def test_a_folder_of_a_newer_format_names_the_version_that_wrote_it(folder):
+    rewrite(folder, format_version=99, written_by="openmm_nemo 9.8.7")
+    with pytest.raises(InputError, match=r"format version 99.*openmm_nemo 9\.8\.7"):
+        NemoModel.from_pretrained(folder)
+
+
+def test_a_newer_configuration_without_unknown_keys_opens(folder):
+    expected = NemoModel.from_pretrained(folder).config
+    rewrite(folder, config_version=99, written_by="openmm_nemo 9.8.7")
+    assert NemoModel.from_pretrained(folder).config == expected
+
+
+def test_a_missing_key_has_the_default_of_the_version_that_wrote_the_folder(folder, monkeypatch):
+    """As if the default of max_separation had changed from 7 to 32 with version 2."""
+    config = NemoModel.from_pretrained(folder).config.to_dict()
+    del config["max_separation"]
+    before = config_module.UPGRADES[1]
+    monkeypatch.setitem(
+        config_module.UPGRADES, 1, lambda values: {"max_separation": 7} | before(values)
+    )
+    old = {key: value for key, value in config.items() if key not in ("kind", "encoders", "terms")}
+    assert NemoConfig.from_dict(old, version=1).max_separation == 7
+    assert NemoConfig.from_dict(config).max_separation == 32
