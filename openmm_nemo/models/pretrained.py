@@ -154,8 +154,12 @@ def read_model(folder: str | Path) -> ModelFiles:
         )
     config, trained = metadata.get("config"), metadata.get("trained")
     description, version = metadata.get("description"), metadata.get("config_version", 1)
-    found = (config, trained, description, version)
-    if tuple(map(type, found)) != (dict, bool, str, int):
+    if not (
+        isinstance(config, dict)
+        and isinstance(trained, bool)
+        and isinstance(description, str)
+        and isinstance(version, int)
+    ):
         raise InputError(
             f"{folder / CONFIG_FILE} lacks config, trained or description: "
             "write the model again with save_pretrained."
