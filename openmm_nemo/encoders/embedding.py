@@ -1,4 +1,4 @@
-"""Any numbers that another program gives for each residue, such as the embeddings of a protein language model."""
+"""Numbers per residue from another program, such as the embeddings of a protein language model."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -8,7 +8,7 @@ from openmm_nemo.encoders.base import Encoder, checked_rows
 
 
 class EmbeddingEncoder(Encoder):
-    """K columns as they are given; the model says how many it takes. `openmm_nemo.encoders.esm` makes some."""
+    """K columns, used as given; the model determines K. `openmm_nemo.encoders.esm` makes such embeddings."""
 
     def width(self, config: NemoConfig) -> int:
         """K, `NemoConfig.embedding_width`."""

@@ -1,4 +1,4 @@
-"""The energy of one protein, and how it is kept: numbers and names, never code."""
+"""The energy of one protein, and its serialisation: numbers and names, never code."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ _HEADER = "openmm_nemo"
 
 
 class Origin(NamedTuple):
-    """Where a protein comes from.
+    """The model that the energy of a protein comes from.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Origin(NamedTuple):
     sha256 : str
         `openmm_nemo.NemoModel.fingerprint` of the model.
     config : NemoConfig
-        Of the model.
+        Configuration of the model.
     """
 
     model: str
@@ -39,7 +39,7 @@ class Origin(NamedTuple):
 
 
 class Constant(nn.Module):
-    """A tensor that moves with the module that has it, in TorchScript, too."""
+    """A tensor that moves with its module, also in TorchScript."""
 
     value: Tensor
 
@@ -55,7 +55,7 @@ class ProteinEnergy(nn.Module):
     ----------
     network : Energy
     coefficients : sequence of Tensor
-        Of the network's terms, without a batch dimension, kT.
+        Coefficients of the network's terms, without a batch dimension, kT.
     sequence : str
         One letter per residue.
     origin : Origin
@@ -85,7 +85,7 @@ class ProteinEnergy(nn.Module):
         return values
 
     def to_bytes(self) -> bytes:
-        """All of it as safetensors, with a digest of names and numbers."""
+        """The energy as safetensors, with a digest of names and numbers."""
         tensors = {
             name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()
         }
@@ -108,7 +108,7 @@ class ProteinEnergy(nn.Module):
         Raises
         ------
         InputError
-            If it is something else, was written by a newer version or has changed since it was written.
+            If the content is not a protein energy, was written by a newer version or has changed since it was written.
         """
         try:
             size = int.from_bytes(content[:8], "little")
@@ -118,7 +118,7 @@ class ProteinEnergy(nn.Module):
         except (ValueError, KeyError, TypeError, SafetensorError) as error:
             raise InputError(
                 f"The energy of a protein cannot be read ({type(error).__name__}): "
-                "make the system again with create_system."
+                "create the system again with create_system."
             ) from None
         if not known or header["format_version"] > FORMAT_VERSION:
             raise InputError(
@@ -126,7 +126,7 @@ class ProteinEnergy(nn.Module):
             )
         if header.pop("sha256") != _digest(header, tensors):
             raise InputError(
-                "The energy of a protein has changed since it was written: make the system again with create_system."
+                "The energy of a protein has changed since it was written: create the system again with create_system."
             )
         config = NemoConfig.from_dict(header["config"], header["config_version"])
         prefix = "coefficients."
