@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,7 @@ from rich.console import Console
 
 import openmm_nemo
 from openmm_nemo import NemoConfig, NemoModel
+from openmm_nemo.cli import VERBS, cli
 from openmm_nemo.engine import forces, torchforce_problem
 from openmm_nemo.progress import progress
 from tests.helpers import command_line, contents, refused
@@ -77,6 +79,12 @@ def test_help_names_the_verbs(option):
     assert (outcome.code, outcome.err) == (0, "")
     assert "simulate  Simulate a protein, from a structure or a sequence." in outcome.out
     assert "models    List the installed models." in outcome.out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_summary_of_a_verb_is_the_first_line_of_its_own_help(verb):
+    _, summary = VERBS[verb]
+    assert cli.get_command(click.Context(cli), verb).help.splitlines()[0] == summary
 
 
 def test_help_of_simulate_names_every_option_and_default():
