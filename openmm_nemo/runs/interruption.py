@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import current_thread, main_thread
 from typing import Any
@@ -11,25 +11,42 @@ EXIT_CODE = 130
 """Exit code of a program that was interrupted, by the convention of shells."""
 
 
-@contextmanager
-def deferred_interrupts() -> Iterator[Callable[[], bool]]:
-    """Give a function that returns whether SIGINT or SIGTERM came. A second one has its usual effect at once.
+class Interrupts:
+    """Which signals came.
 
-    In threads other than the main one, which do not get signals, it returns False.
+    Attributes
+    ----------
+    came : bool
+        Whether SIGINT or SIGTERM came.
+    again : bool
+        Whether another one followed, which had its usual effect: an exception, unless somebody has caught that.
     """
+
     came = False
+    again = False
+
+
+@contextmanager
+def deferred_interrupts() -> Iterator[Interrupts]:
+    """Let SIGINT and SIGTERM wait until somebody looks at what came. A second one has its usual effect at once.
+
+    Threads other than the main one do not get signals.
+    """
+    interrupts = Interrupts()
     before: dict[signal.Signals, Any] = {}
 
     def handle(number: int, frame: Any) -> None:
-        nonlocal came
-        came = True
-        signal.signal(number, before[signal.Signals(number)])
+        if interrupts.came:
+            interrupts.again = True
+            signal.signal(number, before[signal.Signals(number)])
+            signal.raise_signal(number)
+        interrupts.came = True
 
     if current_thread() is main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             before[number] = signal.signal(number, handle)
     try:
-        yield lambda: came
+        yield interrupts
     finally:
         for caught, handler in before.items():
             signal.signal(caught, handler)

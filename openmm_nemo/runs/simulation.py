@@ -111,7 +111,7 @@ class SimulationRun:
         failure = None
         with (
             self.folder.writing(),
-            deferred_interrupts() as interrupted,
+            deferred_interrupts() as interrupts,
             self._outputs.open(self.simulation),
         ):
             if steps != self.settings.steps:
@@ -119,7 +119,7 @@ class SimulationRun:
                 self._write_record()
             saved = time.monotonic()
             block = 1
-            while self.step < steps and not interrupted():
+            while self.step < steps and not interrupts.came:
                 began = time.monotonic()
                 try:
                     self.simulation.step(min(block, steps - self.step))
@@ -135,6 +135,8 @@ class SimulationRun:
                 progress(self.step)
             complete = self.step >= steps
             failure = failure or self._problem_now()
+            if interrupts.again:  # OpenMM makes a failure of an exception in a PythonForce
+                raise KeyboardInterrupt
             self._complete_files()
         if failure is not None:
             raise InputError(
