@@ -178,7 +178,7 @@ class SimulationRun:
         if platform not in (None, *platform_names()):
             raise InputError(
                 f"The run in {self.folder.path} was begun on the platform {platform}, which is not available here "
-                f"({', '.join(platform_names())} are): resume where it is, or {START_ANEW}."
+                f"(available: {', '.join(platform_names())}): resume where it is, or {START_ANEW}."
             )
         self.settings = replace(record.settings, platform=platform)
         self.simulation = self._create_simulation(self.settings)

@@ -330,7 +330,9 @@ def test_resume_of_a_file_is_refused(run):
 @pytest.mark.parametrize("steps", [(), ("--steps", 23), ("--steps", 5)])
 def test_resume_of_a_finished_run_is_refused(run, steps):
     sentence = refuse(run, "--resume", *steps)
-    assert sentence == f"The run in {run} has 23 steps already: give a larger --steps to continue it."
+    assert (
+        sentence == f"The run in {run} has 23 steps already: give a larger --steps to continue it."
+    )
 
 
 def cut(path):

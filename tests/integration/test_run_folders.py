@@ -1,9 +1,10 @@
-"""What `simulate`, `sample` and `train` share: one run per folder, any letters in names; and the blocks of `simulate`."""
+"""What `simulate`, `sample` and `train` share: one run per folder, any letters in names; blocks of `simulate`."""
 
 import json
 import os
 import signal
 import time
+from itertools import pairwise
 
 import mdtraj as md
 import numpy as np
@@ -129,7 +130,7 @@ def test_run_on_a_platform_that_is_gone_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(simulation, "platform_names", lambda: ["Reference"])
     before = contents(out)
     assert refused("simulate", "--resume", "--out", out, "--steps", 3) == (
-        f"The run in {out} was begun on the platform CPU, which is not available here (Reference are): "
+        f"The run in {out} was begun on the platform CPU, which is not available here (available: Reference): "
         "resume where it is, or start anew with another --out."
     )
     assert contents(out) == before
@@ -251,9 +252,10 @@ def test_blocks_do_not_change_a_bit(tmp_path, monkeypatch, platform):
         folders[seconds] = complete(
             tmp_path / str(seconds), "--sequence", SEQUENCE, "--seed", 8, "--steps", 64,
             "--report-interval", 7, "--platform", platform, "--backend", "python",
+            "--trajectory", "coarse.xtc", "--atoms", "atoms.xtc",
         )  # fmt: skip
     assert len(table(folders[0])["step"]) == 10
-    for name in ("state.csv", "coarse.dcd", "atoms.dcd", "run.json"):
+    for name in ("state.csv", "coarse.xtc", "atoms.xtc", "run.json"):
         one = (folders[0] / name).read_bytes()
         assert all((folder / name).read_bytes() == one for folder in folders.values()), name
 
@@ -265,7 +267,7 @@ def test_blocks_have_the_time_that_is_meant():
             blocks.append(block)
             block = simulation._next_block(block, block * seconds_per_step)
         assert blocks[0] == 1
-        assert all(b <= 2 * a for a, b in zip(blocks, blocks[1:], strict=False))
+        assert all(b <= 2 * a for a, b in pairwise(blocks))
         assert blocks[-1] == max(1, int(0.2 / seconds_per_step + 1e-9))
     assert simulation._next_block(1000, 10.0) == 20  # slower all of a sudden
     assert simulation._next_block(4, 0.0) == 8
@@ -281,7 +283,7 @@ def test_progress_comes_with_blocks_that_grow(tmp_path, monkeypatch):
 
 
 def test_forces_that_fail_within_a_block_name_their_step(tmp_path, monkeypatch):
-    """The same step as without blocks, and the frames up to it."""
+    """The same step as without blocks, and the lines up to it."""
     evaluate = NemoPythonEnergy.__call__
     evaluations = []
 

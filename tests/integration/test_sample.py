@@ -195,7 +195,10 @@ def _ids(folder, text):
 
 def test_other_settings_are_refused(options, whole):
     sentence = refused("sample", *options, "--seed", 2, "--out", whole)
-    assert f"{whole} was begun with seed 1 instead of 2: keep to that, or give another --out." in sentence
+    assert (
+        f"{whole} was begun with seed 1 instead of 2: keep to that, or give another --out."
+        in sentence
+    )
 
 
 # Processes that end

@@ -17,14 +17,14 @@ def opencl(monkeypatch):
         def __init__(self, vendors):
             self.vendors = vendors
 
-        def clGetPlatformIDs(self, n, ids, count):  # noqa: N802
+        def clGetPlatformIDs(self, n, ids, count):
             if count is not None:
                 count._obj.value = len(self.vendors)
             for k in range(n.value if ids is not None else 0):
                 ids[k] = k + 1
             return 0 if self.vendors else -1001
 
-        def clGetDeviceIDs(self, vendor, kind, n, ids, count):  # noqa: N802
+        def clGetDeviceIDs(self, vendor, kind, n, ids, count):
             found = [device for device in self.vendors[vendor.value - 1] if device & kind.value]
             return 0 if found else -1
 
@@ -64,17 +64,17 @@ def test_opencl_is_asked_for_its_devices(opencl, vendors, expected):
 
 @pytest.mark.parametrize("vendors", [[[CPU]], [[GPU]]])
 def test_fastest_platforms_come_first(opencl, monkeypatch, vendors):
-    class Platform:
-        speeds = {"Reference": 1, "CPU": 10, "OpenCL": 50, "CUDA": 100}
+    speeds = {"Reference": 1, "CPU": 10, "OpenCL": 50, "CUDA": 100}
 
+    class Platform:
         @classmethod
         def getPlatformByName(cls, name):
             platform = cls()
-            platform.getSpeed = lambda: cls.speeds[name]
+            platform.getSpeed = lambda: speeds[name]
             return platform
 
     monkeypatch.setattr(platforms.mm, "Platform", Platform)
-    monkeypatch.setattr(platforms, "platform_names", lambda: list(Platform.speeds))
+    monkeypatch.setattr(platforms, "platform_names", lambda: list(speeds))
     opencl(vendors)
     expected = ["CUDA", "OpenCL", "CPU", "Reference"]
     if vendors == [[CPU]]:
