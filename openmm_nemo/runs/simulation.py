@@ -161,7 +161,7 @@ class SimulationRun:
                     self.folder.write(name, xml(part).encode())
                 self._write_checkpoint()
                 self._write_record()
-            except OSError:  # there is no run yet: leave nothing in the way of the next one
+            except BaseException:  # there is no run yet: leave nothing in the way of the next one
                 for name in (*XML_FILES, CHECKPOINT_FILE):
                     (self.folder.path / name).unlink(missing_ok=True)
                 raise
