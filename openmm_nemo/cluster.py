@@ -74,7 +74,7 @@ def run_on_cluster(
         except (OSError, CancelledError, distributed.KilledWorker) as error:
             raise InputError(
                 f"The scheduler or the workers of Dask at {address} were lost ({type(error).__name__}): "
-                "run the same command again, it goes on."
+                "rerun the same command to continue."
             ) from None
 
 

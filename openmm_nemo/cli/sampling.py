@@ -19,6 +19,7 @@ from openmm_nemo.errors import InputError
 from openmm_nemo.models import NemoModel
 from openmm_nemo.progress import progress
 from openmm_nemo.residues import check_sequence
+from openmm_nemo.runs.interruption import EXIT_CODE
 from openmm_nemo.sampling.ensembles import ensemble_ids
 from openmm_nemo.sampling.sampling import (
     ENGINES,
@@ -123,8 +124,8 @@ def sample(
 
     Every structure is the last state of a simulation of its own. Writes to --out: a folder for each protein with
     coarse.h5 and atoms.h5 (MDTraj's HDF5), native.h5 where the experimental structure is known, and samples.csv, with
-    the seeds with which 'openmm-nemo simulate' repeats them; and sampling.json with the settings. The same command goes
-    on with what was interrupted.
+    the seeds with which 'openmm-nemo simulate' repeats them; and sampling.json with the settings. The same command
+    continues what was interrupted.
 
     \b
     On many machines, with Dask (pip install 'openmm-nemo[dask]'):
@@ -153,9 +154,9 @@ def sample(
             )
     except KeyboardInterrupt:
         click.echo(
-            f"Interrupted: {out} keeps all proteins that are complete, the same command goes on."
+            f"Interrupted: {out} keeps all proteins that are complete, the same command continues."
         )
-        sys.exit(130)
+        sys.exit(EXIT_CODE)
     count, seconds = len(sampled.ids), time.monotonic() - began
     click.echo(
         f"Wrote {count * n_samples} samples of {count} proteins to {out} in {seconds:.0f} s."

@@ -8,6 +8,7 @@ from types import ModuleType
 import click
 
 from openmm_nemo.errors import InputError
+from openmm_nemo.runs.interruption import EXIT_CODE, exit_on_interrupt
 
 
 @click.command()
@@ -17,7 +18,7 @@ from openmm_nemo.errors import InputError
     type=click.Path(path_type=Path),
     help="Folder to write.  [default: run/NAME, of CONFIG without its extension]",
 )
-@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option("--resume", is_flag=True, help="Continue the run in --out.")
 @click.option(
     "--devices",
     type=click.IntRange(1),
@@ -43,8 +44,8 @@ def train(
     if outcome is None:  # of all processes but the first
         return
     if outcome.interrupted:
-        click.echo(f"Interrupted after update {outcome.updates}: --resume goes on.")
-        sys.exit(130)
+        click.echo(f"Interrupted after update {outcome.updates}: --resume continues.")
+        sys.exit(EXIT_CODE)
     why = ", because their gradients were not finite or too large" if outcome.skipped else ""
     click.echo(
         f"Trained {folder}: {outcome.updates} updates in {outcome.seconds:.0f} s; {outcome.skipped} of them were "
@@ -72,7 +73,8 @@ def export(checkpoint: Path, out: Path, notes: Path | None) -> None:
 def _training(module: str) -> ModuleType:
     """A module of the training, which needs more packages than all else."""
     try:
-        return importlib.import_module(f"openmm_nemo.training.{module}")
+        with exit_on_interrupt():
+            return importlib.import_module(f"openmm_nemo.training.{module}")
     except ImportError as error:
         raise InputError(
             f"Training needs the package {error.name}: pip install 'openmm-nemo[train]'."

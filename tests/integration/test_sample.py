@@ -195,7 +195,10 @@ def _ids(folder, text):
 
 def test_other_settings_are_refused(options, whole):
     sentence = refused("sample", *options, "--seed", 2, "--out", whole)
-    assert "was sampled with seed 1 instead of 2: keep to that, or give another --out." in sentence
+    assert (
+        f"{whole} was begun with seed 1 instead of 2: keep to that, or give another --out."
+        in sentence
+    )
 
 
 # Processes that end
@@ -272,7 +275,7 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(options, whole, tmp_p
     assert "Traceback" not in err
     line = err.splitlines()[-1]
     assert line.startswith("openmm-nemo: A process that samples was killed")
-    assert line.endswith("run the same command again, it goes on.")
+    assert line.endswith("rerun the same command to continue.")
     goes_on(options, out, whole)
 
 
@@ -395,7 +398,7 @@ def some_tasks():
 
 def test_dask_workers_that_die_are_told(cluster):
     with pytest.raises(
-        InputError, match=r"workers of Dask at tcp\S+ were lost .\w+.: run the same"
+        InputError, match=r"workers of Dask at tcp\S+ were lost .\w+.: rerun the same"
     ):
         list(run_on_cluster(run_task, pickle.dumps(Bomb()), some_tasks(), cluster))
 

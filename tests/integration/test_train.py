@@ -76,7 +76,7 @@ def test_a_run_writes_checkpoint_metrics_and_curves(run):
         0 < float(row["validation/tm"]) < 1 < float(row["validation/rmsd"]) for row in validated
     )
     assert matplotlib.image.imread(run / "curves.png")[..., :3].std() > 0.05
-    assert json.loads((run / "settings.json").read_text())["seed"] == 3
+    assert json.loads((run / "settings.json").read_text())["settings"]["seed"] == 3
 
 
 def test_the_exported_model_has_the_averaged_weights_and_the_split(inputs, run, tmp_path):
@@ -273,7 +273,7 @@ def test_an_interrupted_run_says_so_and_goes_on_as_the_one_that_was_not(
     program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + program
     done = run_program(program, inputs, out)
     assert done.returncode == 130, done.stderr
-    assert f"Interrupted after update {updates}: --resume goes on." in done.stdout
+    assert f"Interrupted after update {updates}: --resume continues." in done.stdout
     outcome = command_line("train", inputs / "config.toml", "--out", out, "--resume")
     assert outcome.code == 0, outcome.err
     whole, resumed = (read_checkpoint(folder / "last.ckpt") for folder in (run, out))
@@ -304,8 +304,8 @@ def test_bad_settings_are_refused(inputs, run, tmp_path):
     assert not (tmp_path / "out").exists()
     other = CONFIG.replace("seed = 3", "seed = 4")
     config.write_text(other)
-    assert "other settings" in refused("train", config, "--out", run, "--resume")
-    assert "no last.ckpt" in refused("train", config, "--out", tmp_path / "none", "--resume")
+    assert "seed 3 instead of 4" in refused("train", config, "--out", run, "--resume")
+    assert "holds no run" in refused("train", config, "--out", tmp_path / "none", "--resume")
 
 
 @pytest.mark.parametrize("verb", ["train", "export"])

@@ -453,7 +453,7 @@ def test_out_that_is_a_file_is_refused(refuse_sequence, tmp_path):
     assert f"{tmp_path / 'file'} cannot be written (File exists)" in refuse_sequence(out="file")
     below = tmp_path / "file" / "below"
     sentence = refuse_sequence(out="file/below")
-    assert f"{below} cannot be written (Not a directory): mend that or give another" in sentence
+    assert f"{below} cannot be written (Not a directory): fix this or give another" in sentence
 
 
 def test_out_with_too_long_a_name_is_refused(refuse_sequence):
@@ -471,7 +471,7 @@ def test_out_that_may_not_be_written_is_refused(refuse_sequence, tmp_path, monke
     else:
         locked.mkdir(mode=0o500)
     sentence = refuse_sequence(out="locked/run")
-    assert sentence.startswith(f"{locked / 'run'} cannot be written (Permission denied): mend")
+    assert sentence.startswith(f"{locked / 'run'} cannot be written (Permission denied): fix this")
 
 
 # OpenMM

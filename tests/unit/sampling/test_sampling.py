@@ -268,14 +268,14 @@ def test_the_record_tells_all(whole, model):
 )
 def test_other_settings_are_refused(whole, model, name, value, words):
     before = contents(whole)
-    with pytest.raises(InputError, match=f"was sampled with {words}: keep to that, or give"):
+    with pytest.raises(InputError, match=f"was begun with {words}: keep to that, or give"):
         sample_ensembles(whole, model, [A], replace(SETTINGS, **{name: value}), 1)
     assert contents(whole) == before
 
 
 def test_another_model_is_refused(whole, model):
     other = NemoModel(NemoConfig.preset("tiny"))
-    with pytest.raises(InputError, match="was sampled with other weights, of the model tiny"):
+    with pytest.raises(InputError, match="The model 'tiny' has changed since"):
         sample_ensembles(whole, other, [A], SETTINGS, 1)
 
 
@@ -357,7 +357,9 @@ def test_a_full_disk_keeps_what_is_complete(model, whole, tmp_path, counted, mon
 
     with monkeypatch.context() as patch:
         patch.setattr("openmm_nemo.sampling.ensembles.md.Trajectory", Full)
-        with pytest.raises(InputError, match=r"coarse.h5 cannot be written .*it goes on"):
+        with pytest.raises(
+            InputError, match=r"coarse.h5 cannot be written .*the same command continues"
+        ):
             sample_ensembles(tmp_path, model, [A, B, C], SETTINGS, 1, batch_size=3)
     assert sorted(os.listdir(tmp_path)) == ["b", "sampling.json"]
     sample_ensembles(tmp_path, model, [A, B, C], SETTINGS, 1, batch_size=3)
