@@ -65,7 +65,8 @@ class SimulationSettings:
         File names of the coarse and of the atomic trajectory; the extension chooses the format.
     backend, platform, precision : str
         See `create_force`; an OpenMM platform (None: OpenMM's choice); "single", "mixed" or "double".
-    profile : list, shape (L, 20), optional
+    profile, embedding : list, shape (L, 20), (L, K), optional
+        For a model with these encoders.
     start : list, shape (L, 3), optional
         Initial C-alpha positions, Angstrom. None: those of z(0).
     reference : list, shape (L, 3), optional
@@ -84,6 +85,7 @@ class SimulationSettings:
     platform: str | None = None
     precision: str = "single"
     profile: list[list[float]] | None = None
+    embedding: list[list[float]] | None = None
     start: list[list[float]] | None = None
     reference: list[list[float]] | None = None
 
@@ -180,7 +182,9 @@ class SimulationRun:
         self.model = NemoModel.from_pretrained(settings.model)
         if settings.precision == "double":
             self.model.double()
-        self.protein = self.model.condition(settings.sequence, settings.profile)
+        self.protein = self.model.condition(
+            settings.sequence, settings.profile, embedding=settings.embedding
+        )
         self._fingerprint = _fingerprint(self.model, self.protein)
         if record is not None and record.model_fingerprint != self._fingerprint:
             raise InputError(

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+import transformers
 
 from openmm_nemo.encoders import esm
 from openmm_nemo.encoders.esm import esm_embedding
 from openmm_nemo.errors import InputError
-
-transformers = pytest.importorskip("transformers")
 
 SEQUENCE = "NLYIQWLKDGGPSSGRPPPS"
 TOKENS = (
