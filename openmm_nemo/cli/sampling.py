@@ -15,6 +15,7 @@ from openmm_nemo.data.sets.building import SET_FILE
 from openmm_nemo.data.sets.domains import domain_of
 from openmm_nemo.data.sets.storage import DomainSet
 from openmm_nemo.data.splits import PARTS, Split
+from openmm_nemo.encoders.embedding import read_embedding, read_embeddings
 from openmm_nemo.errors import InputError
 from openmm_nemo.models import NemoModel
 from openmm_nemo.progress import progress
@@ -87,6 +88,12 @@ SEQUENCE_ID = "sequence"
     type=click.Path(path_type=Path),
     help="For a profile model: text file of a line of 20 numbers for each residue; with --set, JSON lines of the "
     "frequencies in alignments, with the id of the domain.",
+)
+@click.option(
+    "--embedding",
+    type=click.Path(path_type=Path),
+    help="For a model that takes embeddings: NumPy file (.npy) of one row of numbers per residue; with --set, "
+    "safetensors file of such an array per id.",
 )
 @click.option(
     "--engine",
@@ -181,6 +188,7 @@ def _proteins(
     split: Path | None,
     part: str | None,
     profile: Path | None,
+    embedding: Path | None,
 ) -> list[Protein]:
     if sum(source is not None for source in (sequence, pdb, domain_set)) != 1:
         raise InputError("Give one of --sequence, --pdb and --set.")
@@ -191,17 +199,27 @@ def _proteins(
     if split is None and part is not None:
         raise InputError("--part is one of a split: give --split.")
     if domain_set is None:
-        rows = None if profile is None else read_profile(profile)
+        rows = (
+            None if profile is None else read_profile(profile),
+            None if embedding is None else read_embedding(embedding),
+        )
         if pdb is None:
-            return [Protein(SEQUENCE_ID, check_sequence(sequence or ""), None, rows)]
+            return [Protein(SEQUENCE_ID, check_sequence(sequence or ""), None, *rows)]
         domain = domain_of(read_chain(pdb, chain=chain, model_index=model_index))
-        return [Protein(domain.id, domain.sequence, domain.ca, rows)]
+        return [Protein(domain.id, domain.sequence, domain.ca, *rows)]
     domains = DomainSet(domain_set / SET_FILE)
     profiles = {} if profile is None else read_profiles(profile)
+    embeddings = {} if embedding is None else read_embeddings(embedding)
     chosen = _chosen(domains, ids, split, part or "test")
     found = (domains.find(name) for name in chosen)
     return [
-        Protein(domain.id, domain.sequence, domain.ca.copy(), profiles.get(domain.id))
+        Protein(
+            domain.id,
+            domain.sequence,
+            domain.ca.copy(),
+            profiles.get(domain.id),
+            embeddings.get(domain.id),
+        )
         for domain in found
     ]
 

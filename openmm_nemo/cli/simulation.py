@@ -11,6 +11,7 @@ import torch
 from openmm_nemo.cli.inputs import DEFAULT_MODEL, name_of_model, read_chain
 from openmm_nemo.data import Structure
 from openmm_nemo.data.families.profiles import read_profile
+from openmm_nemo.encoders.embedding import read_embedding
 from openmm_nemo.errors import InputError
 from openmm_nemo.progress import progress
 from openmm_nemo.residues import check_sequence
@@ -31,6 +32,11 @@ from openmm_nemo.runs.simulation import SimulationRun
     "--profile",
     type=click.Path(path_type=Path),
     help="Text file of the sequence profile, a line of 20 numbers for each residue, for a profile model.",
+)
+@click.option(
+    "--embedding",
+    type=click.Path(path_type=Path),
+    help="NumPy file (.npy) of one row of numbers per residue, for a model that takes embeddings.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--steps", type=click.IntRange(1), help="Steps in all.  [default: 250, or as before]")
@@ -138,6 +144,8 @@ def _settings(given: dict[str, Any]) -> SimulationSettings:
         given["reference"] = _reference(given["reference"], structure, sequence)
     if "profile" in given:
         given["profile"] = read_profile(given["profile"]).tolist()
+    if "embedding" in given:
+        given["embedding"] = read_embedding(given["embedding"]).tolist()
     return SimulationSettings(
         sequence=sequence,
         model=name_of_model(given.pop("model", DEFAULT_MODEL)),

@@ -43,7 +43,8 @@ class SimulationSettings:
         OpenMM platform. Default: the first of `preferred_platforms` that works, which the record of the run then names.
     precision : {"single", "mixed", "double"}
         Precision of the network (double: float64) and of GPU platforms.
-    profile : list, shape (L, 20), optional
+    profile, embedding : list, shape (L, 20), (L, K), optional
+        For a model with these encoders.
     start : list, shape (L, 3), optional
         Initial C-alpha positions, Angstrom. None: those of z(0).
     reference : list, shape (L, 3), optional
@@ -62,6 +63,7 @@ class SimulationSettings:
     platform: str | None = None
     precision: str = "single"
     profile: list[list[float]] | None = None
+    embedding: list[list[float]] | None = None
     start: list[list[float]] | None = None
     reference: list[list[float]] | None = None
 

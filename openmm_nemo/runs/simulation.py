@@ -201,7 +201,9 @@ class SimulationRun:
         self.model = NemoModel.from_pretrained(settings.model)
         if settings.precision == "double":
             self.model.double()
-        self.protein = self.model.condition(settings.sequence, settings.profile)
+        self.protein = self.model.condition(
+            settings.sequence, settings.profile, embedding=settings.embedding
+        )
         self._fingerprint = _fingerprint(self.model, self.protein)
 
     def _create_simulation(self, settings: SimulationSettings) -> app.Simulation:

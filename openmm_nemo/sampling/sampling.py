@@ -111,14 +111,20 @@ class Protein(NamedTuple):
         One letter a residue, length L.
     native : ndarray, shape (L, 3), optional
         C-alpha positions of the experimental structure, Angstrom.
-    profile : array-like, shape (L, 20), optional
-        For a profile model.
+    profile, embedding : array-like, shape (L, 20), (L, K), optional
+        For a model with these encoders.
     """
 
     id: str
     sequence: str
     native: np.ndarray | None = None
     profile: ArrayLike | None = None
+    embedding: ArrayLike | None = None
+
+    @property
+    def inputs(self) -> dict[str, ArrayLike | None]:
+        """What is known beside the sequence, by the encoder that takes it."""
+        return {"profile": self.profile, "embedding": self.embedding}
 
 
 class Sampled(NamedTuple):
@@ -279,7 +285,7 @@ def _check_proteins(proteins: Sequence[Protein], model: NemoModel) -> None:
             raise InputError(f"Two proteins are named {protein.id}: give each its own id.")
         known.add(protein.id)
         try:
-            model.encode(protein.sequence, protein.profile)
+            model.encode(protein.sequence, **protein.inputs)
         except InputError as error:
             raise InputError(f"{protein.id}: {error}") from None
 
@@ -354,8 +360,10 @@ def _begin(
 
 def _input_of(protein: Protein) -> list[Any]:
     """What the networks see of a protein, as JSON knows it."""
-    profile = protein.profile
-    return [protein.sequence, None if profile is None else np.asarray(profile).tolist()]
+    profile, *others = (
+        None if rows is None else np.asarray(rows).tolist() for rows in protein.inputs.values()
+    )
+    return [protein.sequence, profile, *(rows for rows in others if rows is not None)]
 
 
 # What a worker does
@@ -363,7 +371,7 @@ def _input_of(protein: Protein) -> list[Any]:
 
 def run_task(weights: bytes, task: Task) -> Samples | str:
     """Samples of a batch, or why there are none; ``weights`` is a pickled `NemoModel`."""
-    protein = _load(weights).condition(task.protein.sequence, task.protein.profile)
+    protein = _load(weights).condition(task.protein.sequence, **task.protein.inputs)
     settings = task.settings
     if not all(tensor.isfinite().all() for tensor in protein.buffers()):
         return "what the network makes of its sequence is not finite"

@@ -12,6 +12,7 @@ from pathlib import Path
 import mdtraj as md
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 
 from openmm_nemo import NemoConfig, NemoModel
@@ -157,6 +158,24 @@ def test_profiles_of_a_set(options, tmp_path):
     assert command_line("sample", *common, *one).code == 0
     ensemble = read_ensemble(tmp_path / "out", IDS[1])
     protein = model.condition(SEQUENCE[:19], profile_from_frequencies(frequencies))
+    alone = protein.rollout(25, seed=int(ensemble.seeds[5])).x[-1, 0]
+    np.testing.assert_allclose(ensemble.x[5], alone, atol=1e-3)
+
+
+def test_embeddings_of_a_set(options, tmp_path):
+    config = NemoConfig.preset("tiny").to_dict()
+    config |= {"encoders": ["one-hot", "embedding"], "embedding_width": 3}
+    model = NemoModel(NemoConfig.from_dict(config)).eval()
+    model.save_pretrained(tmp_path / "model")
+    embedding = np.random.default_rng(1).normal(size=(19, 3))
+    safetensors.numpy.save_file({IDS[1]: embedding}, tmp_path / "embeddings")
+    common = (*options, "--model", tmp_path / "model", "--embedding", tmp_path / "embeddings")
+    sentence = refused("sample", *common, "--out", tmp_path / "out")
+    assert sentence.startswith(f"{IDS[0]}: This model needs the input 'embedding'")
+    one = ("--ids", _ids(tmp_path, IDS[1]), "--out", tmp_path / "out", "--workers", 1)
+    assert command_line("sample", *common, *one).code == 0
+    ensemble = read_ensemble(tmp_path / "out", IDS[1])
+    protein = model.condition(SEQUENCE[:19], embedding=embedding)
     alone = protein.rollout(25, seed=int(ensemble.seeds[5])).x[-1, 0]
     np.testing.assert_allclose(ensemble.x[5], alone, atol=1e-3)
 

@@ -84,7 +84,7 @@ def test_help_of_simulate_names_every_option_and_default():
     assert (outcome.code, outcome.err) == (0, "")
     words = " ".join(outcome.out.split())
     for option in (
-        "--pdb", "--sequence", "--chain", "--model-index", "--model", "--profile", "--out", "--steps",
+        "--pdb", "--sequence", "--chain", "--model-index", "--model", "--profile", "--embedding", "--out", "--steps",
         "--temperature", "--seed", "--start", "--reference", "--report-interval", "--trajectory", "--atoms",
         "--backend", "--platform", "--precision", "--threads", "--resume",
     ):  # fmt: skip

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from openmm_nemo import NemoModel
+from openmm_nemo.errors import InputError
 from openmm_nemo.training.module import NemoTraining, first_model
 from openmm_nemo.training.settings import (
     ModelSettings,
@@ -56,6 +57,24 @@ def test_the_files_of_the_examples_can_be_read(path):
     settings = read_settings(path)
     assert settings.updates > 0
     assert settings.data.set.resolve() == Path("run/set").resolve()
+
+
+@pytest.mark.parametrize("encoders", [["one-hot", "embedding"], ["profile", "one-hot"]])
+def test_inputs_that_sets_do_not_have_are_refused(tmp_path, encoders):
+    """Or not in this order."""
+    path = tmp_path / "run.toml"
+    width = 3 if "embedding" in encoders else 0
+    path.write_text(
+        f"""description = "A test."
+data = {{ set = "set", split = "split.json" }}
+stages = [{{ updates = 1, losses = {{ distances = 1.0 }} }}]
+model = {{ changes = {{ encoders = {encoders}, embedding_width = {width} }} }}
+"""
+    )
+    with pytest.raises(InputError) as refused:
+        read_settings(path)
+    assert str(path) in str(refused.value)
+    assert str(encoders) in str(refused.value)
 
 
 def test_training_begins_with_the_weights_of_a_model_or_with_cooler_ones():
