@@ -19,7 +19,7 @@ from openmm_nemo.engine import (
 from openmm_nemo.errors import InputError
 from openmm_nemo.geometry import bond_angles, internal_to_cartesian
 from openmm_nemo.sampling.ensembles import read_ensemble
-from tests.helpers import command_line, refused
+from tests.helpers import command_line, names, raises, refused
 from tests.tolerances import assert_close
 from tests.unit.models.chains import DTYPES, make_batch, make_model
 
@@ -130,11 +130,9 @@ def test_files_of_nemo_do_not_know_of_baselines(tmp_path):
     assert NemoModel.from_pretrained(tmp_path).config.lstm_units == 0
 
 
-@pytest.mark.parametrize(
-    ("value", "message"), [(-1, "lstm_units is -1"), (3.0, "has 3.0"), (True, "has True")]
-)
-def test_bad_numbers_of_units_are_named(value, message):
-    with pytest.raises(InputError, match=message):
+@pytest.mark.parametrize("value", [-1, 3.0, True])
+def test_bad_numbers_of_units_are_named(value):
+    with raises(InputError, "lstm_units", value):
         NemoConfig.from_dict(NemoConfig().to_dict() | {"lstm_units": value})
 
 
@@ -174,7 +172,7 @@ def test_a_conditioned_baseline_has_one_structure_and_its_atoms():
     ],
 )
 def test_what_needs_an_energy_is_refused(use):
-    with pytest.raises(InputError, match=r"a baseline without energy.*'openmm-nemo sample -n 1'"):
+    with raises(InputError, "baseline", "openmm-nemo sample -n 1"):
         use(make_baseline().condition(SEQUENCE))
 
 
@@ -223,8 +221,7 @@ def test_more_than_one_sample_is_refused(folder):
         *("sample", "--sequence", SEQUENCE, "--model", folder / "model"),
         *("-n", "2", "--workers", "1", "--out", folder / "samples"),
     )
-    assert "is a baseline" in sentence
-    assert "give -n 1" in sentence
+    names(sentence, "baseline", "-n 1")
     assert not (folder / "samples").exists()
 
 
@@ -233,5 +230,5 @@ def test_simulations_are_refused(folder):
         *("simulate", "--sequence", SEQUENCE, "--model", folder / "model"),
         *("--steps", "1", "--out", folder / "run"),
     )
-    assert "a baseline without energy" in sentence
+    names(sentence, "baseline", "-n 1")
     assert not (folder / "run").exists()
