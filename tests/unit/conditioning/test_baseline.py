@@ -9,6 +9,7 @@ import torch
 
 from openmm_nemo import NemoConfig, NemoModel
 from openmm_nemo.conditioning import BaselineNetwork
+from openmm_nemo.conditioning.baseline import HIDDEN_SECOND_MOMENT
 from openmm_nemo.engine import (
     add_to_system,
     create_force,
@@ -107,6 +108,27 @@ def test_an_untrained_network_starts_near_real_chains(units, profile):
     assert (a < 2.3).all()
     assert d.std() > 0.2
     assert 0.5 < out.secondary_structure.square().mean() < 2
+
+
+@pytest.mark.parametrize("profile", [False, True])
+def test_untrained_gates_and_hidden_states_have_the_scale_of_the_initialisation(profile):
+    """Weights of variance 1 make gates of the squared length of an input row: 1 if it is one-hot.
+
+    Which is what keeps the hidden states, and with them all outputs, away from 0 and from saturation.
+    """
+    torch.manual_seed(0)
+    config = replace(NemoConfig.preset("tiny", profile), lstm_units=256)
+    lstm = BaselineNetwork(config).eval().lstm
+    _, s, _ = make_batch([300], config.sequence_width, torch.float32)
+    s[..., 20:] /= s[..., 20:].sum(-1, keepdim=True)  # frequencies
+    squared_length = s.square().sum(-1).mean().item()
+    assert squared_length == pytest.approx(1.07 if profile else 1, abs=0.01)
+    for direction in ("", "_reverse"):
+        gates = s @ getattr(lstm, f"weight_ih_l0{direction}").T
+        assert gates.square().mean().item() == pytest.approx(squared_length, rel=0.05)
+    with torch.no_grad():
+        h, _ = lstm(s)
+    assert h.square().mean().item() == pytest.approx(HIDDEN_SECOND_MOMENT, rel=0.15)
 
 
 def test_round_trip_is_exact(tmp_path):
