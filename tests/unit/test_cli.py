@@ -1,24 +1,21 @@
 """The command line: what it lists, and what it says to bad input. Runs are tested in tests/integration."""
 
 import errno
-import io
 import json
 import os
+import re
 import shutil
-import sys
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
 import openmm_nemo
 from openmm_nemo import NemoConfig, NemoModel
+from openmm_nemo.cli import VERBS
 from openmm_nemo.engine import forces, torchforce_problem
-from openmm_nemo.progress import progress
 from tests.helpers import command_line, contents, names, refused
 
 TESTS = Path(__file__).parents[1]
@@ -75,8 +72,8 @@ def test_version():
 def test_help_names_the_verbs(option):
     outcome = command_line(option)
     assert (outcome.code, outcome.err) == (0, "")
-    names(outcome.out, "simulate")
-    names(outcome.out, "models")
+    for verb in VERBS:
+        assert re.search(rf"^  {verb} +[A-Z].*\.$", outcome.out, re.M)
 
 
 def test_help_of_simulate_names_every_option_and_default():
@@ -489,71 +486,3 @@ def test_platform_that_does_not_work_is_refused(refuse_sequence, monkeypatch):
     monkeypatch.setattr("openmm.app.Simulation", fail)
     sentence = refuse_sequence("--platform", "CPU")
     names(sentence, "CPU", "No device is found", "--platform")
-
-
-# Progress
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """Time that passes only when told: a list of one number."""
-    now = [100.0]
-    monkeypatch.setattr("openmm_nemo.progress.time.monotonic", lambda: now[0])
-    return now
-
-
-def test_progress_off_a_terminal_is_a_line_now_and_then(clock, capsys):
-    with progress("Simulating", 100, 400) as tell:
-        for count in range(101, 400):
-            clock[0] += 0.25
-            tell(count)
-    out, err = capsys.readouterr()
-    assert out == ""
-    lines = err.splitlines()
-    assert lines[0] == "Simulating: 141 of 400, about 65 s left"
-    assert len(lines) == 7
-
-
-def test_short_work_is_silent_off_a_terminal(capsys):
-    with progress("Simulating", 0, 3) as tell:
-        for count in (1, 2, 3):
-            tell(count)
-    assert capsys.readouterr() == ("", "")
-
-
-def test_progress_on_a_terminal_is_a_bar_with_the_remaining_time(monkeypatch):
-    screen = io.StringIO()
-
-    def terminal(stderr):
-        assert stderr
-        return Console(file=screen, force_terminal=True, width=80)
-
-    monkeypatch.setattr("openmm_nemo.progress.Console", terminal)
-    with progress("Simulating", 20, 60) as tell:
-        for count in (30, 59):
-            tell(count)
-    text = screen.getvalue()
-    assert "Simulating" in text
-    assert "59/60" in text
-    assert "━" in text
-    assert ":--" in text
-
-
-@pytest.mark.parametrize("stderr", [None, "closed"])
-def test_progress_does_not_need_a_reader(clock, capsys, monkeypatch, stderr):
-    if stderr == "closed":
-        reading, writing = os.pipe()
-        os.close(reading)
-        stderr = open(writing, "w", buffering=1)  # noqa: SIM115
-    monkeypatch.setattr(sys, "stderr", stderr)
-    told = []
-    with progress("Simulating", 0, 3) as tell:
-        for count in (1, 2, 3):
-            clock[0] += 60
-            tell(count)
-            told.append(count)
-    assert told == [1, 2, 3]
-    assert capsys.readouterr().out == ""
-    if stderr is not None:
-        with suppress(OSError):
-            stderr.close()
