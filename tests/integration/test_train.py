@@ -16,6 +16,7 @@ import torch
 
 from openmm_nemo import NemoModel
 from openmm_nemo.data.splits import Split
+from openmm_nemo.training.export import CARD_FILE
 from openmm_nemo.training.module import NemoTraining
 from openmm_nemo.training.train import read_checkpoint
 from tests.helpers import command_line, contents, names, refused
@@ -99,7 +100,7 @@ def test_the_model_card_tells_what_the_run_came_to(run, tmp_path):
     notes.write_text("## Limits\n\nOf a *test*: none.\n")
     out = tmp_path / "nemo-card"
     assert command_line("export", run / "last.ckpt", "--out", out, "--notes", notes).code == 0
-    card = (out / "README.md").read_text()
+    card = (out / CARD_FILE).read_text()
     assert card.startswith("# nemo-card\n\n**A model of a test.**\n")
     assert card.endswith(notes.read_text())
     with open(run / "metrics.csv", newline="") as file:
