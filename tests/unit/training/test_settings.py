@@ -15,6 +15,7 @@ from openmm_nemo.training.settings import (
     TrainingSettings,
     read_settings,
 )
+from tests.helpers import raises
 
 LOSSES = {"distances": 1.0}
 
@@ -30,7 +31,7 @@ def test_roll_outs_have_any_number_of_steps_between_the_bounds():
 
 
 def test_bounds_in_the_wrong_order_are_refused():
-    with pytest.raises(ValidationError, match=r"min_steps is 10, use at most steps \(9\)"):
+    with raises(ValidationError, "min_steps", 10, "steps", 9):
         StageSettings(updates=1, losses=LOSSES, steps=9, min_steps=10)
 
 
