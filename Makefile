@@ -7,7 +7,7 @@ PYTHON ?= python3
 # Changes of these are compiled anew.
 PLUGIN_SOURCES := $(wildcard openmm_nemo/plugin/csrc/*)
 
-.PHONY: demo test test-slow check bench clean tools
+.PHONY: demo test test-unit test-slow test-matrix check bench clean tools
 
 demo: .venv/ready
 	rm -rf run/demo
@@ -16,15 +16,25 @@ demo: .venv/ready
 	@echo "Look at run/demo/state.png; run/demo/final_atoms.pdb and run/demo/atoms.pdb open in any viewer."
 
 # Nothing is skipped because it is missing: neither TorchForce, the compiled integrator nor a browser.
-test test-slow: export OPENMM_NEMO_REQUIRE_TORCHFORCE = 1
-test test-slow: export OPENMM_NEMO_REQUIRE_BROWSER = 1
-.venv-test/ready test test-slow: export OPENMM_NEMO_REQUIRE_PLUGIN = 1
+test test-unit test-slow: export OPENMM_NEMO_REQUIRE_TORCHFORCE = 1
+test test-unit test-slow: export OPENMM_NEMO_REQUIRE_BROWSER = 1
+.venv-test/ready test test-unit test-slow test-matrix: export OPENMM_NEMO_REQUIRE_PLUGIN = 1
+
+# The unit tests come first. A file stays in one process, which makes what its tests share once.
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
 test: .venv-test/ready
-	.venv-test/bin/python -m pytest
+	.venv-test/bin/python -m pytest $(PARALLEL)
+
+test-unit: .venv-test/ready
+	.venv-test/bin/python -m pytest $(PARALLEL) -m unit
 
 test-slow: .venv-test/ready
 	.venv-test/bin/python -m pytest -m slow
+
+# For example: make test-matrix MATRIX="--python 3.11 --torch 2.13.0"
+test-matrix: tools
+	$(PYTHON) tests/matrix.py $(MATRIX)
 
 check: .venv-test/ready
 	.venv-test/bin/ruff check
@@ -55,4 +65,4 @@ tools:
 	    { apt-get update --quiet && apt-get install --quiet --yes g++ pocl-opencl-icd chromium chromium-driver; }
 
 clean:
-	rm -rf .venv .venv-test run build *.egg-info
+	rm -rf .venv .venv-test .venv-matrix-* run build *.egg-info

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 # Threads that wait for each other make small networks slow, and very slow where other programs run.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -10,6 +11,26 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+TIERS = ("integration", "boltzmann", "slow")
+"""Markers of what comes after the unit tests, in this order."""
+
+INTEGRATION = Path(__file__).parent / "integration"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the unit tests first, then the other tiers; what is in ``integration`` or needs a browser is of that one."""
+    for item in items:
+        if item.path.is_relative_to(INTEGRATION) or "chromium" in item.fixturenames:
+            item.add_marker("integration")
+        if _tier(item) == 0:
+            item.add_marker("unit")
+    items.sort(key=_tier)
+
+
+def _tier(item: pytest.Item) -> int:
+    return max((k for k, name in enumerate(TIERS, 1) if item.get_closest_marker(name)), default=0)
 
 
 @pytest.fixture

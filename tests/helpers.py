@@ -2,8 +2,10 @@
 
 import io
 import os
+import re
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
@@ -107,6 +109,51 @@ def degenerate_chains() -> dict[str, Tensor]:
         "three points": chain[:3],
         "three points on a line": along[:3],
     }
+
+
+# Messages
+
+TEST_FOLDER = re.compile(r"[^\s'\"(]*/pytest-of-[^/]+/pytest-\d+(/popen-gw\d+)?/[^/\s'\"):,]+")
+"""A test's temporary folder: its path has words of the test's name."""
+
+
+def names(message: str | BaseException, *facts: object) -> None:
+    """Fail unless a message names all facts, whatever its other words are.
+
+    A fact is what a reader needs from the message: a file, a residue, an option, a value, the option or command of
+    the remedy, or the one technical term that tells it from similar messages. Each is found as a whole number, name or
+    path, or as the beginning of a word: "chain" in "Chains".
+    """
+    text = TEST_FOLDER.sub("<folder>", str(message))
+    missing = [fact for fact in facts if not re.search(_pattern(str(fact)), text)]
+    assert not missing, f"{text!r} does not name {', '.join(map(repr, missing))}"
+
+
+def _pattern(fact: str) -> str:
+    fact = TEST_FOLDER.sub("<folder>", fact)
+    first, *_ = fact.split(" ")
+    assert first, f"{fact!r} is in every message"
+    before = r"(?<![\d.])" if first[0].isdigit() else r"(?<!\w)" if first[0].isalpha() else ""
+    word = len(fact) > 1 and fact[-1].islower()
+    after = r"(?!\w|\.\d)" if fact[-1].isalnum() and not word else ""
+    start = re.escape(fact[0])
+    if len(first) > 1 and fact[0].islower():  # words begin sentences, too
+        start = f"[{start}{start.upper()}]"
+    return before + start + re.escape(fact[1:]) + after
+
+
+@contextmanager
+def raises(
+    error: type[BaseException], *facts: object
+) -> Iterator[pytest.ExceptionInfo[BaseException]]:
+    """`pytest.raises` for an error whose message names all facts; an `InputError` is one sentence in one line."""
+    from openmm_nemo.errors import InputError
+
+    with pytest.raises(error) as caught:
+        yield caught
+    names(caught.value, *facts)
+    if isinstance(caught.value, InputError):
+        assert re.fullmatch(r".+\.", str(caught.value))
 
 
 class Outcome(NamedTuple):

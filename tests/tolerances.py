@@ -40,6 +40,8 @@ TOLERANCES = {
         "detrend": 1e-10,
         # An arccos near its ends has half of the digits.
         "arccos": 1e-7,
+        # Coefficients that are made positive by softplus grow with its argument but for exp(-argument).
+        "scaled_head": 1e-3,
     },
     # Positions along 50 steps, recorded with version 0.1, Angstrom; and energies, kT.
     "recorded": 1e-9,

@@ -6,6 +6,7 @@ from importlib import import_module
 import click
 
 from openmm_nemo.errors import InputError
+from openmm_nemo.runs.interruption import EXIT_CODE, exit_on_interrupt
 from openmm_nemo.version import __version__
 
 VERBS = {
@@ -38,7 +39,8 @@ class LazyGroup(click.Group):
         if name not in VERBS:
             return None
         module, _ = VERBS[name]
-        command: click.Command = getattr(import_module(f"openmm_nemo.cli.{module}"), name)
+        with exit_on_interrupt():
+            command: click.Command = getattr(import_module(f"openmm_nemo.cli.{module}"), name)
         return command
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
@@ -67,4 +69,4 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        sys.exit(EXIT_CODE)

@@ -10,6 +10,7 @@ from openmm_nemo.data.sets.building import FAILURES_FILE, build_set, source_file
 from openmm_nemo.data.sets.description import describe_set
 from openmm_nemo.data.sets.labels import read_labels
 from openmm_nemo.progress import progress
+from openmm_nemo.runs.interruption import EXIT_CODE
 
 SHOWN_FAILURES = 10
 
@@ -45,7 +46,7 @@ def build(inputs: tuple[Path, ...], out: Path, workers: int | None, labels: Path
             built = build_set(inputs, out, workers, tell, codes)
     except KeyboardInterrupt:
         click.echo(f"Interrupted: {out} keeps what has been read, the same command goes on.")
-        sys.exit(130)
+        sys.exit(EXIT_CODE)
     for failure in built.failures[:SHOWN_FAILURES]:
         click.echo(f"Not taken: {failure.place}: {failure.reason}")
     if len(built.failures) > SHOWN_FAILURES:

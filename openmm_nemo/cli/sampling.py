@@ -15,10 +15,12 @@ from openmm_nemo.data.sets.building import SET_FILE
 from openmm_nemo.data.sets.domains import domain_of
 from openmm_nemo.data.sets.storage import DomainSet
 from openmm_nemo.data.splits import PARTS, Split
+from openmm_nemo.encoders.embedding import read_embedding, read_embeddings
 from openmm_nemo.errors import InputError
 from openmm_nemo.models import NemoModel
 from openmm_nemo.progress import progress
 from openmm_nemo.residues import check_sequence
+from openmm_nemo.runs.interruption import EXIT_CODE
 from openmm_nemo.sampling.ensembles import ensemble_ids
 from openmm_nemo.sampling.sampling import (
     ENGINES,
@@ -88,6 +90,12 @@ SEQUENCE_ID = "sequence"
     "frequencies in alignments, with the id of the domain.",
 )
 @click.option(
+    "--embedding",
+    type=click.Path(path_type=Path),
+    help="For a model that takes embeddings: NumPy file (.npy) of one row of numbers per residue; with --set, "
+    "safetensors file of such an array per id.",
+)
+@click.option(
     "--engine",
     type=click.Choice(list(ENGINES)),
     default="torch",
@@ -123,8 +131,8 @@ def sample(
 
     Every structure is the last state of a simulation of its own. Writes to --out: a folder for each protein with
     coarse.h5 and atoms.h5 (MDTraj's HDF5), native.h5 where the experimental structure is known, and samples.csv, with
-    the seeds with which 'openmm-nemo simulate' repeats them; and sampling.json with the settings. The same command goes
-    on with what was interrupted.
+    the seeds with which 'openmm-nemo simulate' repeats them; and sampling.json with the settings. The same command
+    continues what was interrupted.
 
     \b
     On many machines, with Dask (pip install 'openmm-nemo[dask]'):
@@ -153,9 +161,9 @@ def sample(
             )
     except KeyboardInterrupt:
         click.echo(
-            f"Interrupted: {out} keeps all proteins that are complete, the same command goes on."
+            f"Interrupted: {out} keeps all proteins that are complete, the same command continues."
         )
-        sys.exit(130)
+        sys.exit(EXIT_CODE)
     count, seconds = len(sampled.ids), time.monotonic() - began
     click.echo(
         f"Wrote {count * n_samples} samples of {count} proteins to {out} in {seconds:.0f} s."
@@ -180,6 +188,7 @@ def _proteins(
     split: Path | None,
     part: str | None,
     profile: Path | None,
+    embedding: Path | None,
 ) -> list[Protein]:
     if sum(source is not None for source in (sequence, pdb, domain_set)) != 1:
         raise InputError("Give one of --sequence, --pdb and --set.")
@@ -190,17 +199,27 @@ def _proteins(
     if split is None and part is not None:
         raise InputError("--part is one of a split: give --split.")
     if domain_set is None:
-        rows = None if profile is None else read_profile(profile)
+        rows = (
+            None if profile is None else read_profile(profile),
+            None if embedding is None else read_embedding(embedding),
+        )
         if pdb is None:
-            return [Protein(SEQUENCE_ID, check_sequence(sequence or ""), None, rows)]
+            return [Protein(SEQUENCE_ID, check_sequence(sequence or ""), None, *rows)]
         domain = domain_of(read_chain(pdb, chain=chain, model_index=model_index))
-        return [Protein(domain.id, domain.sequence, domain.ca, rows)]
+        return [Protein(domain.id, domain.sequence, domain.ca, *rows)]
     domains = DomainSet(domain_set / SET_FILE)
     profiles = {} if profile is None else read_profiles(profile)
+    embeddings = {} if embedding is None else read_embeddings(embedding)
     chosen = _chosen(domains, ids, split, part or "test")
     found = (domains.find(name) for name in chosen)
     return [
-        Protein(domain.id, domain.sequence, domain.ca.copy(), profiles.get(domain.id))
+        Protein(
+            domain.id,
+            domain.sequence,
+            domain.ca.copy(),
+            profiles.get(domain.id),
+            embeddings.get(domain.id),
+        )
         for domain in found
     ]
 

@@ -11,10 +11,13 @@ import torch
 from openmm_nemo.cli.inputs import DEFAULT_MODEL, name_of_model, read_chain
 from openmm_nemo.data import Structure
 from openmm_nemo.data.families.profiles import read_profile
+from openmm_nemo.encoders.embedding import read_embedding
 from openmm_nemo.errors import InputError
 from openmm_nemo.progress import progress
 from openmm_nemo.residues import check_sequence
-from openmm_nemo.runs.simulation import SimulationRun, SimulationSettings
+from openmm_nemo.runs.interruption import EXIT_CODE
+from openmm_nemo.runs.settings import SimulationSettings
+from openmm_nemo.runs.simulation import SimulationRun
 
 
 @click.command()
@@ -29,6 +32,11 @@ from openmm_nemo.runs.simulation import SimulationRun, SimulationSettings
     "--profile",
     type=click.Path(path_type=Path),
     help="Text file of the sequence profile, a line of 20 numbers for each residue, for a profile model.",
+)
+@click.option(
+    "--embedding",
+    type=click.Path(path_type=Path),
+    help="NumPy file (.npy) of one row of numbers per residue, for a model that takes embeddings.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--steps", type=click.IntRange(1), help="Steps in all.  [default: 250, or as before]")
@@ -62,7 +70,10 @@ from openmm_nemo.runs.simulation import SimulationRun, SimulationSettings
     type=click.Choice(["auto", "torchforce", "python"]),
     help="How OpenMM calls the energy.  [default: auto]",
 )
-@click.option("--platform", help="OpenMM platform.  [default: the fastest]")
+@click.option(
+    "--platform",
+    help="OpenMM platform.  [default: the fastest; OpenCL only if it finds a GPU]",
+)
 @click.option(
     "--precision",
     type=click.Choice(["single", "mixed", "double"]),
@@ -71,9 +82,7 @@ from openmm_nemo.runs.simulation import SimulationRun, SimulationSettings
 @click.option(
     "--threads", type=click.IntRange(1), default=1, help="Of the network on the CPU.  [default: 1]"
 )
-@click.option(
-    "--resume", is_flag=True, help="Go on with the run in --out; only --steps may change."
-)
+@click.option("--resume", is_flag=True, help="Continue the run in --out; only --steps may change.")
 def simulate(out: Path, steps: int | None, threads: int, resume: bool, **options: Any) -> None:
     """Simulate a protein, from a structure or a sequence.
 
@@ -90,26 +99,27 @@ def simulate(out: Path, steps: int | None, threads: int, resume: bool, **options
             raise InputError(
                 f"--resume takes all but --steps from the run in {out}: leave out {names}."
             )
-        run = SimulationRun(out)
+        settings = None
     else:
-        run = SimulationRun(out, _settings(given | ({} if steps is None else {"steps": steps})))
-    total = steps or run.settings.steps
-    if run.step >= total:
-        raise InputError(
-            f"The run in {out} has {run.step} steps already: give a larger --steps to go on."
-        )
-    if not run.model.trained:
+        settings = _settings(given | ({} if steps is None else {"steps": steps}))
+    with SimulationRun(out, settings) as run:
+        total = steps or run.settings.steps
+        if run.step >= total:
+            raise InputError(
+                f"The run in {out} has {run.step} steps already: give a larger --steps to continue it."
+            )
+        if not run.model.trained:
+            click.echo(
+                f"Model {run.settings.model} is untrained (random weights): expect no meaningful structure."
+            )
         click.echo(
-            f"Model {run.settings.model} is untrained (random weights): expect no meaningful structure."
+            f"Simulating {len(run.protein.sequence)} residues, seed {run.settings.seed}, to step {total}."
         )
-    click.echo(
-        f"Simulating {len(run.protein.sequence)} residues, seed {run.settings.seed}, to step {total}."
-    )
-    with progress("Simulating", run.step, total) as tell:
-        complete = run.run(total, tell)
+        with progress("Simulating", run.step, total) as tell:
+            complete = run.run(total, tell)
     if not complete:
-        click.echo(f"Interrupted at step {run.step}: all files are complete, --resume goes on.")
-        sys.exit(130)
+        click.echo(f"Interrupted at step {run.step}: all files are complete, --resume continues.")
+        sys.exit(EXIT_CODE)
     click.echo(f"Wrote {total} steps to {out}.")
 
 
@@ -134,6 +144,8 @@ def _settings(given: dict[str, Any]) -> SimulationSettings:
         given["reference"] = _reference(given["reference"], structure, sequence)
     if "profile" in given:
         given["profile"] = read_profile(given["profile"]).tolist()
+    if "embedding" in given:
+        given["embedding"] = read_embedding(given["embedding"]).tolist()
     return SimulationSettings(
         sequence=sequence,
         model=name_of_model(given.pop("model", DEFAULT_MODEL)),

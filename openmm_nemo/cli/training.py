@@ -8,6 +8,7 @@ from types import ModuleType
 import click
 
 from openmm_nemo.errors import InputError
+from openmm_nemo.runs.interruption import EXIT_CODE, exit_on_interrupt
 
 
 @click.command()
@@ -45,8 +46,8 @@ def train(
     if outcome is None:  # in all processes but the first
         return
     if outcome.interrupted:
-        click.echo(f"Interrupted after update {outcome.updates}: continue with --resume.")
-        sys.exit(130)
+        click.echo(f"Interrupted after update {outcome.updates}: --resume continues.")
+        sys.exit(EXIT_CODE)
     why = ", because their gradients were not finite or too large" if outcome.skipped else ""
     click.echo(
         f"Trained {folder}: {outcome.updates} updates in {outcome.seconds:.0f} s; {outcome.skipped} of them "
@@ -75,7 +76,8 @@ def export(checkpoint: Path, out: Path, notes: Path | None) -> None:
 def _training(module: str) -> ModuleType:
     """A module of the training, which needs more packages than the rest."""
     try:
-        return importlib.import_module(f"openmm_nemo.training.{module}")
+        with exit_on_interrupt():
+            return importlib.import_module(f"openmm_nemo.training.{module}")
     except ImportError as error:
         raise InputError(
             f"Training needs the package {error.name}: pip install 'openmm-nemo[train]'."

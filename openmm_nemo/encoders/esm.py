@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from openmm_nemo.errors import InputError
 from openmm_nemo.residues import check_sequence
@@ -65,10 +66,20 @@ def _load(model: str) -> tuple[Any, Any]:
         ) from None
     try:
         # Only safetensors: other weight files are pickles, which can run code.
-        network = EsmModel.from_pretrained(model, add_pooling_layer=False, use_safetensors=True)
-        return AutoTokenizer.from_pretrained(model), network.eval()
-    except (OSError, ValueError) as error:
+        loaded: Any = EsmModel.from_pretrained(
+            model, add_pooling_layer=False, use_safetensors=True, output_loading_info=True
+        )
+        network, loading = loaded
+        tokenizer = AutoTokenizer.from_pretrained(model)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"The ESM-2 model {model!r} cannot be loaded ({reason}): give the name or folder of an ESM-2 model."
         ) from None
+    # Missing weights were replaced by random numbers.
+    if missing := sorted(loading["missing_keys"]):
+        raise InputError(
+            f"The model {model!r} lacks {len(missing)} weights of ESM-2 (first {missing[0]}): "
+            "give the name or folder of an ESM-2 model."
+        )
+    return tokenizer, network.eval()

@@ -10,9 +10,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from openmm_nemo.config import CONFIG_VERSION, NemoConfig
+from openmm_nemo.config import CONFIG_VERSION, NemoConfig, UnknownKeyError
 from openmm_nemo.energies.energy import Energy
+from openmm_nemo.energies.registry import terms_of
 from openmm_nemo.errors import InputError
+from openmm_nemo.residues import check_sequence
 
 FORMAT = "openmm_nemo protein energy"
 FORMAT_VERSION = 1
@@ -66,7 +68,10 @@ class ProteinEnergy(nn.Module):
     ) -> None:
         super().__init__()
         self.network = network
-        self.coefficients: Any = nn.ModuleList(Constant(values.detach()) for values in coefficients)
+        # In the order in which they are read back: sums over another one are rounded otherwise.
+        self.coefficients: Any = nn.ModuleList(
+            Constant(values.detach().contiguous()) for values in coefficients
+        )
         self.sequence = sequence
         self.origin = origin
         self.eval()
@@ -111,32 +116,73 @@ class ProteinEnergy(nn.Module):
             If the content is not a protein energy, was written by a newer version or has changed since it was written.
         """
         try:
-            size = int.from_bytes(content[:8], "little")
-            header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_HEADER])
-            tensors = safetensors.torch.load(content)
-            known = header["format"] == FORMAT
-        except (ValueError, KeyError, TypeError, SafetensorError) as error:
+            header, tensors = _read(content)
+            config = _config(header)
+            names = [f"coefficients.{k}.value" for k in range(len(_shapes(config, 0)))]
+            coefficients = [tensors[name] for name in names]
+            sequence = check_sequence(header["sequence"])
+            if [values.shape for values in coefficients] != _shapes(config, len(sequence)):
+                raise ValueError
+            network = Energy(config).to(coefficients[0].dtype)
+            origin = Origin(header["model"], header["model_sha256"], config)
+            energy = cls(network, coefficients, sequence, origin)
+            energy.load_state_dict(tensors)
+        except InputError:
+            raise
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RuntimeError,
+            SafetensorError,
+        ) as error:
             raise InputError(
                 f"The energy of a protein cannot be read ({type(error).__name__}): "
                 "create the system again with create_system."
             ) from None
-        if not known or header["format_version"] > FORMAT_VERSION:
-            raise InputError(
-                "The energy of a protein was written by a newer version of openmm_nemo: install that version."
-            )
-        if header.pop("sha256") != _digest(header, tensors):
-            raise InputError(
-                "The energy of a protein has changed since it was written: create the system again with create_system."
-            )
-        config = NemoConfig.from_dict(header["config"], header["config_version"])
-        prefix = "coefficients."
-        count = sum(name.startswith(prefix) for name in tensors)
-        coefficients = [tensors[f"{prefix}{k}.value"] for k in range(count)]
-        network = Energy(config).to(coefficients[0].dtype)
-        origin = Origin(header["model"], header["model_sha256"], config)
-        energy = cls(network, coefficients, header["sequence"], origin)
-        energy.load_state_dict(tensors)
         return energy
+
+
+def _read(content: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors, as they were written."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_HEADER])
+    tensors = safetensors.torch.load(content)
+    if header["format"] != FORMAT:
+        raise ValueError
+    if header["format_version"] > FORMAT_VERSION:
+        raise _newer()
+    if header.pop("sha256") != _digest(header, tensors):
+        raise InputError(
+            "The energy of a protein has changed since it was written: make the system again with create_system."
+        )
+    return header, tensors
+
+
+def _config(header: dict[str, Any]) -> NemoConfig:
+    version: int = header["config_version"]
+    try:
+        return NemoConfig.from_dict(header["config"], version)
+    except UnknownKeyError:
+        if version > CONFIG_VERSION:
+            raise _newer() from None
+        raise
+
+
+def _newer() -> InputError:
+    return InputError(
+        "The energy of a protein was written by a newer version of openmm_nemo: install that version."
+    )
+
+
+def _shapes(config: NemoConfig, length: int) -> list[tuple[int, ...]]:
+    """Of the coefficients of a protein, without a batch dimension."""
+    return [
+        (length, length, what.channels) if what.of_pairs else (length, what.channels)
+        for term in terms_of(config).values()
+        for what in term.coefficients(config)
+    ]
 
 
 def _digest(header: dict[str, Any], tensors: dict[str, Tensor]) -> str:

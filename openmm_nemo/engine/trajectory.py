@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mdtraj as md
@@ -30,7 +31,14 @@ _ELEMENTS = {
     _SIDE_CHAIN: md.element.virtual,
 }
 
-FORMATS = (".dcd", ".xtc", ".h5", ".pdb")
+_FILES = {
+    ".dcd": DCDTrajectoryFile,
+    ".xtc": XTCTrajectoryFile,
+    ".h5": HDF5TrajectoryFile,
+    ".pdb": PDBTrajectoryFile,
+}
+
+FORMATS = tuple(_FILES)
 """Extensions of trajectory files."""
 
 
@@ -87,15 +95,15 @@ class TrajectoryWriter:
         check_format(self.path)
         self.topology = topology
         self.n_frames = 0
-        kind = {
-            ".dcd": DCDTrajectoryFile,
-            ".xtc": XTCTrajectoryFile,
-            ".h5": HDF5TrajectoryFile,
-            ".pdb": PDBTrajectoryFile,
-        }[self.path.suffix]
+        kind = _FILES[self.path.suffix]
         # With compression, earlier frames would be rewritten with every new one, and lost if that fails.
         options = {"compression": None} if kind is HDF5TrajectoryFile else {}
-        self._file = kind(str(self.path), "w", force_overwrite=True, **options)
+        if (
+            kind is XTCTrajectoryFile
+        ):  # before there is a link to it, which MDTraj would remove instead
+            self.path.unlink(missing_ok=True)
+        with _name_for_mdtraj(self.path) as name:
+            self._file = kind(name, "w", force_overwrite=True, **options)
         if kind is HDF5TrajectoryFile:
             self._file.topology = topology
 
@@ -154,6 +162,23 @@ class TrajectoryWriter:
             )
 
 
+@contextmanager
+def _name_for_mdtraj(path: Path) -> Iterator[str | bytes]:
+    """A name by which MDTraj can open a file: its DCD and XTC accept only ASCII strings.
+
+    DCD takes bytes. For XTC, it is the name of a symbolic link, which exists until the file is open.
+    """
+    if path.suffix == ".dcd":
+        yield os.fsencode(path)
+    elif path.suffix == ".xtc" and not str(path).isascii():
+        with TemporaryDirectory() as folder:
+            link = Path(folder) / "link.xtc"
+            link.symlink_to(path.absolute())
+            yield str(link)
+    else:
+        yield str(path)
+
+
 def check_format(path: Path) -> None:
     """Raise InputError unless ``path`` has the extension of a trajectory format."""
     if path.suffix not in FORMATS:
@@ -171,7 +196,7 @@ def _read_frames(path: Path, n_frames: int, n_atoms: int) -> Iterator[tuple[np.n
         if path.suffix == ".pdb":
             yield from islice(_read_pdb(path, n_atoms), n_frames)
             return
-        with md.open(str(path)) as file:
+        with _name_for_mdtraj(path) as name, _FILES[path.suffix](name) as file:
             for start in range(0, n_frames, 1000):
                 frames = file.read(n_frames=min(n_frames - start, 1000))
                 xyz = frames[0].reshape(len(frames[0]), n_atoms, 3)

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,10 @@ def plot_simulation(
     if reference is not None:
         x = superpose(torch.from_numpy(x), torch.from_numpy(reference)).numpy()
     _draw_chains(figure.add_subplot(grid[:, 2]), x, reference)
-    figure.savefig(Path(file), dpi=120)
+    with warnings.catch_warnings():
+        # Letters that matplotlib's font lacks, in the name of a model, are drawn as boxes.
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
+        figure.savefig(Path(file), dpi=120)
 
 
 def _draw_chains(axes: Any, x: np.ndarray, reference: np.ndarray | None) -> None:

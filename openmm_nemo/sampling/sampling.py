@@ -11,7 +11,6 @@ and give ``--scheduler tcp://ADDRESS:8786``, in an environment of the same packa
 """
 
 import hashlib
-import json
 import math
 import pickle
 from collections.abc import Callable, Generator, Sequence
@@ -31,9 +30,10 @@ from torch import Tensor
 from openmm_nemo.cluster import run_on_cluster
 from openmm_nemo.engine.units import ANGSTROM_PER_NM
 from openmm_nemo.errors import InputError
-from openmm_nemo.files import completing, json_digest
+from openmm_nemo.files import json_digest
 from openmm_nemo.models import ConditionedModel, NemoModel
 from openmm_nemo.processes import run_tasks
+from openmm_nemo.runs.folder import RunFolder, RunKind
 from openmm_nemo.sampling.ensembles import (
     Ensemble,
     ensemble_folder,
@@ -42,7 +42,7 @@ from openmm_nemo.sampling.ensembles import (
 )
 
 RECORD_FILE = "sampling.json"
-FORMAT_VERSION = 1
+SAMPLING = RunKind(RECORD_FILE, resume="the same command")
 
 MAX_SAMPLES = 2**20
 LAST_SEED = 2**31 - 1
@@ -111,14 +111,20 @@ class Protein(NamedTuple):
         One letter a residue, length L.
     native : ndarray, shape (L, 3), optional
         C-alpha positions of the experimental structure, Angstrom.
-    profile : array-like, shape (L, 20), optional
-        For a profile model.
+    profile, embedding : array-like, shape (L, 20), (L, K), optional
+        For a model with these encoders.
     """
 
     id: str
     sequence: str
     native: np.ndarray | None = None
     profile: ArrayLike | None = None
+    embedding: ArrayLike | None = None
+
+    @property
+    def inputs(self) -> dict[str, ArrayLike | None]:
+        """What is known beside the sequence, by the encoder that takes it."""
+        return {"profile": self.profile, "embedding": self.embedding}
 
 
 class Sampled(NamedTuple):
@@ -202,7 +208,7 @@ def sample_ensembles(
 ) -> Sampled:
     """Sample all proteins of which ``folder`` has no ensemble yet, see `openmm_nemo.sampling.ensembles`.
 
-    Every ensemble appears when it is complete. A call that was interrupted is repeated to go on.
+    Every ensemble appears when it is complete. Repeat a call that was interrupted to continue.
 
     Parameters
     ----------
@@ -230,15 +236,17 @@ def sample_ensembles(
     InputError
         If two proteins have the same id, or one cannot be the input of the model; if the model is a baseline, which
         predicts one structure, and more are asked for; if the folder has samples of other settings, of another model
-        or of another protein of that id, or cannot be written; if a process was killed or the cluster does not answer.
+        or of another protein of that id, is in use by another run or cannot be written; if a process was killed or the
+        cluster does not answer.
     """
     _check_proteins(proteins, model)
     if model.energy is None and settings.n_samples > 1:
         raise InputError(
             "The model is a baseline, which predicts one structure of each protein: give -n 1."
         )
-    try:
-        _begin(folder, model, proteins, settings)
+    run = RunFolder(folder, SAMPLING)
+    with run.lock(), run.writing():
+        _begin(run, model, proteins, settings)
         done = set(ensemble_ids(folder))
         missing = {protein.id: protein for protein in proteins if protein.id not in done}
         count = (len(proteins) - len(missing)) * settings.n_samples
@@ -266,11 +274,6 @@ def sample_ensembles(
                     if sum(len(part.energy) for part in parts[name].values()) == settings.n_samples:
                         _write(folder, task.protein, parts.pop(name), settings)
                 tell(count)
-    except OSError as error:
-        raise InputError(
-            f"{error.filename or folder} cannot be written ({error.strerror or error}): "
-            "mend that and run the same command again, it goes on."
-        ) from None
     return Sampled([name for name in missing if name not in failures], failures)
 
 
@@ -282,7 +285,7 @@ def _check_proteins(proteins: Sequence[Protein], model: NemoModel) -> None:
             raise InputError(f"Two proteins are named {protein.id}: give each its own id.")
         known.add(protein.id)
         try:
-            model.encode(protein.sequence, protein.profile)
+            model.encode(protein.sequence, **protein.inputs)
         except InputError as error:
             raise InputError(f"{protein.id}: {error}") from None
 
@@ -310,61 +313,57 @@ def _write(
 # The record of settings
 
 
+class _Record(NamedTuple):
+    """What the folder says about its samples."""
+
+    settings: dict[str, Any]
+    model_fingerprint: str
+    inputs: dict[str, str]
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> "_Record":
+        settings, inputs = dict(values["settings"]), dict(values["inputs"])
+        return cls(settings, values["model_fingerprint"], inputs)
+
+
 def _begin(
-    folder: Path, model: NemoModel, proteins: Sequence[Protein], settings: SamplingSettings
+    run: RunFolder, model: NemoModel, proteins: Sequence[Protein], settings: SamplingSettings
 ) -> None:
     """Write the record of a new folder, or compare that of an old one."""
-    path = folder / RECORD_FILE
+    folder, anew = run.path, "give another --out"
     fingerprint = model.fingerprint()
     inputs = {protein.id: json_digest(_input_of(protein)) for protein in proteins}
-    anew = "give another --out"
-    if path.exists():
-        try:
-            record = json.loads(path.read_bytes())
-            if record["format_version"] != FORMAT_VERSION:
-                raise InputError(f"{path} was written by another version of openmm_nemo: {anew}.")
-            before, earlier = record["settings"], record["inputs"]
-            changed = [
-                f"{name} {before[name]} instead of {value}"
-                for name, value in asdict(settings).items()
-                if name != "model" and before[name] != value
-            ]
-            same_model = record["model_fingerprint"] == fingerprint
-        except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{path} cannot be read ({error!r}): {anew}.") from None
-        if changed:
-            raise InputError(
-                f"{folder} was sampled with {', '.join(changed)}: keep to that, or {anew}."
-            )
-        if not same_model:
-            raise InputError(
-                f"{folder} was sampled with other weights, of the model {before['model']}: {anew}."
-            )
-        for name in inputs.keys() & earlier.keys():
-            if inputs[name] != earlier[name]:
+    if run.holds_run:
+        before = run.read_record(_Record.parse)
+        name = before.settings.pop("model", "")  # which may have moved
+        now = {key: value for key, value in asdict(settings).items() if key != "model"}
+        run.check_settings(before.settings, now)
+        run.check_model(before.model_fingerprint, fingerprint, name)
+        for name in inputs.keys() & before.inputs.keys():
+            if inputs[name] != before.inputs[name]:
                 raise InputError(f"{folder} has another protein named {name}: {anew}.")
-        inputs = earlier | inputs
+        inputs = before.inputs | inputs
     elif ensemble_ids(folder):
         raise InputError(f"{folder} has ensembles, but no {RECORD_FILE}: {anew}.")
     for name in inputs.keys() - ensemble_ids(folder):
         if ensemble_folder(folder, name).exists():
             raise InputError(f"{folder / name} is there, but is no ensemble: remove it, or {anew}.")
-    folder.mkdir(parents=True, exist_ok=True)
-    values = {
-        "format_version": FORMAT_VERSION,
-        "model_fingerprint": fingerprint,
-        "trained": model.trained,
-        "settings": asdict(settings),
-        "inputs": inputs,
-    }
-    with completing(path) as partial:
-        partial.write_text(json.dumps(values, indent=1))
+    run.write_record(
+        {
+            "model_fingerprint": fingerprint,
+            "trained": model.trained,
+            "settings": asdict(settings),
+            "inputs": inputs,
+        }
+    )
 
 
 def _input_of(protein: Protein) -> list[Any]:
     """What the networks see of a protein, as JSON knows it."""
-    profile = protein.profile
-    return [protein.sequence, None if profile is None else np.asarray(profile).tolist()]
+    profile, *others = (
+        None if rows is None else np.asarray(rows).tolist() for rows in protein.inputs.values()
+    )
+    return [protein.sequence, profile, *(rows for rows in others if rows is not None)]
 
 
 # What a worker does
@@ -372,7 +371,7 @@ def _input_of(protein: Protein) -> list[Any]:
 
 def run_task(weights: bytes, task: Task) -> Samples | str:
     """Samples of a batch, or why there are none; ``weights`` is a pickled `NemoModel`."""
-    protein = _load(weights).condition(task.protein.sequence, task.protein.profile)
+    protein = _load(weights).condition(task.protein.sequence, **task.protein.inputs)
     settings = task.settings
     if not all(tensor.isfinite().all() for tensor in protein.buffers()):
         return "what the network makes of its sequence is not finite"
@@ -466,5 +465,5 @@ def _on_this_machine(tasks: list[Task], weights: bytes, workers: int | None) -> 
     except BrokenProcessPool:
         raise InputError(
             "A process that samples was killed (memory may be short, then give fewer --workers or a smaller "
-            "--batch-size): run the same command again, it goes on."
+            "--batch-size): rerun the same command to continue."
         ) from None

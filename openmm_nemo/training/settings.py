@@ -213,7 +213,8 @@ def read_settings(path: Path) -> TrainingSettings:
     ------
     InputError
         If it cannot be read, or a key is missing, unknown or has a wrong value; if a baseline has a precision or
-        settings that need an energy; if a stage learns from forces that are not given, or with profiles.
+        settings that need an energy; if the model takes inputs that sets of domains do not have; if a stage learns from
+        forces that are not given, or with profiles.
     """
     try:
         values = tomllib.loads(path.read_text())
@@ -229,6 +230,7 @@ def read_settings(path: Path) -> TrainingSettings:
         raise InputError(f"{path}: model: {error}") from None
     if config.kind == "baseline":
         _check_baseline(path, settings)
+    _check_encoders(path, settings, config)
     _check_forces(path, settings)
     folder = path.resolve().parent
     files: dict[str, Any] = {
@@ -242,6 +244,15 @@ def read_settings(path: Path) -> TrainingSettings:
         start = str(folder / settings.model.start)
         update["model"] = settings.model.model_copy(update={"start": start})
     return settings.model_copy(update=update)
+
+
+def _check_encoders(path: Path, settings: TrainingSettings, config: NemoConfig) -> None:
+    known = NemoConfig.preset(settings.model.preset, settings.model.profile).encoders
+    if config.encoders != known:
+        raise InputError(
+            f"{path}: model.changes.encoders is {list(config.encoders)}, but sets of domains have sequences and "
+            "profiles alone: leave it out, and give model.profile for a profile model."
+        )
 
 
 def _check_forces(path: Path, settings: TrainingSettings) -> None:

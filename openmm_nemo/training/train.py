@@ -26,6 +26,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from openmm_nemo.data.splits import SPLIT_FILE
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import completing
+from openmm_nemo.runs.folder import RunFolder, RunKind
 from openmm_nemo.training.curves import plot_curves
 from openmm_nemo.training.gradient_norms import GradientNorms, begin_table
 from openmm_nemo.training.module import NemoTraining
@@ -33,9 +34,9 @@ from openmm_nemo.training.record import SITTINGS, Record
 from openmm_nemo.training.settings import TrainingSettings, read_settings
 from openmm_nemo.training.stream import DomainData
 
-SETTINGS_FILE = "settings.json"
 CONFIG_COPY = "training.toml"
 CHECKPOINT_FILE = "last.ckpt"
+TRAINING = RunKind("settings.json", marker=CHECKPOINT_FILE)
 METRICS_FILE = "metrics.csv"
 NORMS_FILE = "gradient_norms.csv"
 CURVES_FILE = "curves.png"
@@ -99,7 +100,8 @@ def train(
     ------
     InputError
         If the settings or the data cannot be read; if ``out`` holds a run already, or none to resume, or one of other
-        settings or of another number of processes; if there are fewer GPUs.
+        settings or of another number of processes; if another run has it or it cannot be written; if there are fewer
+        GPUs.
     """
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # they greet and advertise
@@ -108,15 +110,8 @@ def train(
         settings = settings.model_copy(update={"seed": seed})
     checkpoint = out / CHECKPOINT_FILE
     processes = _devices(devices) * nodes
-    _check_folder(out, settings, resume)
-    data = DomainData(settings)
-    module = NemoTraining(settings, data.force_frames)
-    logger = CSVLogger(out, "", "", flush_logs_every_n_steps=1)
-    if resume:
-        content = read_checkpoint(checkpoint)
-        _check_processes(out, content, processes)
-        data.start = content["global_step"]
     record = Record()
+    logger = CSVLogger(out, "", "", flush_logs_every_n_steps=1)
     trainer = lightning.Trainer(
         max_steps=settings.updates,
         devices=devices or "auto",
@@ -150,36 +145,66 @@ def train(
         use_distributed_sampler=False,
         enable_model_summary=False,
     )
-    if trainer.is_global_zero:
+    run = RunFolder(out, TRAINING)
+    if resume:
+        run.check_resumable()
+    # The first process has the folder on behalf of all others.
+    with run.lock() if trainer.is_global_zero else nullcontext():
         if resume:
-            before = _metrics_before(out / METRICS_FILE, data.start)
-            logger.experiment.metrics = before  # it begins by removing the file
-            logger.save()
-        out.mkdir(parents=True, exist_ok=True)
-        with completing(out / SETTINGS_FILE) as partial:
-            partial.write_text(settings.model_dump_json(indent=1))
-        with completing(out / CONFIG_COPY) as partial:
-            partial.write_bytes(config.read_bytes())
-        data.split.write(out / SPLIT_FILE)
-        begin_table(out / NORMS_FILE, settings.backpropagated, data.start)
+            before = read_run_settings(out).model_dump(mode="json")
+            run.check_settings(before, settings.model_dump(mode="json"))
+        elif trainer.is_global_zero:
+            run.check_new()
+        data = DomainData(settings)
+        module = NemoTraining(settings, data.force_frames)
+        if resume:
+            content = read_checkpoint(checkpoint)
+            _check_processes(out, content, processes)
+            data.start = content["global_step"]
+        with run.writing():
+            if trainer.is_global_zero:
+                _write_inputs(run, config, settings, data)
+                if resume:
+                    metrics = _metrics_before(out / METRICS_FILE, data.start)
+                    logger.experiment.metrics = metrics  # it begins by removing the file
+                    logger.save()
+            interrupted = _fit(trainer, module, data, checkpoint if resume else None, processes)
+            if not trainer.is_global_zero:
+                return None
+            draw_curves(out, settings, out / CURVES_FILE)
+    return Outcome(trainer.global_step, module.skipped, record.seconds, interrupted)
+
+
+def _write_inputs(
+    run: RunFolder, config: Path, settings: TrainingSettings, data: DomainData
+) -> None:
+    """Write what decides the run."""
+    run.write_record({"settings": settings.model_dump(mode="json")})
+    run.write(CONFIG_COPY, config.read_bytes())
+    data.split.write(run.path / SPLIT_FILE)
+    begin_table(run.path / NORMS_FILE, settings.backpropagated, data.start)
+
+
+def _fit(
+    trainer: lightning.Trainer,
+    module: NemoTraining,
+    data: DomainData,
+    checkpoint: Path | None,
+    processes: int,
+) -> bool:
+    """Train; return whether a signal ended it early."""
     with warnings.catch_warnings():
         for known in ("does not have many workers", "exists and is not empty"):
             warnings.filterwarnings("ignore", message=f".*{known}.*")
-        interrupted = False
         try:
             with _ctrl_c_as_sigterm() if processes == 1 else nullcontext():
-                trainer.fit(
-                    module, data, ckpt_path=checkpoint if resume else None, weights_only=True
-                )
+                trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
         except SystemExit:
             # What Lightning makes of SIGINT and SIGTERM, after it has saved a checkpoint.
             if processes > 1:
                 raise
-            interrupted = True
-    if not trainer.is_global_zero:
-        return None
-    draw_curves(out, settings, out / CURVES_FILE)
-    return Outcome(trainer.global_step, module.skipped, record.seconds, interrupted)
+            return True
+    return False
 
 
 def draw_curves(run: Path, settings: TrainingSettings, file: Path) -> None:
@@ -232,18 +257,6 @@ def _ctrl_c_as_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGINT, default)
 
 
-def _check_folder(out: Path, settings: TrainingSettings, resume: bool) -> None:
-    there = (out / CHECKPOINT_FILE).exists()
-    if resume and not there:
-        raise InputError(f"{out} has no {CHECKPOINT_FILE}: leave --resume out to start a run.")
-    if there and not resume:
-        raise InputError(f"{out} has a run already: give --resume, or another --out.")
-    if resume and read_run_settings(out) != settings:
-        raise InputError(
-            f"{out} was begun with other settings: resume with them, or give another --out."
-        )
-
-
 def _devices(devices: int | None) -> int:
     """Processes of this machine."""
     there = torch.cuda.device_count()
@@ -281,12 +294,12 @@ def read_run_settings(folder: Path) -> TrainingSettings:
     InputError
         If they cannot be read.
     """
-    path = folder / SETTINGS_FILE
-    try:
-        return TrainingSettings.model_validate_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path} cannot be read ({reason}): give a folder of a run.") from None
+
+    def parse(values: dict[str, Any]) -> TrainingSettings:
+        # Version 0.1 wrote nothing but the settings.
+        return TrainingSettings.model_validate(values.get("settings", values))
+
+    return RunFolder(folder, TRAINING).read_record(parse, "give a folder of a run")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

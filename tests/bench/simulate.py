@@ -15,18 +15,19 @@ from tests.bench.timing import SEQUENCE, interleaved
 
 LENGTHS = (20, 100, 200)
 
-# A process of its own for every simulation, that does what the command does. The median time between steps leaves out
+# A process of its own for every simulation, that does what the command does. The median time of a step leaves out
 # the pauses of a noisy machine. VmHWM is its own peak memory; getrusage would count the benchmark's before the exec.
 _RUN = """
 import re, statistics, sys, time, torch
 from pathlib import Path
-from openmm_nemo.runs.simulation import SimulationRun, SimulationSettings
+from openmm_nemo.runs.settings import SimulationSettings
+from openmm_nemo.runs.simulation import SimulationRun
 sequence, model, steps, out = sys.argv[1:]
 torch.set_num_threads(1)
 times = []
-run = SimulationRun(Path(out), SimulationSettings(sequence, model, seed=1, platform="CPU"))
-run.run(int(steps), lambda step: times.append(time.perf_counter()))
-intervals = [after - before for before, after in zip(times, times[1:])]
+with SimulationRun(Path(out), SimulationSettings(sequence, model, seed=1, platform="CPU")) as run:
+    run.run(int(steps), lambda step: times.append((time.perf_counter(), step)))
+intervals = [(t1 - t0) / (s1 - s0) for (t0, s0), (t1, s1) in zip(times, times[1:])]
 peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
 print("seconds", statistics.median(intervals), "peak_mb", int(peak) / 1024)
 """

@@ -2,7 +2,7 @@
 
 import pytest
 
-from openmm_nemo.runs import simulation
+from openmm_nemo.runs import outputs
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -22,5 +22,5 @@ def quick_pictures():
         file.write_text("a picture")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulation, "plot_simulation", draw)
+        patch.setattr(outputs, "plot_simulation", draw)
         yield

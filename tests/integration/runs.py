@@ -51,7 +51,7 @@ def process(
 ) -> subprocess.Popen[str]:
     """`openmm-nemo simulate` in a process of its own.
 
-    ``setup`` is Python to run before, with the modules s (engine.simulation) and p (progress).
+    ``setup`` is Python to run before, with the modules s (runs.simulation) and p (progress).
     """
     program = (
         "import openmm_nemo.cli, openmm_nemo.runs.simulation as s, openmm_nemo.progress as p\n"

@@ -11,7 +11,7 @@ import pytest
 
 from openmm_nemo.engine import reporters, trajectory
 from openmm_nemo.engine.forces import NemoPythonEnergy
-from openmm_nemo.runs import simulation
+from openmm_nemo.runs import outputs, simulation
 from tests.helpers import contents, refused
 from tests.integration.runs import MODEL, SEQUENCE, complete, frames, process, simulate, table
 
@@ -84,7 +84,7 @@ def test_full_disk_stops_a_run_that_goes_on_later(tmp_path, small_disk, extensio
     assert running.returncode == 2
     (line,) = err.splitlines()
     assert "cannot be written (" in line
-    assert line.endswith("a run that had begun can go on with --resume.")
+    assert line.endswith("--resume continues a run that had begun.")
     finals = {"state.csv", "state.png", "final_coarse.pdb", f"coarse.{extension}"}
     assert not finals & set(contents(out))
     if extension == "h5":
@@ -137,6 +137,7 @@ def test_write_that_fails_in_the_middle_can_be_resumed(
     tmp_path, whole, monkeypatch, owner, name, error
 ):
     monkeypatch.setattr(simulation, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(simulation, "BLOCK_SECONDS", 0)
     write = getattr(owner, name)
     calls = []
 
@@ -153,14 +154,14 @@ def test_write_that_fails_in_the_middle_can_be_resumed(
         class Failing(owner):
             write = fail_at_last
 
-        monkeypatch.setattr(trajectory, "DCDTrajectoryFile", Failing)
+        monkeypatch.setitem(trajectory._FILES, ".dcd", Failing)
     else:
         monkeypatch.setattr(owner, name, fail_at_last)
     out = tmp_path / "run"
     outcome = simulate(out, *OPTIONS, "--steps", 20)
     assert outcome.code == 2
     (line,) = outcome.err.splitlines()
-    assert line.endswith("a run that had begun can go on with --resume.")
+    assert line.endswith("--resume continues a run that had begun.")
     assert not {"state.csv", "coarse.dcd", "atoms.dcd", "state.png"} & set(contents(out))
     monkeypatch.undo()
     complete(out, "--resume")
@@ -173,7 +174,7 @@ def test_picture_that_cannot_be_written_is_made_by_a_resume(tmp_path, whole, mon
     monkeypatch.setattr(simulation, "CHECKPOINT_SECONDS", seconds)
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(simulation, "plot_simulation", fail)
+        patch.setattr(outputs, "plot_simulation", fail)
         assert "No space left on device" in refused(
             "simulate", "--out", out, "--platform", "Reference", *map(str, OPTIONS), "--steps", "20"
         )
@@ -259,7 +260,7 @@ def test_failure_of_the_energy_is_one_line(tmp_path, poison):
 # What reads the output, or does not
 
 QUICK = ("--platform", "Reference", *OPTIONS, "--steps", 5)
-EVERY_STEP = "p.PLAIN_SECONDS = -1"
+EVERY_STEP = "p.PLAIN_SECONDS = -1; s.BLOCK_SECONDS = 0"
 
 
 def test_progress_of_a_process_is_plain_lines(tmp_path):

@@ -14,6 +14,8 @@ import pytest
 
 from openmm_nemo import NemoModel
 from openmm_nemo.runs import simulation
+from openmm_nemo.runs.settings import SimulationSettings
+from openmm_nemo.runs.simulation import SimulationRun
 from tests.helpers import contents, refused
 from tests.integration.runs import (
     FORMATS,
@@ -117,8 +119,9 @@ def test_resumed_run_is_the_uninterrupted_one_with_other_options(tmp_path, optio
 
 @pytest.fixture
 def during(monkeypatch):
-    """Functions to call when a run has taken so many steps."""
+    """Functions to call when a run has taken so many steps, of which each is then a block."""
     calls = {}
+    monkeypatch.setattr(simulation, "BLOCK_SECONDS", 0)
 
     @contextmanager
     def progress(*_):
@@ -147,7 +150,7 @@ def test_interrupted_run_is_complete_and_resumes(tmp_path, uninterrupted, during
     outcome = simulate(out, *OPTIONS, "--steps", 40)
     assert outcome.code == 130
     assert outcome.err == ""
-    said = "Interrupted at step 23: all files are complete, --resume goes on."
+    said = "Interrupted at step 23: all files are complete, --resume continues."
     assert outcome.out.splitlines()[-1] == said
     assert signal.getsignal(number) is before
     assert_complete(out, 23)
@@ -225,8 +228,9 @@ def test_line_that_was_cut_is_made_anew(tmp_path, uninterrupted):
 def test_run_that_was_killed_before_its_first_frame_resumes(tmp_path, uninterrupted):
     out = complete(tmp_path / "run", *OPTIONS, "--steps", 23)
     begun = tmp_path / "begun"
-    settings = simulation.read_record(out).settings
-    simulation.SimulationRun(begun, settings)
+    values = json.loads((out / "run.json").read_text())["settings"]
+    with SimulationRun(begun, SimulationSettings(**values)):
+        pass
     assert set(contents(begun)) == {"run.json", "checkpoint.chk", "system.xml", "integrator.xml"}
     complete(begun, "--resume", "--steps", 40)
     assert_same_run(begun, uninterrupted())
@@ -290,7 +294,7 @@ def refuse(out, *options):
 
 def test_second_run_into_a_folder_is_refused(run):
     sentence = refuse(run, *OPTIONS, "--steps", 40)
-    said = f"{run} already holds a run: give --resume to go on with it, or another --out."
+    said = f"{run} already holds a run: give --resume to continue it, or another --out."
     assert sentence == said
 
 
@@ -326,7 +330,9 @@ def test_resume_of_a_file_is_refused(run):
 @pytest.mark.parametrize("steps", [(), ("--steps", 23), ("--steps", 5)])
 def test_resume_of_a_finished_run_is_refused(run, steps):
     sentence = refuse(run, "--resume", *steps)
-    assert sentence == f"The run in {run} has 23 steps already: give a larger --steps to go on."
+    assert (
+        sentence == f"The run in {run} has 23 steps already: give a larger --steps to continue it."
+    )
 
 
 def cut(path):

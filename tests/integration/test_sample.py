@@ -12,6 +12,7 @@ from pathlib import Path
 import mdtraj as md
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 
 from openmm_nemo import NemoConfig, NemoModel
@@ -161,6 +162,24 @@ def test_profiles_of_a_set(options, tmp_path):
     np.testing.assert_allclose(ensemble.x[5], alone, atol=1e-3)
 
 
+def test_embeddings_of_a_set(options, tmp_path):
+    config = NemoConfig.preset("tiny").to_dict()
+    config |= {"encoders": ["one-hot", "embedding"], "embedding_width": 3}
+    model = NemoModel(NemoConfig.from_dict(config)).eval()
+    model.save_pretrained(tmp_path / "model")
+    embedding = np.random.default_rng(1).normal(size=(19, 3))
+    safetensors.numpy.save_file({IDS[1]: embedding}, tmp_path / "embeddings")
+    common = (*options, "--model", tmp_path / "model", "--embedding", tmp_path / "embeddings")
+    sentence = refused("sample", *common, "--out", tmp_path / "out")
+    assert sentence.startswith(f"{IDS[0]}: This model needs the input 'embedding'")
+    one = ("--ids", _ids(tmp_path, IDS[1]), "--out", tmp_path / "out", "--workers", 1)
+    assert command_line("sample", *common, *one).code == 0
+    ensemble = read_ensemble(tmp_path / "out", IDS[1])
+    protein = model.condition(SEQUENCE[:19], embedding=embedding)
+    alone = protein.rollout(25, seed=int(ensemble.seeds[5])).x[-1, 0]
+    np.testing.assert_allclose(ensemble.x[5], alone, atol=1e-3)
+
+
 def test_options_that_do_not_go_together_are_refused(options, tmp_path):
     out = ("--out", tmp_path / "out")
     one = "Give one of --sequence, --pdb and --set."
@@ -195,7 +214,10 @@ def _ids(folder, text):
 
 def test_other_settings_are_refused(options, whole):
     sentence = refused("sample", *options, "--seed", 2, "--out", whole)
-    assert "was sampled with seed 1 instead of 2: keep to that, or give another --out." in sentence
+    assert (
+        f"{whole} was begun with seed 1 instead of 2: keep to that, or give another --out."
+        in sentence
+    )
 
 
 # Processes that end
@@ -272,7 +294,7 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(options, whole, tmp_p
     assert "Traceback" not in err
     line = err.splitlines()[-1]
     assert line.startswith("openmm-nemo: A process that samples was killed")
-    assert line.endswith("run the same command again, it goes on.")
+    assert line.endswith("rerun the same command to continue.")
     goes_on(options, out, whole)
 
 
@@ -395,7 +417,7 @@ def some_tasks():
 
 def test_dask_workers_that_die_are_told(cluster):
     with pytest.raises(
-        InputError, match=r"workers of Dask at tcp\S+ were lost .\w+.: run the same"
+        InputError, match=r"workers of Dask at tcp\S+ were lost .\w+.: rerun the same"
     ):
         list(run_on_cluster(run_task, pickle.dumps(Bomb()), some_tasks(), cluster))
 

@@ -10,6 +10,8 @@ import pytest
 
 from openmm_nemo.processes import run_tasks
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_task_is_done_once(workers):

@@ -4,6 +4,7 @@ import pytest
 
 from openmm_nemo.errors import InputError
 from openmm_nemo.residues import AMINO_ACIDS, check_sequence
+from tests.helpers import raises
 
 
 def test_white_space_and_case_do_not_matter():
@@ -16,11 +17,11 @@ def test_white_space_and_case_do_not_matter():
 )
 def test_other_letters_are_refused(letter):
     """Upper case makes amino acids of some: SS of the sharp s, S of the long one."""
-    with pytest.raises(InputError, match=f"has '{letter}' at position 5: use the twenty"):
+    with raises(InputError, f"'{letter}'", "position 5"):
         check_sequence(f"ACDE{letter}FGH")
 
 
 def test_short_chains_are_refused():
     assert check_sequence("GAVL") == "GAVL"
-    with pytest.raises(InputError, match="has 3 residues: NEMO needs at least 4"):
+    with raises(InputError, "3 residues", 4):
         check_sequence("GAV")

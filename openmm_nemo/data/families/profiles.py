@@ -162,7 +162,10 @@ def read_profiles(path: str | os.PathLike[str], depth: float = DEPTH) -> dict[st
             profiles[name] = profile_from_frequencies(frequencies, depth)
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             reason = f"it has no {error}" if isinstance(error, KeyError) else error
-            raise InputError(f"Line {number} of {path} is not a profile: {reason}") from None
+            reason = str(reason).removesuffix(".")
+            raise InputError(
+                f"Line {number} of {path} is not a profile ({reason}): correct or remove it."
+            ) from None
     if not profiles:
         raise InputError(f"{path} holds no profiles: give JSON lines of frequencies.")
     return profiles

@@ -21,6 +21,7 @@ from openmm_nemo.data.batches import (
 from openmm_nemo.data.families.alignments import AlignmentFolder
 from openmm_nemo.errors import InputError
 from openmm_nemo.residues import AMINO_ACIDS
+from tests.helpers import raises
 
 LETTERS = np.array(list(AMINO_ACIDS))
 
@@ -67,7 +68,7 @@ def test_a_short_unbroken_domain_is_its_only_window():
 
 def test_a_domain_in_pieces_has_no_window():
     pieces = domain("pieces", 9, breaks=(2, 5))
-    with pytest.raises(ValueError, match="pieces has no unbroken segment of 4"):
+    with raises(ValueError, "pieces", 4):
         random_window(pieces, 6, np.random.default_rng(3))
 
 
@@ -162,9 +163,9 @@ def test_a_profile_is_cut_with_its_window_and_follows_the_sequence():
 
 def test_profiles_that_are_not_of_the_domains_are_refused():
     some = [domain("a", 10), domain("b", 12)]
-    with pytest.raises(InputError, match="Domain b has 12 residues and a profile of 10: give"):
+    with raises(InputError, "b", "12 residues", "profile", 10):
         DomainDataset(some, 64, 0, {"a": np.ones((10, 20)), "b": np.ones((10, 20))})
-    with pytest.raises(InputError, match="Domain b has 12 residues and a profile of 0: give"):
+    with raises(InputError, "b", "12 residues", "profile", 0):
         DomainDataset(some, 64, 0, {"a": np.ones((10, 20))})
 
 

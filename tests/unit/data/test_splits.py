@@ -14,7 +14,7 @@ from openmm_nemo.data.sets.storage import write_domains
 from openmm_nemo.data.splits import Place, Split, describe_split, make_split
 from openmm_nemo.errors import InputError
 from openmm_nemo.residues import AMINO_ACIDS
-from tests.helpers import command_line, refused
+from tests.helpers import command_line, names, raises, refused
 
 SHARE = 0.08
 
@@ -288,24 +288,23 @@ def test_clusters_are_computed_where_a_domain_has_none():
 
 
 @pytest.mark.parametrize(
-    ("domains", "options", "complaint"),
+    ("domains", "options", "facts"),
     [
-        ([], {}, "None of 0 domains has a CATH code: give codes"),
-        ([domain("a"), domain("b")], {}, "None of 2 domains has a CATH code: give codes"),
-        ([domain("a", "1.x")], {}, r"Domain a has '1\.x' for a CATH code"),
-        (random_set(1), {"validation": -0.1}, r"The share of validation is -0\.1: give"),
-        (random_set(1), {"test": 1}, r"The share of test is 1: give"),
-        (random_set(1), {"test": float("nan")}, r"The share of test is nan: give"),
-        (random_set(1), {"validation": 0.2, "test": 0.2}, r"0\.2 and test 0\.2 .* the whole set"),
-        (random_set(1), {"test_classes": ("1.10",)}, r"'1\.10' is not a class of CATH"),
-        (random_set(1), {"validation": 1e-4}, "of 150 domains leaves none for validation"),
-        (random_set(1), {"test_classes": "1234"}, "leaves none for train"),
+        ([], {}, [0, "CATH"]),
+        ([domain("a"), domain("b")], {}, [2, "CATH"]),
+        ([domain("a", "1.x")], {}, ["a", "1.x", "CATH"]),
+        (random_set(1), {"validation": -0.1}, ["validation", -0.1]),
+        (random_set(1), {"test": 1}, ["test", 1]),
+        (random_set(1), {"test": float("nan")}, ["test", "nan"]),
+        (random_set(1), {"validation": 0.2, "test": 0.2}, ["validation", "test", 0.2]),
+        (random_set(1), {"test_classes": ("1.10",)}, ["1.10", "CATH"]),
+        (random_set(1), {"validation": 1e-4}, [150, "validation"]),
+        (random_set(1), {"test_classes": "1234"}, ["train"]),
     ],
 )
-def test_what_cannot_be_split_is_refused(domains, options, complaint):
-    with pytest.raises(InputError, match=complaint) as refusal:
+def test_what_cannot_be_split_is_refused(domains, options, facts):
+    with raises(InputError, *facts):
         make_split(domains, 1, **options, workers=1)
-    assert str(refusal.value).endswith(".")
 
 
 # The file
@@ -336,12 +335,12 @@ def test_a_split_belongs_to_its_set(written):
     domains, split, _ = written
     split.check(domains[::-1])
     split.check([replace(found, cath=(), cluster="") for found in domains])
-    with pytest.raises(InputError, match=rf"only one of them has {domains[7].id}\): use the set"):
+    with raises(InputError, domains[7].id):
         split.check(domains[:7] + domains[8:])
-    with pytest.raises(InputError, match=r"only one of them has new\)"):
+    with raises(InputError, "new"):
         split.check([*domains, domain("new")])
     other = domain(domains[0].id, sequence=domains[0].sequence[::-1])
-    with pytest.raises(InputError, match=r"another set of domains \(sequences differ\)"):
+    with raises(InputError, "sequences"):
         split.check([other, *domains[1:]])
 
 
@@ -354,26 +353,22 @@ def test_a_damaged_file_is_refused(written, tmp_path):
         damaged.write_text(content)
         with pytest.raises(InputError) as refusal:
             Split.read(damaged)
-        assert str(refusal.value).startswith(f"{damaged} ")
+        names(refusal.value, damaged)
         assert "\n" not in str(refusal.value)
         return str(refusal.value)
 
     for end in range(0, len(text) - 2, len(text) // 50):
-        assert "damaged or cut short: make it again" in complaint(text[:end])
-    assert "damaged or cut short: make it again" in complaint("[" * 100_000)
+        names(complaint(text[:end]), "cut short")
+    names(complaint("[" * 100_000), "cut short")
     name = split.ids("train")[0]
-    assert "(its checksum is wrong)" in complaint(text.replace(f'"{name}"', '"other"'))
-    assert "(its checksum is wrong)" in complaint(text.replace('"seed": 6', '"seed": 7'))
-    assert "another version" in complaint(text.replace('"version": 1', '"version": 2'))
-    assert "is not a split" in complaint("{}")
-    assert "is not a split" in complaint("[1]")
-    with pytest.raises(
-        InputError, match=r"The split .*none\.json cannot be read .*: check the file name"
-    ):
+    names(complaint(text.replace(f'"{name}"', '"other"')), "checksum")
+    names(complaint(text.replace('"seed": 6', '"seed": 7')), "checksum")
+    names(complaint(text.replace('"version": 1', '"version": 2')), "version")
+    names(complaint("{}"), "split")
+    names(complaint("[1]"), "split")
+    with raises(InputError, tmp_path / "none.json"):
         Split.read(tmp_path / "none.json")
-    with pytest.raises(
-        InputError, match=r"The split .*none.split\.json cannot be written .*: choose"
-    ):
+    with raises(InputError, tmp_path / "none" / "split.json"):
         split.write(tmp_path / "none" / "split.json")
 
 
@@ -420,22 +415,22 @@ def test_data_split_says_that_it_clusters(written, tmp_path, monkeypatch):
     options = ("--validation", SHARE, "--workers", 1)
     outcome = command_line("data", "split", tmp_path, "--out", tmp_path / "split.json", *options)
     assert outcome.code == 0, outcome.err
-    assert "Clustering 150 sequences" in outcome.err
+    names(outcome.err, 150)
 
 
 def test_data_split_refuses_bad_input(written, tmp_path):
     domains, _, _ = written
     out = tmp_path / "split.json"
-    assert "domains.safetensors cannot be read" in refused("data", "split", tmp_path, "--out", out)
+    names(refused("data", "split", tmp_path, "--out", out), "domains.safetensors")
     assert list(tmp_path.iterdir()) == []
     write_domains(tmp_path / "domains.safetensors", [replace(found, cath=()) for found in domains])
-    assert "None of 150 domains has a CATH" in refused("data", "split", tmp_path, "--out", out)
+    names(refused("data", "split", tmp_path, "--out", out), 150, "CATH")
     assert not out.exists()
     write_domains(tmp_path / "domains.safetensors", domains)
     arguments = ("data", "split", tmp_path, "--out", out)
-    assert "The share of test is 3.0" in refused(*arguments, "--test", 3)
+    names(refused(*arguments, "--test", 3), "test", 3.0)
     for bad in (tmp_path, tmp_path / "none" / "split.json"):
-        assert f"--out {bad} cannot be written" in refused("data", "split", tmp_path, "--out", bad)
+        names(refused("data", "split", tmp_path, "--out", bad), "--out", bad)
     assert [file.name for file in tmp_path.iterdir()] == ["domains.safetensors"]
 
 

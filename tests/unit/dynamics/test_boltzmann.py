@@ -19,6 +19,8 @@ from openmm_nemo.dynamics import StepOptions, StepParameters, rollout, steps
 from openmm_nemo.geometry import bond_angles, detrend, internal_to_cartesian
 from tests.unit.dynamics.energies import ENERGIES, RANGES, separable_energy
 
+pytestmark = pytest.mark.boltzmann
+
 N_CHAINS, N_BEADS = 1024, 5
 KINDS = "b", "a", "d"
 

@@ -1,5 +1,6 @@
 """Backpropagation through a roll-out, against finite differences."""
 
+import itertools
 import math
 
 import pytest
@@ -42,9 +43,14 @@ def simulate(integrator, options, leaves):
 
 
 @EVERY_INTEGRATOR
-@pytest.mark.parametrize("clipped", [False, True])
-@pytest.mark.parametrize("detrended", [False, True])
-@pytest.mark.parametrize("corrected", [False, True])
+@pytest.mark.parametrize(
+    ("clipped", "detrended", "corrected"),
+    # All or nothing of it in the unit tier: they take long.
+    [
+        pytest.param(*chosen, marks=[] if len(set(chosen)) == 1 else pytest.mark.integration)
+        for chosen in itertools.product([False, True], repeat=3)
+    ],
+)
 def test_gradients_of_all_states_are_the_finite_differences(
     integrator, clipped, detrended, corrected
 ):

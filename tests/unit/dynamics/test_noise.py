@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy import stats
 
-from openmm_nemo.dynamics import langevin_noise, philox
+from openmm_nemo.dynamics import Noise, langevin_noise, philox
+from openmm_nemo.dynamics.noise import NOISE_BLOCK
 
 ONES = 0xFFFFFFFF
 # Known-answer vectors of the Random123 library for philox4x32-10: counter, key, words.
@@ -104,6 +105,62 @@ def test_blocks_of_steps_and_longer_chains_continue_the_same_numbers():
     whole = one_chain(first_step=7, n_steps=10, n_beads=9)
     parts = [one_chain(first_step=7, n_steps=3), one_chain(first_step=10, n_steps=7)]
     assert torch.equal(whole[:, :, :5], torch.cat(parts))
+
+
+def drawn(noise: Noise, steps) -> torch.Tensor:
+    return torch.stack([noise.at(step) for step in steps])
+
+
+SEEDS, CHAINS = torch.tensor([4, 4, 2**40]), torch.tensor([0, 3, 1])
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        range(2 * NOISE_BLOCK + 3),
+        range(NOISE_BLOCK - 1, NOISE_BLOCK + 2),
+        range(300, 300 + NOISE_BLOCK + 1),
+        [5, 5, 4, 90, 3, 89, 5],
+        range(70, 0, -9),
+        [2**32 - 2, 2**32 - 1],
+    ],
+    ids=["from 0", "over a border", "from the middle", "any order", "backwards", "last steps"],
+)
+def test_blocks_do_not_matter(steps):
+    expected = torch.cat([langevin_noise(SEEDS, CHAINS, step, 1, 5) for step in steps])
+    assert drawn(Noise(SEEDS, 5, CHAINS), steps).equal(expected)
+
+
+def test_chains_are_number_0_unless_they_are_told():
+    expected = langevin_noise(SEEDS, torch.zeros(3, dtype=torch.long), 2, 1, 5)[0]
+    assert Noise(SEEDS, 5).at(2).equal(expected)
+    assert not Noise(SEEDS, 5, CHAINS).at(2)[1].equal(expected[1])
+
+
+def test_consecutive_seeds_are_those_of_single_chains():
+    batch = Noise.consecutive(7, torch.zeros(4, 6, 3))
+    for k in range(4):
+        alone = Noise.consecutive(7 + k, torch.zeros(1, 6, 3))
+        assert batch.at(3)[k].equal(alone.at(3)[0])
+        assert batch.at(3)[k].equal(one_chain(7 + k, first_step=3, n_steps=1, n_beads=6)[0, 0])
+
+
+def test_nothing_is_drawn_from_the_last_step_on(monkeypatch):
+    """Each step is drawn once, in blocks."""
+    asked = []
+
+    def draw(seeds, chains, first_step, n_steps, n_beads):
+        asked.append((first_step, n_steps))
+        return langevin_noise(seeds, chains, first_step, n_steps, n_beads)
+
+    monkeypatch.setattr("openmm_nemo.dynamics.noise.langevin_noise", draw)
+    first, stop = 10, 10 + NOISE_BLOCK + 5
+    found = drawn(Noise(SEEDS, 5, CHAINS, stop), range(first, stop))
+    assert asked == [(first, NOISE_BLOCK), (first + NOISE_BLOCK, 5)]
+    assert found.equal(langevin_noise(SEEDS, CHAINS, first, NOISE_BLOCK + 5, 5))
+    asked.clear()
+    drawn(Noise(SEEDS, 5, CHAINS), range(NOISE_BLOCK + 1))
+    assert asked == [(0, NOISE_BLOCK), (NOISE_BLOCK, NOISE_BLOCK)]
 
 
 def test_numbers_are_normal():

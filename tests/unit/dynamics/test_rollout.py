@@ -125,7 +125,7 @@ def test_size_of_the_blocks_of_noise_does_not_matter(monkeypatch):
     x, parameters = make_start()
     expected = rollout(chain_energy, x, parameters, 70)
     # The package exports a function of the same name as this module.
-    module = importlib.import_module("openmm_nemo.dynamics.rollout")
+    module = importlib.import_module("openmm_nemo.dynamics.noise")
     monkeypatch.setattr(module, "NOISE_BLOCK", 7)
     assert torch.equal(rollout(chain_energy, x, parameters, 70).x, expected.x)
 

@@ -1,6 +1,7 @@
 """One small protein, and the platforms, backends and implementations of the integrator that tests run on."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,25 @@ from openmm_nemo import ConditionedModel, NemoConfig, NemoModel
 from openmm_nemo.engine.integrator import CompiledIntegrator, PythonIntegrator
 from tests.helpers import need_plugin, need_torchforce
 
+FOLDER = Path(__file__).parent
 SEQUENCE = "GSAVLKDEFWYPTNQH"
+
+
+# The integrator on every platform: each context on OpenCL compiles its kernels.
+INTEGRATION = (
+    "test_compiled_",
+    "test_cuda",
+    "test_integrator",
+    "test_metropolis",
+    "test_platforms",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of the integrator into the integration tier."""
+    for item in items:
+        if item.path.parent == FOLDER and item.path.name.startswith(INTEGRATION):
+            item.add_marker("integration")
 
 
 @pytest.fixture(scope="session", autouse=True)

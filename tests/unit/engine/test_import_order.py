@@ -7,6 +7,8 @@ import pytest
 
 from tests.helpers import need_torchforce
 
+pytestmark = pytest.mark.integration
+
 ORDERS = [
     "openmm, torch, openmm_nemo",
     "torch, openmm, openmm_nemo",

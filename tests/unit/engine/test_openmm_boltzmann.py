@@ -24,6 +24,8 @@ from tests.unit.engine.boltzmann import (
 from tests.unit.engine.platforms import platform_context
 from tests.unit.engine.toys import GAS_CONSTANT, make_context, positions_of
 
+pytestmark = pytest.mark.boltzmann
+
 N_CHAINS = 256
 
 QUICK = "Reference", "CPU"

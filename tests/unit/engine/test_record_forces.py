@@ -1,7 +1,5 @@
 """Forces on C-alphas, against the change of the energy when a residue is moved, and forces known by hand."""
 
-from collections.abc import Callable
-
 import mdtraj as md
 import numpy as np
 import openmm as mm
@@ -10,6 +8,7 @@ from openmm import app, unit
 
 from openmm_nemo.engine import record_forces
 from openmm_nemo.errors import InputError
+from tests.helpers import raises
 from tests.unit.engine.toys import GAS_CONSTANT, energy_of, make_context
 
 # Residue and atoms in the order of the particles: a cap, four residues, an ion; the last atom of GLY has no mass.
@@ -144,9 +143,7 @@ def test_constraints_inside_residues_change_nothing():
     ("pair", "residue"), [((4, 5), "GLY2"), ((2, 0), "ALA1"), ((14, 12), "MSE4")]
 )
 def test_constraints_that_leave_a_residue_are_refused(pair, residue):
-    with pytest.raises(
-        InputError, match=rf"constraint .* residue {residue} to one outside .*HBonds"
-    ):
+    with raises(InputError, "constraint", residue, "HBonds"):
         record(trajectory(), with_constraint(*pair))
 
 
@@ -155,7 +152,7 @@ def test_frozen_atoms_are_refused():
     made.setParticleMass(ION, 0.0)
     record(trajectory(), made)
     made.setParticleMass(10, 0.0)
-    with pytest.raises(InputError, match="Residue HID3 has an atom without mass"):
+    with raises(InputError, "HID3", "mass"):
         record(trajectory(), made)
 
 
@@ -185,62 +182,62 @@ def with_overlap() -> mm.System:
     return made
 
 
-REFUSALS: dict[str, tuple[Callable, str]] = {
+REFUSALS: dict[str, tuple] = {
     "size": (
         lambda: record(trajectory().atom_slice(range(14)), system()),
-        "has 14 atoms and the system 15",
+        "14 atoms", 15,
     ),
-    "cells": (lambda: record(trajectory(), system(periodic=True)), "has no unit cells"),
-    "nan": (lambda: record(trajectory(not_finite()), system()), "Frame 1 has positions that are"),
-    "kelvin": (lambda: record(trajectory(), system(), temperature=-1), "temperature is -1.0 K"),
+    "cells": (lambda: record(trajectory(), system(periodic=True)), "unit cells"),
+    "nan": (lambda: record(trajectory(not_finite()), system()), "frame 1", "positions"),
+    "kelvin": (lambda: record(trajectory(), system(), temperature=-1), "temperature", -1.0),
     "gap": (
         lambda: record(trajectory(torn(9, 2.0)), system()),
-        r"GLY2 and HID3 are [12]\d\.\d Angstrom apart in frame 1: make molecules whole",
+        "GLY2", "HID3", "Angstrom", "frame 1", "molecules", "whole",
     ),
     "torn": (
         lambda: record(trajectory(torn(2, 2.0), BOXES[:1].repeat(2, 0)), system(periodic=True)),
-        "torn by the periodic box in frame 1",
+        "periodic box", "frame 1",
     ),
     "order": (
         lambda: record(trajectory(), with_constraint(2, 3, 0.5)),
-        "atoms ALA1-N and ALA1-CA of frame 0 are .* give frames of this system",
+        "ALA1-N", "ALA1-CA", "frame 0",
     ),
-    "overlap": (lambda: record(trajectory(), with_overlap()), "Frame 0 has forces that are not"),
+    "overlap": (lambda: record(trajectory(), with_overlap()), "frame 0", "forces"),
     "box": (
         lambda: record(trajectory(boxes=0.8 * BOXES), system(periodic=True)),
-        "cannot compute the forces of frame 0",
+        "forces", "frame 0",
     ),
-    "chain": (lambda: record(trajectory(), system(), chain=1), "no protein chain 1: choose from 0"),
-    "unknown": (lambda: record(renamed(2, "UNK"), system()), "UNK2 .* none of the twenty"),
-    "mirrored": (lambda: record(renamed(2, "DAL"), system()), "DAL2 .* none of the twenty"),
-    "inside": (lambda: record(renamed(2, "NA"), system()), "NA2 .* none of the twenty"),
-    "short": (lambda: record(renamed(1, "ACE"), system()), "has 3 residues: NEMO needs"),
+    "chain": (lambda: record(trajectory(), system(), chain=1), "chain 1", 0),
+    "unknown": (lambda: record(renamed(2, "UNK"), system()), "UNK2"),
+    "mirrored": (lambda: record(renamed(2, "DAL"), system()), "DAL2"),
+    "inside": (lambda: record(renamed(2, "NA"), system()), "NA2"),
+    "short": (lambda: record(renamed(1, "ACE"), system()), "3 residues", 4),
     "platform": (
         lambda: record_forces(trajectory(), system(), 300, platform="Abacus"),
-        "platform 'Abacus' is not available here: choose one of Reference",
+        "Abacus", "Reference",
     ),
     "property": (
         lambda: record(trajectory(), system(), properties={"Beads": "wood"}),
-        "OpenMM cannot use the system on Reference .*Beads",
+        "Reference", "Beads",
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", REFUSALS)
 def test_what_does_not_fit_is_refused(case):
-    make, message = REFUSALS[case]
-    with pytest.raises(InputError, match=message):
+    make, *facts = REFUSALS[case]
+    with raises(InputError, *facts):
         make()
 
 
 def test_residues_without_one_ca_and_several_chains_are_refused():
     frames = trajectory()
     frames.topology.atom(6).name = "CB"
-    with pytest.raises(InputError, match="GLY2 of the trajectory has 0 CA atoms"):
+    with raises(InputError, "GLY2", "CA"):
         record(frames, system())
     frames = trajectory()
     frames.topology.add_residue("ALA", frames.topology.add_chain())
-    with pytest.raises(InputError, match="protein chains 0, 1: choose one with chain"):
+    with raises(InputError, "chain", 0, 1):
         record(frames, system())
     assert len(record(frames, system(), chain=0)) == 2
 
@@ -257,5 +254,5 @@ def test_a_real_force_field():
     assert np.abs(found.forces).max() > 10
     np.testing.assert_allclose(found.forces.sum(1), 0, atol=1e-3)
     made = field.createSystem(pdb.topology, constraints=app.AllBonds)
-    with pytest.raises(InputError, match="constraints inside residues alone"):
+    with raises(InputError, "constraints", "residues"):
         record(frames, made)

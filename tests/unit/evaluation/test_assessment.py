@@ -20,7 +20,7 @@ from openmm_nemo.evaluation import (
     tm_score,
 )
 from openmm_nemo.sampling.ensembles import Ensemble
-from tests.helpers import random_chain
+from tests.helpers import raises, random_chain
 
 NEED_NATIVE = ("rmsd", "gdt_ts", "lddt", "contact_precision", "native_rg")
 
@@ -196,13 +196,13 @@ def test_assessments_are_the_same_in_another_process(assessment):
 
 def test_bad_ensembles_are_refused():
     native, x = two_folds()
-    with pytest.raises(InputError, match="1abc has no structure"):
+    with raises(InputError, "1abc", "structure"):
         assess(ensemble(x[:0], native))
-    with pytest.raises(InputError, match="native of 1abc has 59 residues and its ensemble 60"):
+    with raises(InputError, "native", "1abc", 59, 60):
         assess(ensemble(x, native[1:]))
     native[3, 0] = np.nan
-    with pytest.raises(InputError, match="native of 1abc has positions that are not finite"):
+    with raises(InputError, "native", "1abc", "positions", "finite"):
         assess(ensemble(x, native))
     x[2, 5, 1] = np.inf
-    with pytest.raises(InputError, match="Structure 2 of the ensemble 1abc has positions"):
+    with raises(InputError, "structure 2", "1abc", "positions"):
         assess(ensemble(x))

@@ -6,6 +6,7 @@ import torch
 
 from openmm_nemo.errors import InputError
 from openmm_nemo.residues import AMINO_ACIDS
+from tests.helpers import raises
 from tests.tolerances import assert_close
 from tests.unit.models.chains import DTYPES, make_chain, make_model
 
@@ -22,21 +23,26 @@ def test_encoding_is_one_hot_and_profile():
 
 
 @pytest.mark.parametrize(
-    ("with_profile", "sequence", "profile", "message"),
+    ("with_profile", "sequence", "profile", "facts"),
     [
-        (False, "ACDX", None, "'X' at position 4"),
-        (False, "ACD", None, "3 residues"),
-        (False, "ACDE", np.ones((4, 20)), "'profile'.*one-hot"),
-        (True, "ACDE", None, r"needs the input 'profile'.*\(4, 20\)"),
-        (True, "ACDE", np.ones((5, 20)), r"shape \(5, 20\): give one of shape \(4, 20\)"),
-        (True, "ACDE", np.ones((4, 21)), r"shape \(4, 21\)"),
-        (True, "ACDE", [[1.0], [1.0, 2.0]], "not an array of numbers"),
-        (True, "ACDE", "frequencies", "not an array of numbers"),
-        (True, "ACDE", np.where(np.arange(80).reshape(4, 20) == 45, np.nan, 1), "residue 3"),
+        (False, "ACDX", None, ["'X'", "position 4"]),
+        (False, "ACD", None, ["3 residues", 4]),
+        (False, "ACDE", np.ones((4, 20)), ["profile"]),
+        (True, "ACDE", None, ["profile", "(4, 20)"]),
+        (True, "ACDE", np.ones((5, 20)), ["(5, 20)", "(4, 20)"]),
+        (True, "ACDE", np.ones((4, 21)), ["(4, 21)", "(4, 20)"]),
+        (True, "ACDE", [[1.0], [1.0, 2.0]], ["profile", "numbers"]),
+        (True, "ACDE", "frequencies", ["profile", "numbers"]),
+        (
+            True,
+            "ACDE",
+            np.where(np.arange(80).reshape(4, 20) == 45, np.nan, 1),
+            ["profile", "residue 3"],
+        ),
     ],
 )
-def test_bad_input_is_named(with_profile, sequence, profile, message):
-    with pytest.raises(InputError, match=message):
+def test_bad_input_is_named(with_profile, sequence, profile, facts):
+    with raises(InputError, *facts):
         make_model(profile=with_profile).condition(sequence, profile)
 
 

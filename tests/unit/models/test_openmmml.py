@@ -1,5 +1,7 @@
 """OpenMM-ML finds NEMO by name."""
 
+from importlib.metadata import entry_points
+
 import numpy as np
 import openmm as mm
 import pytest
@@ -7,6 +9,8 @@ from openmm import app
 from openmmml import MLPotential
 
 from openmm_nemo import InputError, NemoModel
+from openmm_nemo.models.openmmml import NemoPotentialImplFactory
+from tests.helpers import raises
 
 SEQUENCE = "NLYIQWLKDGGPSSGRPPPS"
 
@@ -16,6 +20,11 @@ def energy(system: mm.System, positions: np.ndarray) -> float:
     context = mm.Context(system, mm.VerletIntegrator(0.001), platform)
     context.setPositions(positions)
     return context.getState(energy=True).getPotentialEnergy()._value
+
+
+def test_the_name_nemo_is_registered_with_openmmml() -> None:
+    (nemo,) = entry_points(group="openmmml.potentials", name="nemo")
+    assert nemo.load() is NemoPotentialImplFactory
 
 
 def test_coarse_topology_gets_the_energy_of_the_protein() -> None:
@@ -40,5 +49,5 @@ def test_topology_without_calpha_is_refused() -> None:
     topology = app.Topology()
     residue = topology.addResidue("HOH", topology.addChain())
     topology.addAtom("O", app.element.oxygen, residue)
-    with pytest.raises(InputError, match="no C-alpha"):
+    with raises(InputError, "C-alpha"):
         MLPotential("nemo").createSystem(topology)

@@ -19,6 +19,7 @@ from openmm_nemo.sampling.ensembles import (
     read_ensembles,
     write_ensemble,
 )
+from tests.helpers import raises
 
 FILES = ("coarse.h5", "atoms.h5", "native.h5", "samples.csv")
 LAST_BIT = 2**-22
@@ -122,16 +123,16 @@ def test_all_ensembles_in_the_order_of_their_ids(tmp_path):
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/a", "../a", ".hidden", "a\\b", "a\0"])
 def test_ids_that_cannot_be_folders_are_refused(tmp_path, name):
-    with pytest.raises(InputError, match="cannot be the name of a folder"):
+    with raises(InputError, repr(name)):
         write_ensemble(tmp_path / "in", an_ensemble(name))
-    with pytest.raises(InputError, match="cannot be the name of a folder"):
+    with raises(InputError, repr(name)):
         read_ensemble(tmp_path / "in", name)
     assert not list(tmp_path.iterdir())
 
 
 def test_what_is_there_is_not_overwritten(written):
     before = (written / "1abc_A" / "atoms.h5").read_bytes()
-    with pytest.raises(InputError, match="1abc_A is there already"):
+    with raises(InputError, "1abc_A"):
         write_ensemble(written, an_ensemble(seed=1))
     assert (written / "1abc_A" / "atoms.h5").read_bytes() == before
 
@@ -171,9 +172,9 @@ def test_what_a_killed_program_left_is_replaced(tmp_path):
 
 def test_folders_without_ensembles(tmp_path):
     assert ensemble_ids(tmp_path / "none") == []
-    with pytest.raises(InputError, match="none has no ensembles"):
+    with raises(InputError, tmp_path / "none", "ensembles"):
         read_ensembles(tmp_path / "none")
-    with pytest.raises(InputError, match="has no ensemble of 1abc"):
+    with raises(InputError, tmp_path, "1abc"):
         read_ensemble(tmp_path, "1abc")
 
 
@@ -183,7 +184,7 @@ def test_a_file_that_was_cut_short_is_named(copied, name, left):
     path = copied / "1abc_A" / name
     content = path.read_bytes()
     path.write_bytes(content[: int(left * len(content))])
-    with pytest.raises(InputError, match=rf"^\S*{name} is damaged \([^\n]+\): remove [^\n]+\.$"):
+    with raises(InputError, copied / "1abc_A" / name, "damaged"):
         read_ensemble(copied, "1abc_A")
 
 
@@ -191,32 +192,32 @@ def test_a_file_that_was_cut_short_is_named(copied, name, left):
 def test_a_file_that_is_missing_or_something_else_is_named(copied, name):
     path = copied / "1abc_A" / name
     path.write_text("something else\n" * 100)
-    with pytest.raises(InputError, match=rf"^\S*{name} is damaged \([^\n]+\): remove [^\n]+\.$"):
+    with raises(InputError, copied / "1abc_A" / name, "damaged"):
         read_ensemble(copied, "1abc_A")
     path.unlink()
-    with pytest.raises(InputError, match=rf"^\S*{name} is damaged \([^\n]+\): remove [^\n]+\.$"):
+    with raises(InputError, copied / "1abc_A" / name, "damaged"):
         read_ensemble(copied, "1abc_A")
 
 
 @pytest.mark.parametrize(
-    ("change", "name", "problem"),
+    ("change", "name", "facts"),
     [
-        ({"n": 6}, "coarse.h5", "it has 6 structures and not 7"),
-        ({"n": 6}, "atoms.h5", "it has 6 structures and not 7"),
-        ({"sequence": AMINO_ACIDS[::-1]}, "atoms.h5", "its atoms are not those of the protein"),
-        ({"sequence": AMINO_ACIDS[1:]}, "native.h5", "its atoms are not those of the protein"),
+        ({"n": 6}, "coarse.h5", [6, 7, "structures"]),
+        ({"n": 6}, "atoms.h5", [6, 7, "structures"]),
+        ({"sequence": AMINO_ACIDS[::-1]}, "atoms.h5", ["atoms", "protein"]),
+        ({"sequence": AMINO_ACIDS[1:]}, "native.h5", ["atoms", "protein"]),
     ],
 )
-def test_a_file_of_another_ensemble_is_named(copied, tmp_path, change, name, problem):
+def test_a_file_of_another_ensemble_is_named(copied, tmp_path, change, name, facts):
     write_ensemble(tmp_path / "other", an_ensemble(**change))
     shutil.copy(tmp_path / "other" / "1abc_A" / name, copied / "1abc_A" / name)
-    with pytest.raises(InputError, match=f"{name} is damaged .{problem}"):
+    with raises(InputError, copied / "1abc_A" / name, *facts):
         read_ensemble(copied, "1abc_A")
 
 
 def test_files_exchanged_are_noticed(copied):
     shutil.copy(copied / "1abc_A" / "atoms.h5", copied / "1abc_A" / "coarse.h5")
-    with pytest.raises(InputError, match=r"coarse.h5 is damaged .its atoms"):
+    with raises(InputError, "coarse.h5", "atoms", "protein"):
         read_ensemble(copied, "1abc_A")
 
 
@@ -224,7 +225,7 @@ def test_positions_that_are_not_finite_are_noticed(tmp_path):
     ensemble = an_ensemble()
     ensemble.atoms[3, 2, 1] = np.nan
     write_ensemble(tmp_path, ensemble)
-    with pytest.raises(InputError, match=r"atoms.h5 is damaged .it has positions that are not"):
+    with raises(InputError, "atoms.h5", "positions", "finite"):
         read_ensemble(tmp_path, "1abc_A")
 
 
@@ -243,5 +244,5 @@ def test_positions_that_are_not_finite_are_noticed(tmp_path):
 )
 def test_a_table_that_is_damaged_is_named(copied, table):
     (copied / "1abc_A" / "samples.csv").write_bytes(table.encode("latin-1"))
-    with pytest.raises(InputError, match=r"samples.csv is damaged"):
+    with raises(InputError, "samples.csv"):
         read_ensemble(copied, "1abc_A")

@@ -30,7 +30,7 @@ from openmm_nemo.sampling.sampling import (
     sample_with_openmm,
     sample_with_torch,
 )
-from tests.helpers import contents, need_plugin
+from tests.helpers import contents, need_plugin, raises
 from tests.tolerances import assert_close
 
 SEQUENCE = "GSAVLKDEFWYPTNQH"
@@ -257,94 +257,94 @@ def test_the_record_tells_all(whole, model):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "words"),
+    ("name", "value", "old"),
     [
-        ("n_samples", 8, "n_samples 7 instead of 8"),
-        ("steps", 13, "steps 12 instead of 13"),
-        ("temperature", 310.0, "temperature 300.0 instead of 310.0"),
-        ("seed", 2, "seed 1 instead of 2"),
-        ("engine", "openmm", "engine torch instead of openmm"),
+        ("n_samples", 8, 7),
+        ("steps", 13, 12),
+        ("temperature", 310.0, 300.0),
+        ("seed", 2, 1),
+        ("engine", "openmm", "torch"),
     ],
 )
-def test_other_settings_are_refused(whole, model, name, value, words):
+def test_other_settings_are_refused(whole, model, name, value, old):
     before = contents(whole)
-    with pytest.raises(InputError, match=f"was sampled with {words}: keep to that, or give"):
+    with raises(InputError, whole, name, old, value, "--out"):
         sample_ensembles(whole, model, [A], replace(SETTINGS, **{name: value}), 1)
     assert contents(whole) == before
 
 
 def test_another_model_is_refused(whole, model):
     other = NemoModel(NemoConfig.preset("tiny"))
-    with pytest.raises(InputError, match="was sampled with other weights, of the model tiny"):
+    with raises(InputError, "tiny"):
         sample_ensembles(whole, other, [A], SETTINGS, 1)
 
 
 def test_another_protein_of_the_same_id_is_refused(whole, model):
-    with pytest.raises(InputError, match="has another protein named a: give another --out"):
+    with raises(InputError, "a", "--out"):
         sample_ensembles(whole, model, [Protein("a", SEQUENCE[::-1])], SETTINGS, 1)
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "facts"),
     [
-        ("{", "cannot be read"),
-        ("[]", "cannot be read"),
-        ('{"format_version": 1}', "cannot be read"),
-        ('{"format_version": 0}', "was written by another version"),
+        ("{", []),
+        ("[]", []),
+        ('{"format_version": 1}', []),
+        ('{"format_version": 0}', ["version"]),
     ],
 )
-def test_a_record_that_cannot_be_used_is_refused(model, tmp_path, text, words):
+def test_a_record_that_cannot_be_used_is_refused(model, tmp_path, text, facts):
     (tmp_path / "sampling.json").write_text(text)
-    with pytest.raises(InputError, match=rf"sampling.json {words}"):
+    with raises(InputError, tmp_path / "sampling.json", *facts):
         sample_ensembles(tmp_path, model, [A], SETTINGS, 1)
 
 
 def test_ensembles_of_unknown_settings_are_refused(whole, model, tmp_path):
     write_ensemble(tmp_path, read_ensemble(whole, "a"))
-    with pytest.raises(InputError, match=r"has ensembles, but no sampling\.json"):
+    with raises(InputError, tmp_path, "sampling.json"):
         sample_ensembles(tmp_path, model, [A], SETTINGS, 1)
 
 
 def test_something_else_in_the_way_is_refused_before_work_begins(model, tmp_path, counted):
     (tmp_path / "b").mkdir()
-    with pytest.raises(InputError, match="b is there, but is no ensemble: remove it"):
+    with raises(InputError, tmp_path / "b", "ensemble"):
         sample_ensembles(tmp_path, model, [A, B], SETTINGS, 1)
     assert counted == []
 
 
 @pytest.mark.parametrize(
-    ("proteins", "words"),
+    ("proteins", "facts"),
     [
-        ([A, B, A], "Two proteins are named a"),
-        ([Protein("../a", SEQUENCE)], "cannot be the name of a folder"),
-        ([A, Protein("odd", "GAXL")], "odd: The sequence has 'X' at position 3"),
-        ([A._replace(profile=np.ones((12, 20)))], "a: .*'profile'"),
+        ([A, B, A], ["two", "named", "a"]),
+        ([Protein("../a", SEQUENCE)], ["'../a'", "folder"]),
+        ([A, Protein("odd", "GAXL")], ["odd", "'X'", "position 3"]),
+        ([A._replace(profile=np.ones((12, 20)))], ["a", "profile"]),
     ],
 )
-def test_proteins_that_cannot_be_sampled_are_refused(model, tmp_path, proteins, words):
-    with pytest.raises(InputError, match=words):
+def test_proteins_that_cannot_be_sampled_are_refused(model, tmp_path, proteins, facts):
+    with raises(InputError, *facts):
         sample_ensembles(tmp_path / "out", model, proteins, SETTINGS, 1)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "words"),
+    ("name", "value", "facts"),
     [
-        ("temperature", 0.0, "temperature is 0"),
-        ("temperature", math.nan, "temperature is nan"),
-        ("n_samples", 0, "number of samples is 0: give one from 1 to 1048576"),
-        ("n_samples", 2**20 + 1, "number of samples is 1048577"),
-        ("engine", "gromacs", "'gromacs' is unknown: choose one of torch, openmm"),
+        ("temperature", 0.0, ["temperature", 0.0]),
+        ("temperature", math.nan, ["temperature", "nan"]),
+        ("n_samples", 0, ["samples", 0, 1, 1048576]),
+        ("n_samples", 2**20 + 1, ["samples", 1048577]),
+        ("engine", "gromacs", ["gromacs", "torch", "openmm"]),
     ],
 )
-def test_settings_out_of_range_are_refused(name, value, words):
-    with pytest.raises(InputError, match=words):
+def test_settings_out_of_range_are_refused(name, value, facts):
+    with raises(InputError, *facts):
         replace(SETTINGS, **{name: value})
 
 
 def test_a_folder_that_cannot_be_written_is_named(model, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"file\S* cannot be written"):
+    with raises(InputError, tmp_path / "file" / "out"):
         sample_ensembles(tmp_path / "file" / "out", model, [A], SETTINGS, 1)
 
 
@@ -357,7 +357,7 @@ def test_a_full_disk_keeps_what_is_complete(model, whole, tmp_path, counted, mon
 
     with monkeypatch.context() as patch:
         patch.setattr("openmm_nemo.sampling.ensembles.md.Trajectory", Full)
-        with pytest.raises(InputError, match=r"coarse.h5 cannot be written .*it goes on"):
+        with raises(InputError, "coarse.h5"):
             sample_ensembles(tmp_path, model, [A, B, C], SETTINGS, 1, batch_size=3)
     assert sorted(os.listdir(tmp_path)) == ["b", "sampling.json"]
     sample_ensembles(tmp_path, model, [A, B, C], SETTINGS, 1, batch_size=3)

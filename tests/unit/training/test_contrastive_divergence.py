@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from openmm_nemo import NemoConfig, NemoModel
@@ -10,6 +11,8 @@ from openmm_nemo.data.sets.domains import Domain
 from openmm_nemo.data.sets.json_lines import read_json_lines
 from openmm_nemo.training.losses import EnergySize, Likelihood
 from openmm_nemo.training.prediction import RolloutSettings, predict, update_statistics
+
+pytestmark = pytest.mark.boltzmann
 
 UPDATES, CHAINS = 40, 8
 

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from openmm_nemo import NemoModel
+from openmm_nemo.errors import InputError
 from openmm_nemo.training.module import NemoTraining, first_model
 from openmm_nemo.training.settings import (
     ModelSettings,
@@ -14,6 +15,7 @@ from openmm_nemo.training.settings import (
     TrainingSettings,
     read_settings,
 )
+from tests.helpers import raises
 
 LOSSES = {"distances": 1.0}
 
@@ -29,7 +31,7 @@ def test_roll_outs_have_any_number_of_steps_between_the_bounds():
 
 
 def test_bounds_in_the_wrong_order_are_refused():
-    with pytest.raises(ValidationError, match=r"min_steps is 10, use at most steps \(9\)"):
+    with raises(ValidationError, "min_steps", 10, "steps", 9):
         StageSettings(updates=1, losses=LOSSES, steps=9, min_steps=10)
 
 
@@ -56,6 +58,24 @@ def test_the_files_of_the_examples_can_be_read(path):
     settings = read_settings(path)
     assert settings.updates > 0
     assert settings.data.set.resolve() == Path("run/set").resolve()
+
+
+@pytest.mark.parametrize("encoders", [["one-hot", "embedding"], ["profile", "one-hot"]])
+def test_inputs_that_sets_do_not_have_are_refused(tmp_path, encoders):
+    """Or not in this order."""
+    path = tmp_path / "run.toml"
+    width = 3 if "embedding" in encoders else 0
+    path.write_text(
+        f"""description = "A test."
+data = {{ set = "set", split = "split.json" }}
+stages = [{{ updates = 1, losses = {{ distances = 1.0 }} }}]
+model = {{ changes = {{ encoders = {encoders}, embedding_width = {width} }} }}
+"""
+    )
+    with pytest.raises(InputError) as refused:
+        read_settings(path)
+    assert str(path) in str(refused.value)
+    assert str(encoders) in str(refused.value)
 
 
 def test_training_begins_with_the_weights_of_a_model_or_with_cooler_ones():

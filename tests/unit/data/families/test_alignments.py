@@ -16,6 +16,7 @@ from openmm_nemo.data.families.alignments import (
     write_alignment,
 )
 from openmm_nemo.errors import InputError
+from tests.helpers import raises
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 
@@ -161,44 +162,42 @@ def test_sequence_alone_is_an_alignment(tmp_path):
 
 
 BAD = {
-    "": "has no sequences: give a FASTA, A3M or Stockholm file.",
-    "Dear reader\n>q\nACD": "has no sequences",
-    ">ss_pred\nCCHH\n": "has no sequences",
-    ">q\nAC-DEF\n>s\nACDEF\n": r"is not an alignment: row 2 \(s\) has 5 aligned columns and the query 6.",
-    ">q\nACDEF\n>s\nAC-E\n": r"row 2 \(s\) has 4 aligned columns and the query 5.",
-    ">q\nACD\n>s\nA1D\n": "is not an alignment: the sequence s has '1' at position 2.",
-    ">q\nACD\n>s\nAéD\n": "the sequence s has 'é' at position 2.",
-    ">q\n---\n>s\nACD\n": "The query q of .* has no residues: give its sequence.",
-    ">q\n>s\nACD\n": "The query q of .* has no residues",
-    ">q\nA-CxD\n>s\nACDEF\n": "The query q of .* has 'x' at residue 3: use the twenty one-letter codes",
-    ">q\nACDWEFG\n": "has W at residue 4 where the sequence has E: give the alignment of this sequence.",
-    ">q\nACDE\n": "has nothing at residue 5 where the sequence has F",
-    ">q\nACDEFGHIK\n": "has K at residue 9 where the sequence has nothing",
-    "# STOCKHOLM 1.0\nq AC\n": "is not a whole Stockholm file .*: get it again.",
-    "# STOCKHOLM 1.0\nq AC\ns ACD\n//\n": "is not a whole Stockholm file",
-    "# STOCKHOLM 1.0\nq AC\n//\n# STOCKHOLM 1.0\nq AC\n//\n": "holds 2 alignments: give a file of one.",
+    "": ("sequences", "FASTA", "A3M", "Stockholm"),
+    "Dear reader\n>q\nACD": ("sequences", "FASTA"),
+    ">ss_pred\nCCHH\n": ("sequences", "FASTA"),
+    ">q\nAC-DEF\n>s\nACDEF\n": ("row 2", "s", 5, 6, "columns"),
+    ">q\nACDEF\n>s\nAC-E\n": ("row 2", "s", 4, 5, "columns"),
+    ">q\nACD\n>s\nA1D\n": ("s", "'1'", "position 2"),
+    ">q\nACD\n>s\nAéD\n": ("s", "'é'", "position 2"),
+    ">q\n---\n>s\nACD\n": ("query", "q", "residues"),
+    ">q\n>s\nACD\n": ("query", "q", "residues"),
+    ">q\nA-CxD\n>s\nACDEF\n": ("query", "q", "'x'", "residue 3"),
+    ">q\nACDWEFG\n": ("W", "residue 4", "E"),
+    ">q\nACDE\n": ("residue 5", "F"),
+    ">q\nACDEFGHIK\n": ("K", "residue 9"),
+    "# STOCKHOLM 1.0\nq AC\n": ("Stockholm",),
+    "# STOCKHOLM 1.0\nq AC\ns ACD\n//\n": ("Stockholm",),
+    "# STOCKHOLM 1.0\nq AC\n//\n# STOCKHOLM 1.0\nq AC\n//\n": (2, "alignments"),
 }
 
 
-@pytest.mark.parametrize(("content", "said"), BAD.items())
-def test_bad_alignment_is_refused(tmp_path, content, said):
+@pytest.mark.parametrize(("content", "facts"), BAD.items())
+def test_bad_alignment_is_refused(tmp_path, content, facts):
     path = tmp_path / "bad.a3m"
     path.write_text(content)
-    with pytest.raises(InputError, match=said) as refusal:
+    with raises(InputError, "bad.a3m", *facts):
         read_alignment(path, "ACDEFGHI")
-    assert "bad.a3m" in str(refusal.value)
-    assert str(refusal.value).endswith(".")
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"none is not there: check the file name\.$"):
+    with raises(InputError, tmp_path / "none"):
         read_alignment(tmp_path / "none")
-    with pytest.raises(InputError, match=r"cannot be read to its end .*: get it again\.$"):
+    with raises(InputError, tmp_path):
         read_alignment(tmp_path)
     whole = gzip.compress(FORMATS["a3m"].encode())
     for content in (whole[:-20], whole[:50] + b"\0" * 50 + whole[100:]):
         (tmp_path / "cut.gz").write_bytes(content)
-        with pytest.raises(InputError, match=r"cut\.gz cannot be read to its end"):
+        with raises(InputError, "cut.gz"):
             read_alignment(tmp_path / "cut.gz")
 
 
@@ -209,7 +208,7 @@ def test_what_is_written_is_read_again(tmp_path):
     assert found.names == written.names
     np.testing.assert_array_equal(found.rows, written.rows)
     assert os.listdir(tmp_path) == ["file.a3m"]
-    with pytest.raises(InputError, match="cannot be written"):
+    with raises(InputError, "file.a3m"):
         write_alignment(tmp_path / "none" / "file.a3m", written)
 
 
@@ -298,7 +297,7 @@ def test_query_without_relatives_stays():
 
 
 def test_alignment_of_another_protein_is_refused():
-    with pytest.raises(InputError, match=r"The query of an alignment has E at residue 4 where"):
+    with raises(InputError, "query", "E", "residue 4", "F"):
         augmented("ACDF", alignment("ACDE"), np.random.default_rng(1))
 
 
@@ -315,17 +314,15 @@ def test_folder_of_alignments(tmp_path):
     np.testing.assert_array_equal(folder.get("1abc_A", "ACDEF").rows, one.rows)
     np.testing.assert_array_equal(folder.get("2xyz.v2_B", "GHIKL").rows, other.rows)
     assert folder.get("1abc", "ACDEF") is None
-    with pytest.raises(
-        InputError, match=r"1abc_A\.a3m has F at residue 5 where the sequence has W"
-    ):
+    with raises(InputError, "1abc_A.a3m", "F", "residue 5", "W"):
         folder.get("1abc_A", "ACDEW")
     (tmp_path / "other.sto").write_text("")
-    with pytest.raises(InputError, match=r"other\.sto and other\.fasta are of one protein: remove"):
+    with raises(InputError, "other.sto", "other.fasta"):
         folder.get("other", "GHIKL")
 
 
 def test_folder_without_alignments_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("")
     for folder in (tmp_path, tmp_path / "none"):
-        with pytest.raises(InputError, match="has no alignments: give a folder of files that end"):
+        with raises(InputError, folder, "alignments", ".a3m"):
             AlignmentFolder(folder)

@@ -16,6 +16,7 @@ from openmm_nemo.data.families.alignments import parse_fasta
 from openmm_nemo.data.families.homologues import search_homologues
 from openmm_nemo.data.families.profiles import BACKGROUND, information_content, profile
 from openmm_nemo.errors import InputError
+from tests.helpers import raises
 
 FAMILY = Path(__file__).parents[3] / "data" / "globins.fasta"
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
@@ -158,39 +159,37 @@ def test_profile_of_globins_is_the_formula(globins):
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "facts"),
     [
-        (b"", "Sequence file is empty"),
-        (b"Dear reader", "it is not FASTA"),
-        (b">a\nAC1D\n", "signs that are no amino acids"),
-        (b">a\nACDE\n" * 100 + b">b\nA\xff\xfe", "signs that are no amino acids"),
-        (gzip.compress(FAMILY.read_bytes())[:-3000], "ended before the end-of-stream marker"),
-        (gzip.compress(FAMILY.read_bytes())[:200] + b"x" * 5000, "while decompressing"),
+        (b"", ["empty"]),
+        (b"Dear reader", []),
+        (b">a\nAC1D\n", ["amino acids"]),
+        (b">a\nACDE\n" * 100 + b">b\nA\xff\xfe", ["amino acids"]),
+        (gzip.compress(FAMILY.read_bytes())[:-3000], ["compressed"]),
+        (gzip.compress(FAMILY.read_bytes())[:200] + b"x" * 5000, ["decompressing"]),
     ],
     ids=["empty", "text", "digit", "binary", "cut", "damaged"],
 )
-def test_bad_database_is_refused(tmp_path, content, said, workers):
+def test_bad_database_is_refused(tmp_path, content, facts, workers):
     path = tmp_path / "bad.fasta"
     path.write_bytes(content)
     before = threading.active_count()
-    with pytest.raises(InputError, match=r"bad\.fasta cannot be searched \(") as refusal:
+    with raises(InputError, path, "FASTA", *facts):
         search_homologues(MYOGLOBIN, path, workers=workers)
-    assert said in str(refusal.value)
-    assert str(refusal.value).endswith("give a FASTA file of proteins.")
     assert threading.active_count() == before
 
 
 def test_database_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"none is not there: check the file name\.$"):
+    with raises(InputError, tmp_path / "none"):
         search_homologues(MYOGLOBIN, tmp_path / "none")
-    with pytest.raises(InputError, match="cannot be searched"):
+    with raises(InputError, tmp_path):
         search_homologues(MYOGLOBIN, tmp_path)
 
 
 def test_bad_query_is_refused():
-    with pytest.raises(InputError, match="The sequence has 'X' at position 4"):
+    with raises(InputError, "'X'", "position 4"):
         search_homologues("ACDX", FAMILY)
-    with pytest.raises(InputError, match="The number of iterations is 0: give at least 1"):
+    with raises(InputError, "iterations", 0, 1):
         search_homologues("ACDE", FAMILY, iterations=0)
 
 

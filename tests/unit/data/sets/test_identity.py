@@ -11,6 +11,7 @@ from openmm_nemo.data.sets.domains import Domain
 from openmm_nemo.data.sets.identity import cluster_sequences, clusters_of, identity_to
 from openmm_nemo.errors import InputError
 from openmm_nemo.residues import AMINO_ACIDS
+from tests.helpers import raises
 
 # BLOSUM62 (Henikoff & Henikoff, PNAS 89, 10915, 1992) in the order of its publication.
 ORDER = "ARNDCQEGHILKMFPSTWYV"
@@ -224,5 +225,5 @@ def test_a_program_that_does_not_run_is_named(monkeypatch, tmp_path):
     program.write_text("#!/bin/sh\necho Illegal instruction >&2\nexit 132\n")
     program.chmod(0o755)
     monkeypatch.setenv("MMSEQS2_PATH", str(program))
-    with pytest.raises(InputError, match=r"ended with code 132 \(Illegal instruction\): give"):
+    with raises(InputError, 132, "Illegal instruction", "MMSEQS2_PATH"):
         cluster_sequences(["GAVL"])

@@ -6,6 +6,7 @@ import pytest
 from openmm_nemo.data.sets.domains import Domain
 from openmm_nemo.data.sets.labels import is_cath_code, read_labels, with_labels
 from openmm_nemo.errors import InputError
+from tests.helpers import raises
 
 # The first lines of the list of CATH 4.3, with its columns, and two domains of one chain.
 RELEASE = """\
@@ -82,45 +83,44 @@ def test_a_release_names_domains_their_files_and_their_chains(file):
 
 def test_labels_of_unknown_domains_are_refused(file):
     labels = read_labels(file("id,cath\nb,1.10\nz,1.10\na,1.10\ny,1.10\n"))
-    with pytest.raises(InputError, match=r"labels\.csv names 2 domains .* the first is y:"):
+    with raises(InputError, "labels.csv", 2, "y"):
         with_labels([domain("a"), domain("b")], labels)
-    with pytest.raises(InputError, match=r"names \d+ domains .* the first is 1go5A00:"):
+    with raises(InputError, "1go5A00"):
         with_labels([domain("a")], read_labels(file(RELEASE)))
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "facts"),
     [
-        ("id,cath\na,1.10\n\nb,1.x\n", r"'1\.x' in line 4 of .*labels.csv is not a CATH code"),
-        ("id,cath\na,1.10.490.10.1\n", r"'1\.10\.490\.10\.1' in line 2 of .* is not a CATH code"),
-        ("id,cath\na,1.10 0.1\n", r"'0\.1' in line 2"),
+        ("id,cath\na,1.10\n\nb,1.x\n", ["1.x", "line 4", "CATH"]),
+        ("id,cath\na,1.10.490.10.1\n", ["1.10.490.10.1", "line 2", "CATH"]),
+        ("id,cath\na,1.10 0.1\n", ["0.1", "line 2"]),
         (
             "id,scop\na,1.1\n",
-            r"'1\.1' in line 2 of .* is not a SCOP code: give one like a\.1\.1\.2",
+            ["1.1", "line 2", "SCOP", "a.1.1.2"],
         ),
-        ("id,cath\na,1.10\na,1.20\n", r"The id a comes again in line 3"),
-        ("id,cath\n,1.10\n", r"There is no id in line 2"),
-        ("id,cath,scop\na,1.10\n", r"There are 2 columns in line 2 of .*, but 3 in its header"),
-        ("id,cath\n", r"labels\.csv has a header and no labels"),
-        ("", r"labels\.csv has no labels that can be read"),
-        ("id,length\na,9\n", r"labels\.csv has no labels that can be read"),
-        ("id,cath,cath\na,1.10,1.20\n", r"labels\.csv has 2 columns cath: leave one"),
-        ("id,cath\n" + "a" * 200_000 + ",1.10\n", r"labels\.csv cannot be read \(field larger"),
-        (RELEASE + "1abcA0\n", r"with four CATH numbers in line 9 of .*labels\.csv"),
-        (RELEASE + "1abcA00 0 10 8 10\n", r"'0\.10\.8\.10' in line 9 of"),
+        ("id,cath\na,1.10\na,1.20\n", ["a", "line 3"]),
+        ("id,cath\n,1.10\n", ["id", "line 2"]),
+        ("id,cath,scop\na,1.10\n", ["2 columns", "line 2", 3, "header"]),
+        ("id,cath\n", ["header", "labels"]),
+        ("", ["labels"]),
+        ("id,length\na,9\n", ["labels"]),
+        ("id,cath,cath\na,1.10,1.20\n", ["2 columns", "cath"]),
+        ("id,cath\n" + "a" * 200_000 + ",1.10\n", ["field larger"]),
+        (RELEASE + "1abcA0\n", ["four CATH numbers", "line 9"]),
+        (RELEASE + "1abcA00 0 10 8 10\n", ["0.10.8.10", "line 9"]),
     ],
 )
-def test_what_is_wrong_is_refused_with_its_line(file, text, complaint):
-    with pytest.raises(InputError, match=complaint) as refusal:
+def test_what_is_wrong_is_refused_with_its_line(file, text, facts):
+    with raises(InputError, "labels.csv", *facts):
         read_labels(file(text))
-    assert str(refusal.value).endswith(".")
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"The labels .*none cannot be read"):
+    with raises(InputError, "labels", tmp_path / "none"):
         read_labels(tmp_path / "none")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"The labels .*binary cannot be read"):
+    with raises(InputError, "labels", tmp_path / "binary"):
         read_labels(tmp_path / "binary")
 
 

@@ -1,0 +1,124 @@
+"""The files of a simulation that grow while it runs, and those that complete it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import mdtraj as md
+import numpy as np
+from openmm import app
+
+from openmm_nemo.engine.reporters import (
+    NemoAtomReporter,
+    NemoStateReporter,
+    NemoTrajectoryReporter,
+)
+from openmm_nemo.engine.units import ANGSTROM_PER_NM
+from openmm_nemo.files import completing, partial_of
+from openmm_nemo.models import ConditionedModel
+from openmm_nemo.runs.plots import plot_simulation
+from openmm_nemo.runs.settings import FINAL_FILES, PLOT_FILE, STATE_FILE, SimulationSettings
+
+
+class SimulationOutputs:
+    """Trajectories, table, final structures and picture of a simulation.
+
+    Parameters
+    ----------
+    folder : Path
+    settings : SimulationSettings
+    protein : ConditionedModel
+    """
+
+    def __init__(self, folder: Path, settings: SimulationSettings, protein: ConditionedModel):
+        self.folder = folder
+        self.settings = settings
+        self.protein = protein
+        names = (settings.trajectory, settings.atoms, STATE_FILE)
+        self._files = [_GrowingFile(folder / name) for name in names]
+
+    @contextmanager
+    def open(self, simulation: app.Simulation) -> Iterator[None]:
+        """Open trajectories and table, with all that belongs to the steps so far; the simulation writes to them."""
+        s = self.settings
+        coarse, atoms, table = self._files
+        reference = None if s.reference is None else np.array(s.reference) / ANGSTROM_PER_NM
+        with ExitStack() as at_end:
+            for file in self._files:
+                at_end.callback(file.new.unlink, missing_ok=True)
+            self._trajectories = [
+                NemoTrajectoryReporter(coarse.new, s.report_interval),
+                NemoAtomReporter(atoms.new, s.report_interval),
+            ]
+            state_table = NemoStateReporter(
+                table.new, s.report_interval, reference=reference, speed=False
+            )
+            self._reporters: list[NemoTrajectoryReporter | NemoStateReporter] = [
+                *self._trajectories,
+                state_table,
+            ]
+            for reporter in self._reporters:
+                at_end.enter_context(closing(reporter))
+            simulation.reporters[:] = self._reporters
+            if simulation.currentStep > 0:
+                n_frames = simulation.currentStep // s.report_interval + 1
+                for file, trajectory in zip((coarse, atoms), self._trajectories, strict=True):
+                    trajectory.open(self.protein).take_over(file.earlier(), n_frames)
+                state_table.take_over(table.earlier(), n_frames)
+            else:
+                state = simulation.context.getState(positions=True, energy=True)
+                for reporter in self._reporters:
+                    reporter.report(simulation, state)
+            # Not before: some formats make their file with the first frame.
+            for file in self._files:
+                file.begin()
+            yield
+
+    def complete(self, positions_nm: np.ndarray, title: str) -> None:
+        """Close the open files, which get their names, and write the final structures and the picture.
+
+        Parameters
+        ----------
+        positions_nm : ndarray, shape (L, 3)
+            The last positions.
+        title : str
+            Title of the picture.
+        """
+        for reporter in self._reporters:
+            reporter.close()
+        for file in self._files:
+            file.complete()
+        for reporter, name in zip(self._trajectories, FINAL_FILES, strict=True):
+            frame = reporter.frame(self.protein, positions_nm)
+            with completing(self.folder / name) as partial:
+                md.Trajectory(frame[None], reporter.topology(self.protein)).save_pdb(str(partial))
+        reference = self.settings.reference
+        with completing(self.folder / PLOT_FILE) as partial:
+            plot_simulation(
+                self.folder / STATE_FILE,
+                partial,
+                title=title,
+                x=positions_nm * ANGSTROM_PER_NM,
+                reference=None if reference is None else np.array(reference),
+            )
+
+
+class _GrowingFile:
+    """A file that grows during a run, and gets its name when the run ends; until then it is NAME.partial.EXT."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.partial = partial_of(path)
+        self.new = path.with_name(f"{path.stem}.new{path.suffix}")
+
+    def earlier(self) -> Path:
+        """The file of an interrupted run: partial if it was killed, complete otherwise."""
+        return self.partial if self.partial.exists() else self.path
+
+    def begin(self) -> None:
+        """Replace the partial file by the new one, now that it has all that the earlier one had."""
+        os.replace(self.new, self.partial)
+
+    def complete(self) -> None:
+        os.replace(self.partial, self.path)

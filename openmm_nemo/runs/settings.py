@@ -1,0 +1,111 @@
+"""What decides a simulation, and the record of it that its folder keeps."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from openmm_nemo.engine.trajectory import check_format
+from openmm_nemo.errors import InputError
+from openmm_nemo.runs.folder import RunKind
+
+SIMULATION = RunKind("run.json", oldest=2)
+
+CHECKPOINT_FILE = "checkpoint.chk"
+STATE_FILE = "state.csv"
+PLOT_FILE = "state.png"
+XML_FILES = ("system.xml", "integrator.xml")
+FINAL_FILES = ("final_coarse.pdb", "final_atoms.pdb")
+
+
+@dataclass(frozen=True)
+class SimulationSettings:
+    """All that decides a simulation; kept in its folder as JSON.
+
+    Attributes
+    ----------
+    sequence : str
+    model : str
+        Name or folder of the model.
+    seed : int
+        From 1 to 2147483647.
+    steps : int
+        Total number of steps.
+    temperature : float
+        Kelvin.
+    report_interval : int
+        Steps between frames and lines of the table.
+    trajectory, atoms : str
+        File names of the coarse and of the atomic trajectory; the extension chooses the format.
+    backend : str
+        See `create_force`.
+    platform : str, optional
+        OpenMM platform. Default: the first of `preferred_platforms` that works, which the record of the run then names.
+    precision : {"single", "mixed", "double"}
+        Precision of the network (double: float64) and of GPU platforms.
+    profile, embedding : list, shape (L, 20), (L, K), optional
+        For a model with these encoders.
+    start : list, shape (L, 3), optional
+        Initial C-alpha positions, Angstrom. None: those of z(0).
+    reference : list, shape (L, 3), optional
+        C-alpha positions to compare with, Angstrom.
+    """
+
+    sequence: str
+    model: str
+    seed: int
+    steps: int = 250
+    temperature: float = 300.0
+    report_interval: int = 10
+    trajectory: str = "coarse.dcd"
+    atoms: str = "atoms.dcd"
+    backend: str = "auto"
+    platform: str | None = None
+    precision: str = "single"
+    profile: list[list[float]] | None = None
+    embedding: list[list[float]] | None = None
+    start: list[list[float]] | None = None
+    reference: list[list[float]] | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < math.inf:
+            raise InputError(
+                f"The temperature is {self.temperature}: give a positive number of kelvin."
+            )
+        for name in (self.trajectory, self.atoms):
+            check_format(Path(name))
+            if Path(name).name != name:
+                raise InputError(
+                    f"The trajectory {name!r} has a folder: give a file name, it is put into --out."
+                )
+            if name in FINAL_FILES or Path(Path(name).stem).suffix in (".partial", ".new"):
+                raise InputError(
+                    f"The run uses the name {name!r} for another file: give the trajectory another one."
+                )
+        if self.trajectory == self.atoms:
+            raise InputError(
+                f"Both trajectories are named {self.atoms!r}: give two different names."
+            )
+
+
+class SimulationRecord(NamedTuple):
+    """The record of a simulation in a folder.
+
+    Attributes
+    ----------
+    settings : SimulationSettings
+    model_fingerprint : str
+        Digest of the weights and the input.
+    integrator : str
+        Implementation that wrote the checkpoints.
+    """
+
+    settings: SimulationSettings
+    model_fingerprint: str
+    integrator: str
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> "SimulationRecord":
+        """Take the values that were read from the file."""
+        settings = SimulationSettings(**values["settings"])
+        return cls(settings, values["model_fingerprint"], values["integrator"])

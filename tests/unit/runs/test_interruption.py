@@ -1,0 +1,112 @@
+"""Ctrl-C while a run works, and while modules are imported."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from openmm_nemo.runs.interruption import deferred_interrupts, exit_on_interrupt
+
+pytestmark = pytest.mark.usefixtures("_ctrl_c")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_first_signal_waits(number):
+    before = signal.getsignal(number)
+    with deferred_interrupts() as interrupts:
+        assert not interrupts.came
+        os.kill(os.getpid(), number)
+        assert interrupts.came
+        assert not interrupts.again
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_second_ctrl_c_acts_at_once(first):
+    before = signal.getsignal(signal.SIGINT)
+    with deferred_interrupts() as interrupts:
+        os.kill(os.getpid(), first)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert interrupts.again
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_threads_do_not_touch_signals():
+    before = signal.getsignal(signal.SIGINT)
+    seen = []
+
+    def work():
+        with deferred_interrupts() as interrupts, exit_on_interrupt():
+            seen.append((interrupts.came, signal.getsignal(signal.SIGINT)))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [(False, before)]
+
+
+def test_ctrl_c_that_is_ignored_stays_ignored():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with exit_on_interrupt():
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_ctrl_c_has_its_effect_again_after_an_import():
+    with exit_on_interrupt():
+        pass
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+# What compiled modules make of an exception that they do not expect.
+FAKE_TORCH = """
+import time
+print("importing", flush=True)
+try:
+    time.sleep(1000)
+except BaseException as error:
+    raise ImportError("initialization failed") from error
+"""
+COMMAND = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from openmm_nemo.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("verb", ["simulate", "sample", "doctor"])
+def test_ctrl_c_during_the_import_of_torch_ends_quietly(tmp_path, verb):
+    (tmp_path / "torch.py").write_text(FAKE_TORCH)
+    running = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, verb],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.getcwd()])},
+    )
+    assert running.stdout.readline() == "importing\n"
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert (running.returncode, out, err) == (130, "", "")
+
+
+def test_ctrl_c_during_the_import_of_lightning_ends_quietly(tmp_path):
+    (tmp_path / "lightning.py").write_text(FAKE_TORCH)
+    running = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, "train", "config.toml"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.getcwd()])},
+    )
+    assert running.stdout.readline() == "importing\n"
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert (running.returncode, out, err) == (130, "", "")

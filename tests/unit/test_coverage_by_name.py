@@ -1,0 +1,189 @@
+"""Every module has a test: at the mirrored place, or in the files that a row of the table names.
+
+A file tests a module if it imports the module, or one of its names through a package, or runs a command of it; or if
+it does so with a module that imports this one: of the same room, or of the command line. What the helpers in ``tests``
+do for it counts, too.
+"""
+
+import ast
+import inspect
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+
+import openmm_nemo
+from openmm_nemo.cli import VERBS, cli
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = Path(openmm_nemo.__file__).parent
+UNIT = Path(__file__).parent
+
+COVERED = {
+    "cli/comparison": ["integration/test_compare.py"],
+    "cli/domains": ["unit/data/sets/test_building.py"],
+    "cli/evaluation": ["integration/test_evaluate.py"],
+    "cli/inputs": ["unit/test_cli.py"],
+    "cli/installation": ["unit/test_cli.py", "unit/test_doctor.py"],
+    "cli/profiles": ["unit/data/families/test_profiles.py"],
+    "cli/sampling": ["integration/test_sample.py"],
+    "cli/simulation": ["unit/test_cli.py", "integration/test_simulate.py"],
+    "cli/splits": ["unit/data/test_splits.py"],
+    "cli/training": ["integration/test_train.py"],
+    "comparison/plots": ["unit/comparison/test_comparison.py"],
+    "comparison/tables": ["unit/comparison/test_comparison.py"],
+    "comparison/windows": ["unit/comparison/test_comparison.py"],
+    "conditioning/initial_state": [
+        "unit/conditioning/test_baseline.py",
+        "unit/conditioning/test_sequence.py",
+    ],
+    "data/failures": ["unit/data/sets/test_domains.py"],
+    "data/sets/description": ["unit/data/sets/test_building.py"],
+    "data/sets/json_lines": ["unit/data/sets/test_domains.py"],
+    "data/sets/storage": ["unit/data/sets/test_domains.py"],
+    "data/structures/names": ["unit/data/structures/test_chains.py"],
+    "data/structures/parsing": ["unit/data/structures/test_chains.py"],
+    "data/structures/polymer": ["unit/data/structures/test_chains.py"],
+    "energies/learned": ["unit/energies/test_energy.py"],
+    "engine/force_frames": ["unit/engine/test_record_forces.py"],
+    "engine/integrator/compiled": [
+        "unit/engine/test_compiled_integrator.py",
+        "unit/engine/test_compiled_errors.py",
+    ],
+    "engine/integrator/interface": [
+        "unit/engine/test_integrator.py",
+        "unit/engine/test_integrator_state.py",
+    ],
+    "engine/integrator/layout": ["unit/engine/test_integrator_errors.py"],
+    "engine/integrator/python": ["unit/engine/test_python_integrator.py"],
+    "engine/serialization": ["unit/engine/test_forces.py"],
+    "errors": ["unit/test_cli.py"],
+    "evaluation/evaluate": ["integration/test_evaluate.py"],
+    "models/conditioned": ["unit/models/test_model.py"],
+    "networks/message_passing": ["unit/networks/test_blocks.py"],
+    "plugin": ["unit/engine/test_import_order.py", "unit/test_doctor.py"],
+    "runs/plots": ["integration/test_plots.py"],
+    "runs/simulation": ["integration/test_simulate.py"],
+    "training/export": ["integration/test_train.py"],
+    "training/module": ["unit/training/test_gradient_norms.py", "integration/test_train.py"],
+    "training/train": ["integration/test_train.py"],
+}
+"""Modules without a test file at the mirrored place, and the files that test them."""
+
+
+def modules() -> list[str]:
+    """Modules with code of their own, by their path in the package."""
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        defines = any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in tree.body)
+        if path.name != "__init__.py":
+            found.append(path.relative_to(PACKAGE).with_suffix("").as_posix())
+        elif defines and path.parent != PACKAGE:
+            found.append(path.parent.relative_to(PACKAGE).as_posix())
+    return found
+
+
+def mirrored(module: str) -> Path:
+    """Where the test of a module is, if it has one of its own."""
+    path = UNIT / module
+    return path.with_name(f"test_{path.name}.py")
+
+
+@cache
+def used_by(path: Path) -> frozenset[str]:
+    """Names of the modules that a file of ours imports, or of which it runs commands."""
+    tree = ast.parse(path.read_text())
+    aliases: dict[str, ModuleType] = {}
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                found |= {name.name for name in names}
+            case ast.ImportFrom(module=str(module), names=names) if module.startswith("tests."):
+                found |= used_by(ROOT / (module.replace(".", "/") + ".py"))
+            case ast.ImportFrom(module=str(module), names=names) if _ours(module):
+                found.add(module)
+                for name in names:
+                    value = _named(module, name.name)
+                    found.add(_home(value))
+                    if inspect.ismodule(value):
+                        aliases[name.asname or name.name] = value
+            case ast.Constant(value=str(text)) if "import openmm_nemo" in text:  # a program
+                found |= {word for word in text.replace(",", " ").split() if _ours(word)}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name in aliases:
+                found.add(_home(getattr(aliases[name], attribute, None)))
+    return frozenset(found | _commands(tree))
+
+
+def _commands(tree: ast.Module) -> set[str]:
+    """Modules of the commands that a file names, if it runs any."""
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    if not names & {"command_line", "refused", "subprocess", "main"}:
+        return set()
+    words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    found = set()
+    for verb in words & set(VERBS):
+        command = cli.get_command(click.Context(cli), verb)
+        parts = getattr(command, "commands", {})
+        found |= {parts[name].callback.__module__ for name in words & set(parts)}
+        found.add(command.callback.__module__)
+    return found
+
+
+def _ours(module: str) -> bool:
+    return module == "openmm_nemo" or module.startswith("openmm_nemo.")
+
+
+def _named(module: str, name: str) -> object:
+    value = getattr(import_module(module), name, None)
+    return import_module(f"{module}.{name}") if value is None else value
+
+
+def _home(value: object) -> str:
+    """Name of the module that defines a value."""
+    return value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None) or ""
+
+
+def uses(test: Path, module: str) -> bool:
+    name = "openmm_nemo." + module.replace("/", ".")
+    room = name.rpartition(".")[0]
+    found = used_by(test)
+    between = [
+        other
+        for other in found
+        if (other.rpartition(".")[0] == room or other.startswith("openmm_nemo.cli."))
+        and (PACKAGE.parent / (other.replace(".", "/") + ".py")).exists()
+    ]
+    return name in found or any(
+        name in used_by(PACKAGE.parent / (other.replace(".", "/") + ".py")) for other in between
+    )
+
+
+@pytest.mark.parametrize("module", modules())
+def test_every_module_has_a_test(module):
+    own = mirrored(module)
+    if own.exists():
+        assert module not in COVERED, f"{module} has a test of its own: take its row away"
+        assert uses(own, module), f"{own} does not use {module}"
+    else:
+        assert COVERED.get(module), f"{module} has no test: write {own}, or give it a row"
+
+
+@pytest.mark.parametrize("module", COVERED)
+def test_every_row_is_true(module):
+    assert module in modules(), f"there is no module {module}"
+    for name in COVERED[module]:
+        assert uses(ROOT / "tests" / name, module), f"{name} does not use {module}"
+
+
+@pytest.mark.parametrize("folder", sorted(p for p in UNIT.rglob("*") if p.is_dir()), ids=str)
+def test_folders_mirror_the_package(folder):
+    """But for the tests of the bench."""
+    place = folder.relative_to(UNIT).as_posix()
+    assert list(folder.glob("test_*.py")) == [] or place == "bench" or (PACKAGE / place).is_dir()
