@@ -46,7 +46,7 @@ def train(
     if outcome is None:  # in all processes but the first
         return
     if outcome.interrupted:
-        click.echo(f"Interrupted after update {outcome.updates}: --resume continues.")
+        click.echo(f"Interrupted after update {outcome.updates}: --resume continues the run.")
         sys.exit(EXIT_CODE)
     why = ", because their gradients were not finite or too large" if outcome.skipped else ""
     click.echo(

@@ -68,7 +68,7 @@ class ProteinEnergy(nn.Module):
     ) -> None:
         super().__init__()
         self.network = network
-        # In the order in which they are read back: sums over another one are rounded otherwise.
+        # In the order in which they are read back: sums in another order are rounded differently.
         self.coefficients: Any = nn.ModuleList(
             Constant(values.detach().contiguous()) for values in coefficients
         )
@@ -145,7 +145,7 @@ class ProteinEnergy(nn.Module):
 
 
 def _read(content: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Header and tensors, as they were written."""
+    """Header and tensors as they were written."""
     size = int.from_bytes(content[:8], "little")
     header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_HEADER])
     tensors = safetensors.torch.load(content)
@@ -155,7 +155,7 @@ def _read(content: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise _newer()
     if header.pop("sha256") != _digest(header, tensors):
         raise InputError(
-            "The energy of a protein has changed since it was written: make the system again with create_system."
+            "The energy of a protein has changed since it was written: create the system again with create_system."
         )
     return header, tensors
 
@@ -177,7 +177,7 @@ def _newer() -> InputError:
 
 
 def _shapes(config: NemoConfig, length: int) -> list[tuple[int, ...]]:
-    """Of the coefficients of a protein, without a batch dimension."""
+    """Shapes of the coefficients of a protein, without a batch dimension."""
     return [
         (length, length, what.channels) if what.of_pairs else (length, what.channels)
         for term in terms_of(config).values()

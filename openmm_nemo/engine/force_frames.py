@@ -129,7 +129,9 @@ def _beads(topology: md.Topology, number: int | None) -> _Beads:
         if any(is_amino_acid(residue.name) for residue in chain.residues)
     }
     if not proteins:
-        raise InputError("The trajectory has no chain of amino acids: give a trajectory of a protein.")
+        raise InputError(
+            "The trajectory has no chain of amino acids: give a trajectory of a protein."
+        )
     listed = ", ".join(map(str, proteins))
     if number is None and len(proteins) > 1:
         raise InputError(f"The trajectory has the protein chains {listed}: choose one with chain.")
@@ -137,7 +139,9 @@ def _beads(topology: md.Topology, number: int | None) -> _Beads:
         raise InputError(f"The trajectory has no protein chain {number}: choose from {listed}.")
     residues = list(proteins[next(iter(proteins)) if number is None else number].residues)
     inside = [i for i, residue in enumerate(residues) if is_amino_acid(residue.name)]
-    residues = residues[inside[0] : inside[-1] + 1]  # without caps, and without waters in the same chain
+    residues = residues[
+        inside[0] : inside[-1] + 1
+    ]  # without caps, and without waters in the same chain
     ca, letters = [], []
     for residue in residues:
         tabulated = gemmi.find_tabulated_residue(residue.name)

@@ -1,4 +1,4 @@
-"""Which OpenMM platform to use when the user leaves the choice to us."""
+"""Choice of the OpenMM platform when the user does not choose one."""
 
 import ctypes
 import ctypes.util
@@ -13,10 +13,10 @@ _CL_DEVICE_TYPE_GPU_OR_ACCELERATOR = (1 << 2) | (1 << 3)
 
 
 def preferred_platforms() -> list[str]:
-    """Names of the platforms that are here, fastest first.
+    """Names of the available platforms, fastest first.
 
-    OpenCL is left out where no OpenCL device is a GPU or an accelerator: on a processor (PoCL, Intel's runtime), CPU is
-    faster, although OpenMM ranks OpenCL above it.
+    OpenCL is left out if no OpenCL device is a GPU or an accelerator: on a CPU (PoCL, Intel's runtime), the CPU
+    platform is faster, although OpenMM ranks OpenCL above it.
     """
     names = [name for name in platform_names() if name != "OpenCL" or opencl_has_gpu()]
     return sorted(names, key=lambda name: -mm.Platform.getPlatformByName(name).getSpeed())
@@ -24,7 +24,7 @@ def preferred_platforms() -> list[str]:
 
 @cache
 def opencl_has_gpu() -> bool:
-    """Whether OpenCL has a device that is a GPU or an accelerator; asks OpenCL itself, which OpenMM does not do."""
+    """Whether OpenCL has a device that is a GPU or an accelerator; asks OpenCL itself, because OpenMM does not say."""
     try:
         opencl = ctypes.CDLL(ctypes.util.find_library("OpenCL") or "libOpenCL.so.1")
     except OSError:

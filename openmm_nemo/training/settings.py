@@ -251,7 +251,7 @@ def _check_encoders(path: Path, settings: TrainingSettings, config: NemoConfig) 
     if config.encoders != known:
         raise InputError(
             f"{path}: model.changes.encoders is {list(config.encoders)}, but sets of domains have sequences and "
-            "profiles alone: leave it out, and give model.profile for a profile model."
+            "profiles only: leave it out, and set model.profile for a profile model."
         )
 
 
