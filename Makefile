@@ -1,10 +1,10 @@
-# make demo, make test and make bench work on a fresh machine: each makes the environment that it needs.
+# make demo, make test and make bench work on a fresh machine: each creates the environment that it needs.
 
-# One release for everybody; any recent build of torch works, with or without CUDA.
+# The same release for everybody; any recent build of torch works, with or without CUDA.
 TORCH ?= torch==2.13.0
 PYTHON ?= python3
 
-# Changes of these are compiled anew.
+# Changes to these trigger a recompilation.
 PLUGIN_SOURCES := $(wildcard openmm_nemo/plugin/csrc/*)
 
 .PHONY: demo test test-unit test-slow test-matrix check bench clean tools
@@ -44,7 +44,7 @@ check: .venv-test/ready
 bench: .venv-test/ready
 	.venv-test/bin/python -m tests.bench
 
-# Light: torch alone. OpenMM calls the energy through PythonForce.
+# Light: only torch. OpenMM calls the energy through PythonForce.
 .venv/ready: pyproject.toml setup.py $(PLUGIN_SOURCES)
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet "$(TORCH)"

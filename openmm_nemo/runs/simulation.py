@@ -189,7 +189,8 @@ class SimulationRun:
         if record.integrator != integrator:
             raise InputError(
                 f"The run in {self.folder.path} was started with the {record.integrator}, but this "
-                f"installation has the {integrator}: 'openmm-nemo doctor' says why; resume where the run was started, or {START_ANEW}."
+                f"installation has the {integrator}: 'openmm-nemo doctor' says why; "
+                f"resume where the run was started, or {START_ANEW}."
             )
         try:
             self.simulation.context.loadCheckpoint(checkpoint)
