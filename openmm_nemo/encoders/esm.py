@@ -66,9 +66,10 @@ def _load(model: str) -> tuple[Any, Any]:
         ) from None
     try:
         # Safetensors alone: other weights are pickles, which can run code.
-        network, loading = EsmModel.from_pretrained(
+        loaded: Any = EsmModel.from_pretrained(
             model, add_pooling_layer=False, use_safetensors=True, output_loading_info=True
         )
+        network, loading = loaded
         tokenizer = AutoTokenizer.from_pretrained(model)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
