@@ -357,7 +357,9 @@ def test_a_full_disk_keeps_what_is_complete(model, whole, tmp_path, counted, mon
 
     with monkeypatch.context() as patch:
         patch.setattr("openmm_nemo.sampling.ensembles.md.Trajectory", Full)
-        with pytest.raises(InputError, match=r"coarse.h5 cannot be written .*the same command continues"):
+        with pytest.raises(
+            InputError, match=r"coarse.h5 cannot be written .*the same command continues"
+        ):
             sample_ensembles(tmp_path, model, [A, B, C], SETTINGS, 1, batch_size=3)
     assert sorted(os.listdir(tmp_path)) == ["b", "sampling.json"]
     sample_ensembles(tmp_path, model, [A, B, C], SETTINGS, 1, batch_size=3)
