@@ -15,8 +15,9 @@ _CL_DEVICE_TYPE_GPU_OR_ACCELERATOR = (1 << 2) | (1 << 3)
 def preferred_platforms() -> list[str]:
     """Names of the platforms that are here, fastest first.
 
-    OpenCL is left out where no OpenCL device is a GPU or an accelerator: on a processor (PoCL, Intel's runtime), CPU is
-    faster, although OpenMM ranks OpenCL above it.
+    OpenCL is left out where none of its devices is a GPU or an accelerator. OpenMM ranks it above CPU even then, but on
+    a processor (PoCL, Intel's runtime) it gains nothing, rounds to single precision by default, and OpenMM itself warns
+    that results may be incorrect.
     """
     names = [name for name in platform_names() if name != "OpenCL" or opencl_has_gpu()]
     return sorted(names, key=lambda name: -mm.Platform.getPlatformByName(name).getSpeed())

@@ -403,8 +403,8 @@ def test_an_input_that_breaks_the_network_is_reported(tmp_path, engine):
 def test_an_energy_that_overflows_is_reported(model, tmp_path, monkeypatch, engine, words):
     condition = NemoModel.condition
 
-    def strong(self, sequence, profile=None):
-        protein = condition(self, sequence, profile)
+    def strong(self, sequence, profile=None, **inputs):
+        protein = condition(self, sequence, profile, **inputs)
         if sequence == A.sequence:
             protein.potential.coefficients[0].value.fill_(3e38)
         return protein
