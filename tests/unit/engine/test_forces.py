@@ -151,6 +151,7 @@ def test_auto_is_not_torchforce_where_a_platform_would_crash(monkeypatch):
 
 
 # A process of its own, because it ends there where it is not refused.
+@pytest.mark.integration
 def test_torchforce_works_or_is_refused_on_every_platform():
     need_torchforce()
     script = (
@@ -209,6 +210,7 @@ for name in ("Reference", "CPU"):
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("backend", "reader"),
     [
