@@ -14,7 +14,7 @@ from tests.unit.engine.toys import make_context, random_walk
 pytestmark = pytest.mark.usefixtures("plugin")
 
 WRITTEN = Path(__file__).parent / "written"
-"""Integrators, a state and a checkpoint that version 0.1.0 wrote after five steps on Reference, with what getters said."""
+"""Integrators, a state and a checkpoint that version 0.1.0 wrote after five steps, and what the getters said then."""
 
 PARAMETERS = "temperature", "cartesian_step", "internal_step", "max_displacement", "seed"
 SETTINGS = "detrend", "measure_correction", "metropolis"
