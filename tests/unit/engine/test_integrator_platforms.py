@@ -6,7 +6,6 @@ parameters of bonds, angles and torsions to float32: those here are numbers of w
 
 import functools
 import itertools
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +20,7 @@ from openmm_nemo.engine.integrator import CompiledIntegrator
 from openmm_nemo.geometry import bond_angles, detrend, detrend_rigidly
 from tests.helpers import random_chain
 from tests.tolerances import PLATFORM_TRAJECTORY
-from tests.unit.engine.builds import compile_gpu_library
+from tests.unit.engine.builds import change, compile_gpu_library, private_copy
 from tests.unit.engine.platforms import platform_context
 from tests.unit.engine.toys import chain_forces, positions_of, simulator_trajectory
 
@@ -230,13 +229,8 @@ def test_mixed_precision_adds_up_steps_that_are_smaller_than_a_float_resolves():
 def test_work_groups_of_128_threads_as_on_gpus_move_chains_alike(tmp_path):
     """These tests again on a private build whose work groups on OpenCL's CPUs have the size that they have on GPUs."""
     small = "groupSize = (cc.getIsCPU() ? 4 : 128);"
-    for folder in ("openmm_nemo", "tests", "torchscript_models"):
-        shutil.copytree(folder, tmp_path / folder)
-    shutil.copy("pyproject.toml", tmp_path)
-    plugin = tmp_path / "openmm_nemo" / "plugin"
-    kernel = plugin / "csrc" / "CommonNemoKernel.cpp"
-    assert kernel.read_text().count(small) == 1
-    kernel.write_text(kernel.read_text().replace(small, "groupSize = 128;"))
+    plugin = private_copy(tmp_path)
+    change(plugin / "csrc" / "CommonNemoKernel.cpp", small, "groupSize = 128;")
     compile_gpu_library("OpenCL", plugin / "csrc", plugin / "lib")
     command = [
         sys.executable,
