@@ -5,7 +5,8 @@ TORCH ?= torch==2.13.0
 PYTHON ?= python3
 
 # Changes to these trigger a recompilation.
-PLUGIN_SOURCES := $(wildcard openmm_nemo/plugin/csrc/*)
+CSRC := openmm_nemo/plugin/csrc
+PLUGIN_SOURCES := $(wildcard $(CSRC)/*.h $(CSRC)/*.cpp $(CSRC)/kernels/*.cc)
 
 .PHONY: demo test test-unit test-slow test-matrix check bench clean tools
 
@@ -40,6 +41,15 @@ check: .venv-test/ready
 	.venv-test/bin/ruff check
 	.venv-test/bin/ruff format --check
 	.venv-test/bin/mypy
+	.venv-test/bin/clang-format --dry-run --Werror $(PLUGIN_SOURCES)
+	$(WARNINGS) -DOPENMM_NEMO_OPENCL $(CSRC)/*.cpp
+	$(WARNINGS) -DOPENMM_NEMO_CUDA $(CSRC)/CommonNemoKernel.cpp
+	$(WARNINGS) -DOPENMM_NEMO_HIP $(CSRC)/CommonNemoKernel.cpp
+
+# Warnings about our sources, but not about OpenMM's headers.
+OPENMM_LIBRARIES = $$(.venv-test/bin/python -c "import openmm.version as v; print(v.openmm_library_path)")
+WARNINGS = $(CXX) -std=c++17 -fsyntax-only -Wall -Wextra -Wshadow -Werror '-DOPENMM_NEMO_BUILT_FOR=""' \
+    -isystem $(OPENMM_LIBRARIES)/../include
 
 bench: .venv-test/ready
 	.venv-test/bin/python -m tests.bench

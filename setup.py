@@ -13,16 +13,16 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
-SOURCES = "openmm_nemo/plugin/csrc/"
+SOURCES = Path("openmm_nemo/plugin/csrc")
 
 
 def library(name: str, sources: list[str], platform: str | None = None) -> Extension:
     """Shared library that OpenMM loads, for a GPU platform or none; no Python is in it."""
     extension = Extension(
         f"openmm_nemo.plugin.lib.{name}",
-        [f"{SOURCES}{source}.cpp" for source in sources],
+        [f"{SOURCES}/{source}.cpp" for source in sources],
         libraries=["OpenMM"],
-        depends=[str(path) for path in Path(SOURCES).glob("*.h")],
+        depends=[str(path) for kind in ("*.h", "kernels/*.cc") for path in SOURCES.glob(kind)],
         language="c++",
         optional=os.environ.get("OPENMM_NEMO_REQUIRE_PLUGIN") != "1",
     )
@@ -32,7 +32,7 @@ def library(name: str, sources: list[str], platform: str | None = None) -> Exten
 
 def gpu_library(platform: str) -> Extension:
     """The kernels for a GPU platform."""
-    return library(f"libOpenMMNemo{platform}", ["CommonNemoKernel", "CommonNemoSource"], platform)
+    return library(f"libOpenMMNemo{platform}", ["CommonNemoKernel"], platform)
 
 
 class BuildPlugin(build_ext):
@@ -59,7 +59,7 @@ class BuildPlugin(build_ext):
         macros = [("OPENMM_NEMO_BUILT_FOR", f'"{openmm.version.short_version}"')]
         libraries, folders, links = ext.libraries, [str(openmm_libraries), str(target.parent)], []
         if ext.platform is not None:
-            macros.append(("OPENMM_NEMO_PLATFORM", f'"{ext.platform}"'))
+            macros.append((f"OPENMM_NEMO_{ext.platform.upper()}", None))
             libraries = [*libraries, "OpenMMNemo"]
             links = ["-Wl,--no-as-needed", str(self._stand_in(f"libOpenMM{ext.platform}.so"))]
         objects = []
@@ -127,6 +127,7 @@ setup(
                 "Metropolis",
                 "NemoLangevinIntegrator",
                 "NemoLangevinIntegratorProxy",
+                "Properties",
                 "PythonApi",
                 "ReferenceNemoKernel",
                 "VectorMath",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 CARTESIAN_STREAM = 0
 INTERNAL_STREAM = 1
+ACCEPTANCE_STREAM = 2
 
 NOISE_BLOCK = 64
 """Number of steps whose noise is drawn at once."""
@@ -94,6 +95,27 @@ def langevin_noise(
         ],
         dim=-1,
     )
+
+
+def acceptance_numbers(seed: Tensor, first_step: int, n_steps: int) -> Tensor:
+    """Uniform numbers in (0, 1) that decide on sub-steps, see `openmm_nemo.dynamics.metropolis`.
+
+    Parameters
+    ----------
+    seed : Tensor, shape (S,), int64
+        Seed of every system, not negative.
+    first_step, n_steps : int
+        Steps first_step ... first_step + n_steps - 1.
+
+    Returns
+    -------
+    Tensor, shape (n_steps, S, 2), float64
+        For the Cartesian sub-step (index 0) and for the internal one (index 1).
+    """
+    step = torch.arange(first_step, first_step + n_steps, device=seed.device).view(-1, 1)
+    zero = torch.zeros_like(step)
+    words = philox((step & _WORD, zero, zero, zero + ACCEPTANCE_STREAM), (seed & _WORD, seed >> 32))
+    return (words[..., :2].to(torch.float64) + 0.5) * 2.0**-32
 
 
 class Noise:

@@ -15,8 +15,9 @@ _CL_DEVICE_TYPE_GPU_OR_ACCELERATOR = (1 << 2) | (1 << 3)
 def preferred_platforms() -> list[str]:
     """Names of the available platforms, fastest first.
 
-    OpenCL is left out if no OpenCL device is a GPU or an accelerator: on a CPU (PoCL, Intel's runtime), the CPU
-    platform is faster, although OpenMM ranks OpenCL above it.
+    OpenCL is left out if none of its devices is a GPU or an accelerator. OpenMM ranks it above CPU even then, but on a
+    CPU (PoCL, Intel's runtime) it gains nothing, rounds to single precision by default, and OpenMM itself warns
+    that results may be incorrect.
     """
     names = [name for name in platform_names() if name != "OpenCL" or opencl_has_gpu()]
     return sorted(names, key=lambda name: -mm.Platform.getPlatformByName(name).getSpeed())

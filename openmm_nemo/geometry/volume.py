@@ -9,7 +9,7 @@ from openmm_nemo.geometry.internal import bond_angles
 from openmm_nemo.geometry.vectors import place_rows
 
 
-def log_volume(x: Tensor) -> Tensor:
+def log_volume(x: Tensor, mask: Tensor | None = None) -> Tensor:
     """log |det dx/dz| modulo rigid motions, with z = (b~, a~, d) unconstrained.
 
     sum 2 log b + sum log sin a + sum log(db/db~) + sum log(da/da~).
@@ -18,6 +18,8 @@ def log_volume(x: Tensor) -> Tensor:
     ----------
     x : Tensor, shape (..., L, 3)
         Positions, Angstrom.
+    mask : Tensor, shape (..., L), optional
+        1 for residues, 0 for padding after them. Default: there is none.
 
     Returns
     -------
@@ -26,6 +28,8 @@ def log_volume(x: Tensor) -> Tensor:
     b, a, _ = bond_angles(x)
     bonds = 2 * torch.log(b) + torch.log(-torch.expm1(-b))
     angles = torch.log(torch.sin(a)) + torch.log(a * (math.pi - a) / math.pi)
+    if mask is not None:
+        bonds, angles = bonds * mask[..., 1:], angles * mask[..., 2:]
     return bonds.sum(-1) + angles.sum(-1)
 
 

@@ -45,10 +45,12 @@ def core_functions() -> ctypes.CDLL:
     core = ctypes.CDLL(str(FOLDER / CORE))
     core.openmm_nemo_built_for.restype = ctypes.c_char_p
     core.openmm_nemo_owns.argtypes = [ctypes.c_void_p]
-    core.openmm_nemo_get.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
-    core.openmm_nemo_get.restype = ctypes.c_double
+    core.openmm_nemo_default_xml.restype = ctypes.c_char_p
+    number = ctypes.POINTER(ctypes.c_double)
+    core.openmm_nemo_get.argtypes = [ctypes.c_void_p, ctypes.c_char_p, number]
+    core.openmm_nemo_get.restype = ctypes.c_char_p
     core.openmm_nemo_set.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_double]
-    core.openmm_nemo_set.restype = None
+    core.openmm_nemo_set.restype = ctypes.c_char_p
     core.openmm_nemo_chains.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_int)]
     return core
 

@@ -47,7 +47,7 @@ APART = {
     "dynamics": {"geometry"},
     "networks": {"config", "geometry"},
     "encoders": {"config", "errors", "residues"},
-    "energies": {"config", "encoders", "errors", "geometry", "networks"},
+    "energies": {"config", "encoders", "errors", "geometry", "networks", "residues"},
     "conditioning": {"config", "encoders", "energies", "geometry", "networks"},
     "data": {"encoders", "errors", "files", "processes", "progress", "residues"},
 }
@@ -135,6 +135,7 @@ def test_an_offending_line_is_named(tmp_path, monkeypatch, line, named):
     )
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("statement", "forbidden"),
     [

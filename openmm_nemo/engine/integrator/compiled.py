@@ -16,37 +16,17 @@ class CompiledIntegrator(LangevinInterface, mm.Integrator):  # noqa: D101 (below
     # The C++ object holds all that there is. OpenMM's Python knows no constructor of it, but can read one from XML.
 
     def _create(self, settings: Settings) -> None:
-        root = ElementTree.Element(
-            "Integrator",
-            type="NemoLangevinIntegrator",
-            version="1",
-            stepSize="1",
-            forceGroups="-1",
-            temperature="300",
-            cartesianStep="0",
-            internalStep="0",
-            maxDisplacement="1",
-            randomSeed="1",
-            steps="0",
-            clippedSteps="0",
-            proposedCartesian="0",
-            acceptedCartesian="0",
-            proposedInternal="0",
-            acceptedInternal="0",
-            largestDisplacement="0",
-            detrend=str(settings.detrend),
-            measureCorrection=str(int(settings.measure_correction)),
-            metropolis=str(int(settings.metropolis)),
-        )
-        chains = ElementTree.SubElement(root, "Chains")
+        root = ElementTree.fromstring(core_functions().openmm_nemo_default_xml())
+        root.set("detrend", str(settings.detrend))
+        root.set("measureCorrection", str(int(settings.measure_correction)))
+        root.set("metropolis", str(int(settings.metropolis)))
+        chains, cartesian, internal = root
         for chain in settings.chains:
             element = ElementTree.SubElement(chains, "Chain")
             for particle in chain:
                 ElementTree.SubElement(element, "Bead", particle=str(particle))
-        cartesian = ElementTree.SubElement(root, "CartesianPreconditioner")
         for value in settings.cartesian_preconditioner.tolist():
             ElementTree.SubElement(cartesian, "Particle", c=repr(value))
-        internal = ElementTree.SubElement(root, "InternalPreconditioner")
         for row in settings.internal_preconditioner.tolist():
             b, a, d = map(repr, row)
             ElementTree.SubElement(internal, "Particle", b=b, a=a, d=d)
@@ -78,7 +58,15 @@ class CompiledIntegrator(LangevinInterface, mm.Integrator):  # noqa: D101 (below
         return split_chains(flat)
 
     def _get(self, name: str) -> float:
-        return core_functions().openmm_nemo_get(int(self.this), name.encode())
+        value = ctypes.c_double()
+        _check(core_functions().openmm_nemo_get(int(self.this), name.encode(), value))
+        return value.value
 
     def _set(self, name: str, value: float) -> None:
-        core_functions().openmm_nemo_set(int(self.this), name.encode(), value)
+        _check(core_functions().openmm_nemo_set(int(self.this), name.encode(), value))
+
+
+def _check(problem: bytes | None) -> None:
+    """Raise what a function of the library says is wrong."""
+    if problem is not None:
+        raise mm.OpenMMException(problem.decode())

@@ -1,4 +1,4 @@
-"""The integrator that is driven from Python, for installations without a C++ compiler."""
+"""The integrator that is driven from Python, for installations without a C++ compiler: a wrapper of `mixed_step`."""
 
 import gc
 import math
@@ -118,7 +118,7 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
         kt = GAS_CONSTANT * self._get("temperature")
         for _ in range(steps):
             state = context.getState(positions=True, forces=True, energy=True, groups=groups)
-            x = torch.from_numpy(state.getPositions(asNumpy=True)._value) * ANGSTROM_PER_NM
+            before = torch.from_numpy(state.getPositions(asNumpy=True)._value) * ANGSTROM_PER_NM
             force = torch.from_numpy(state.getForces(asNumpy=True)._value)
             number = self.getNumSteps()
             if not torch.isfinite(force).all():
@@ -129,13 +129,13 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
             noise = self._draw(number, layout)
             chains, longest = layout.particles.shape
             result = mixed_step(
-                x[layout.particles],
+                before[layout.particles],
                 gradient[layout.particles],
                 noise[:chains, :longest],
                 parameters,
                 options,
             )
-            inside = layout.mask > 0
+            x, inside = before.clone(), layout.mask > 0
             if len(layout.free):
                 x[layout.free] += cartesian_displacement(
                     gradient[layout.free].unsqueeze(0),
@@ -148,7 +148,6 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
             x[layout.particles[inside]] = result.x[inside]
             largest = float(result.largest_displacement.max())
             if self.getDetrend() == "system":
-                before = torch.from_numpy(state.getPositions(asNumpy=True)._value) * ANGSTROM_PER_NM
                 remove = detrend_rigidly if options.measure_correction else detrend
                 dx = remove(before, x - before, layout.moving)
                 x = before + dx

@@ -1,14 +1,11 @@
 #ifndef OPENMM_NEMO_CHAINMATH_H_
 #define OPENMM_NEMO_CHAINMATH_H_
 
+#include "Constants.h"
 #include "openmm/Vec3.h"
 #include <vector>
 
 namespace OpenMMNemo {
-
-const double ANGSTROM_PER_NM = 10;
-const double GAS_CONSTANT = 8.31446261815324e-3; // kJ/(mol K)
-const double PI = 3.14159265358979323846;
 
 /** Rotates v about the axis and by the angle of a rotation vector (Rodrigues' formula). */
 OpenMM::Vec3 rotated(const OpenMM::Vec3& v, const OpenMM::Vec3& rotation);
@@ -16,8 +13,8 @@ OpenMM::Vec3 rotated(const OpenMM::Vec3& v, const OpenMM::Vec3& rotation);
 /**
  * Internal coordinates of a chain, and what a change of them does: b~, a~ and d of row j place bead j.
  *
- * Lengths in Angstrom. All functions are the C++ twins of those in openmm_nemo/geometry, where the formulas are derived,
- * and take time in proportion to the number of beads.
+ * Lengths in Angstrom. All functions are the C++ twins of those in openmm_nemo/geometry, where the formulas are
+ * derived, and take time in proportion to the number of beads.
  */
 class ChainAxes {
 public:
@@ -32,6 +29,7 @@ public:
     double logVolume() const;
     /** x = F(z+dz): the chain with changed internal coordinates, first bead, bond direction and plane kept. */
     void rebuild(const OpenMM::Vec3& first, const std::vector<OpenMM::Vec3>& dz, std::vector<OpenMM::Vec3>& x) const;
+
 private:
     std::vector<OpenMM::Vec3> bond, direction, normal;
     std::vector<double> sine, cosine, length, angle, stretchSlope, bendSlope;
@@ -43,13 +41,14 @@ public:
     RigidMotion(const std::vector<OpenMM::Vec3>& x, const std::vector<OpenMM::Vec3>& d);
     /** The displacement of point x without the rigid-body part. */
     OpenMM::Vec3 removed(const OpenMM::Vec3& x, const OpenMM::Vec3& d) const {
-        return d-drift-rotation.cross(x-centre);
+        return d - drift - rotation.cross(x - centre);
     }
     /** The same by moving x+d back as a rigid body, which keeps the new shape. */
     OpenMM::Vec3 removedRigidly(const OpenMM::Vec3& x, const OpenMM::Vec3& d) const {
-        OpenMM::Vec3 arm = x-centre;
-        return rotated(arm+d-drift, rotation*-1)-arm;
+        OpenMM::Vec3 arm = x - centre;
+        return rotated(arm + d - drift, rotation * -1) - arm;
     }
+
 private:
     OpenMM::Vec3 centre, drift, rotation;
 };

@@ -1,8 +1,7 @@
-// The step on a GPU platform, OPENMM_NEMO_PLATFORM: OpenCL, CUDA or HIP. No header of these is needed: their contexts are
-// ComputeContexts.
-#include "ChainMath.h"
+// The step on a GPU platform: compiled with OPENMM_NEMO_OPENCL, OPENMM_NEMO_CUDA or OPENMM_NEMO_HIP. Of OpenMM's
+// headers for them, that of the platform needs none of the device's own; the contexts of all three are ComputeContexts.
+#include "Constants.h"
 #include "NemoKernel.h"
-#include "openmm/KernelFactory.h"
 #include "openmm/OpenMMException.h"
 #include "openmm/PluginInitializer.h"
 #include "openmm/common/ComputeArray.h"
@@ -14,14 +13,32 @@
 #include <map>
 #include <memory>
 
+#if defined(OPENMM_NEMO_OPENCL)
+#include "openmm/opencl/OpenCLPlatform.h"
+using GpuPlatform = OpenMM::OpenCLPlatform;
+#elif defined(OPENMM_NEMO_CUDA)
+#include "openmm/cuda/CudaPlatform.h"
+using GpuPlatform = OpenMM::CudaPlatform;
+#elif defined(OPENMM_NEMO_HIP)
+#include "openmm/hip/HipPlatform.h"
+using GpuPlatform = OpenMM::HipPlatform;
+#endif
+
 using namespace OpenMM;
 using namespace std;
 
 namespace OpenMMNemo {
-
-extern const char* const commonNemoSource;
-
 namespace {
+
+// clang-format off: each builds on those before it
+const char* const KERNELS =
+#include "kernels/vectors.cc"
+#include "kernels/noise.cc"
+#include "kernels/chain.cc"
+#include "kernels/rigidMotion.cc"
+#include "kernels/nemoStep.cc"
+    ;
+// clang-format on
 
 const int SUMMARY_SIZE = 18;
 const int STEPS_BETWEEN_CHECKS = 200;
@@ -30,7 +47,7 @@ const int FREE_PORTION = 256;
 /** Keeps the beads of a chain in one molecule, so that they are wrapped and reordered together. */
 class ChainInfo : public ComputeForceInfo {
 public:
-    explicit ChainInfo(const vector<vector<int>>& chains) : chains(chains) {
+    explicit ChainInfo(const vector<vector<int>>& allChains) : chains(allChains) {
     }
     int getNumParticleGroups() override {
         return chains.size();
@@ -41,30 +58,41 @@ public:
     bool areGroupsIdentical(int group1, int group2) override {
         return group1 == group2;
     }
+
 private:
     vector<vector<int>> chains;
 };
 
+/** The context of the first device. The header of its class, which would need those of the device, derives it from
+ * ComputeContext. */
+ComputeContext& firstContext(GpuPlatform::PlatformData& data) {
+    return *reinterpret_cast<ComputeContext*>(data.contexts.at(0));
+}
+
 class CommonNemoKernel : public IntegrateNemoStepKernel {
 public:
-    CommonNemoKernel(const string& name, const Platform& platform, ComputeContext& cc) : IntegrateNemoStepKernel(name, platform), cc(cc),
-            orderChanged(make_shared<bool>(true)) {
+    CommonNemoKernel(const string& kernelName, const Platform& itsPlatform, GpuPlatform::PlatformData& data)
+        : IntegrateNemoStepKernel(kernelName, itsPlatform), cc(firstContext(data)) {
     }
     void initialize(const Layout& layout, const NemoLangevinIntegrator& integrator) override;
     bool execute(ContextImpl& context, const NemoLangevinIntegrator& integrator) override;
     long long finish(ContextImpl& context, Counters& counters) override;
+
 private:
     class ReorderListener;
     void createKernels(const Parameters& parameters);
     void uploadSlots();
     /** Fetches what the device has noted since the last time. */
     void check();
+    bool mixedIsDouble() const {
+        return cc.getUseDoublePrecision() || cc.getUseMixedPrecision();
+    }
     void setMixedArg(int index, double value);
     ComputeContext& cc;
     unique_ptr<Layout> layout;
     // Set by a listener that may outlive this kernel.
-    shared_ptr<bool> orderChanged;
-    int groupSize, numSegments, numBeads, numMoving, moveThreads, stepsSinceCheck = 0;
+    shared_ptr<bool> orderChanged = make_shared<bool>(true);
+    int groupSize = 0, numSegments = 0, numBeads = 0, numMoving = 0, moveThreads = 0, stepsSinceCheck = 0;
     long long firstStep = 0, clippedSteps = 0, failedStep = -1;
     double largest = 0;
     ComputeKernel displace, move;
@@ -74,11 +102,12 @@ private:
 
 class CommonNemoKernel::ReorderListener : public ComputeContext::ReorderListener {
 public:
-    explicit ReorderListener(shared_ptr<bool> orderChanged) : orderChanged(orderChanged) {
+    explicit ReorderListener(shared_ptr<bool> flag) : orderChanged(flag) {
     }
     void execute() override {
         *orderChanged = true;
     }
+
 private:
     shared_ptr<bool> orderChanged;
 };
@@ -89,7 +118,8 @@ void CommonNemoKernel::initialize(const Layout& systemLayout, const NemoLangevin
     if (!cc.getEnergyBuffer().isInitialized())
         cc.addForce(new ChainInfo(layout->chains));
     else if (cc.getNonbondedUtilities().getUseCutoff())
-        throw OpenMMException("In a CompoundIntegrator of a system with a cutoff, NemoLangevinIntegrator has to come first.");
+        throw OpenMMException(
+            "In a CompoundIntegrator of a system with a cutoff, NemoLangevinIntegrator has to come first.");
     cc.initializeContexts();
     if (cc.getNumContexts() > 1)
         throw OpenMMException("NemoLangevinIntegrator runs on one device: give one DeviceIndex.");
@@ -105,32 +135,38 @@ void CommonNemoKernel::initialize(const Layout& systemLayout, const NemoLangevin
     // Particles in no chain are dealt with in portions, that many groups may share the work.
     for (int i = 0; i < (int) layout->freeParticles.size(); i++) {
         order.push_back(layout->freeParticles[i]);
-        if ((i+1)%FREE_PORTION == 0 || i+1 == (int) layout->freeParticles.size())
+        if ((i + 1) % FREE_PORTION == 0 || i + 1 == (int) layout->freeParticles.size())
             starts.push_back(order.size());
     }
     numMoving = order.size();
-    numSegments = starts.size()-1;
+    numSegments = starts.size() - 1;
     // Threads of a processor take turns: fewer of them cost less.
     groupSize = (cc.getIsCPU() ? 4 : 128);
-    int moveGroups = min((numMoving+groupSize-1)/groupSize, cc.getNumThreadBlocks());
-    moveThreads = moveGroups*groupSize;
+    int moveGroups = min((numMoving + groupSize - 1) / groupSize, cc.getNumThreadBlocks());
+    moveThreads = moveGroups * groupSize;
 
-    bool mixedIsDouble = (cc.getUseDoublePrecision() || cc.getUseMixedPrecision());
-    int size = (mixedIsDouble ? sizeof(double) : sizeof(float));
+    int size = (mixedIsDouble() ? sizeof(double) : sizeof(float));
     slots.initialize<int>(cc, cc.getNumAtoms(), "nemoSlots");
     particles.initialize<int>(cc, numMoving, "nemoParticles");
     chainStart.initialize<int>(cc, starts.size(), "nemoChainStart");
     particles.upload(order);
     chainStart.upload(starts);
     cartesianRoots.initialize(cc, numMoving, size, "nemoCartesianRoots");
-    map<ComputeArray*, const char*> perBead = {{&internalRoots, "nemoInternalRoots"}, {&x, "nemoX"}, {&y, "nemoY"},
-            {&gradient, "nemoGradient"}, {&dz, "nemoDz"}, {&d, "nemoD"}, {&stage, "nemoStage"}, {&stretch, "nemoStretch"},
-            {&bend, "nemoBend"}, {&direction, "nemoDirection"}};
-    for (auto& [array, name] : perBead)
-        array->initialize(cc, numMoving, 4*size, name);
-    summary.initialize(cc, numSegments*SUMMARY_SIZE, size, "nemoSummary");
-    status.initialize<float>(cc, 2+moveGroups, "nemoStatus");
-    status.upload(vector<float>(2+moveGroups, 0.0f));
+    map<ComputeArray*, const char*> perBead = {{&internalRoots, "nemoInternalRoots"},
+                                               {&x, "nemoX"},
+                                               {&y, "nemoY"},
+                                               {&gradient, "nemoGradient"},
+                                               {&dz, "nemoDz"},
+                                               {&d, "nemoD"},
+                                               {&stage, "nemoStage"},
+                                               {&stretch, "nemoStretch"},
+                                               {&bend, "nemoBend"},
+                                               {&direction, "nemoDirection"}};
+    for (auto& [array, label] : perBead)
+        array->initialize(cc, numMoving, 4 * size, label);
+    summary.initialize(cc, numSegments * SUMMARY_SIZE, size, "nemoSummary");
+    status.initialize<float>(cc, 2 + moveGroups, "nemoStatus");
+    status.upload(vector<float>(2 + moveGroups, 0.0f));
     vector<double> cartesian;
     vector<mm_double4> internal;
     for (int particle : order) {
@@ -154,15 +190,22 @@ void CommonNemoKernel::createKernels(const Parameters& p) {
     defines["NUM_MOVING"] = cc.intToString(numMoving);
     defines["PADDED_NUM_ATOMS"] = cc.intToString(cc.getPaddedNumAtoms());
     defines["KEEP_SHAPE"] = (p.measureCorrection ? "1" : "0");
+    defines["CARTESIAN_STREAM"] = cc.intToString(CartesianStream);
+    defines["INTERNAL_STREAM"] = cc.intToString(InternalStream);
     defines["PI"] = cc.doubleToString(PI, true);
-    defines["RIDGE"] = (cc.getUseDoublePrecision() || cc.getUseMixedPrecision() ? "2e-15" : "1e-6f");
+    defines["ANGSTROM_PER_NM"] = cc.doubleToString(ANGSTROM_PER_NM, true);
+    defines["SHORTEST"] = cc.doubleToString(SHORTEST, true);
+    defines["SMALLEST_ROTATION"] = cc.doubleToString(SMALLEST_ROTATION, true);
+    defines["RIDGE"] = cc.doubleToString(mixedIsDouble() ? RIDGE : RIDGE_SINGLE, true);
+    defines["RIDGE_FLOOR"] = cc.doubleToString(RIDGE_FLOOR, true);
+    defines["LARGEST_FORCE"] = cc.doubleToString(LARGEST_FORCE, true);
     if (p.measureCorrection)
         defines["MEASURE_CORRECTION"] = "1";
     if (p.detrend == Detrend::Chains)
         defines["DETREND_CHAINS"] = "1";
     if (p.detrend == Detrend::System)
         defines["DETREND_SYSTEM"] = "1";
-    ComputeProgram program = cc.compileProgram(commonNemoSource, defines);
+    ComputeProgram program = cc.compileProgram(KERNELS, defines);
     // Only in mixed precision is there a second part of the positions.
     ArrayInterface& correction = (cc.getUseMixedPrecision() ? cc.getPosqCorrection() : cc.getPosq());
     displace = program->createKernel("nemoDisplace");
@@ -170,8 +213,8 @@ void CommonNemoKernel::createKernels(const Parameters& p) {
         displace->addArg();
     for (ArrayInterface* array : {&cc.getPosq(), &correction, &cc.getLongForceBuffer()})
         displace->addArg(*array);
-    for (ComputeArray* array : {&slots, &particles, &chainStart, &internalRoots, &cartesianRoots, &x, &y, &gradient, &dz,
-            &d, &stage, &stretch, &bend, &direction, &summary})
+    for (ComputeArray* array : {&slots, &particles, &chainStart, &internalRoots, &cartesianRoots, &x, &y, &gradient,
+                                &dz, &d, &stage, &stretch, &bend, &direction, &summary})
         displace->addArg(*array);
     move = program->createKernel("nemoMove");
     move->addArg();
@@ -182,7 +225,7 @@ void CommonNemoKernel::createKernels(const Parameters& p) {
 }
 
 void CommonNemoKernel::setMixedArg(int index, double value) {
-    if (cc.getUseDoublePrecision() || cc.getUseMixedPrecision())
+    if (mixedIsDouble())
         displace->setArg(index, value);
     else
         displace->setArg(index, (float) value);
@@ -204,11 +247,11 @@ bool CommonNemoKernel::execute(ContextImpl& context, const NemoLangevinIntegrato
         uploadSlots();
     displace->setArg(0, (unsigned int) p.seed);
     displace->setArg(1, (unsigned int) integrator.counters.steps);
-    setMixedArg(2, 1/(GAS_CONSTANT*p.temperature));
-    setMixedArg(3, sqrt(p.cartesianStep)*ANGSTROM_PER_NM);
+    setMixedArg(2, 1 / (GAS_CONSTANT * p.temperature));
+    setMixedArg(3, sqrt(p.cartesianStep) * ANGSTROM_PER_NM);
     setMixedArg(4, sqrt(p.internalStep));
-    setMixedArg(5, isfinite(p.maxDisplacement) ? p.maxDisplacement*ANGSTROM_PER_NM : -1);
-    displace->execute(numSegments*groupSize, groupSize);
+    setMixedArg(5, isfinite(p.maxDisplacement) ? p.maxDisplacement * ANGSTROM_PER_NM : -1);
+    displace->execute(numSegments * groupSize, groupSize);
     if (stepsSinceCheck == 0)
         firstStep = integrator.counters.steps;
     move->setArg(0, stepsSinceCheck);
@@ -228,16 +271,16 @@ void CommonNemoKernel::check() {
     status.download(now);
     clippedSteps += (long long) now[0];
     if (now[1] > 0)
-        failedStep = firstStep+(long long) now[1]-1;
-    largest = *max_element(now.begin()+2, now.end());
+        failedStep = firstStep + (long long) now[1] - 1;
+    largest = *max_element(now.begin() + 2, now.end());
     if (now[0] > 0 || now[1] > 0) {
-        fill(now.begin(), now.begin()+2, 0.0f);
+        fill(now.begin(), now.begin() + 2, 0.0f);
         status.upload(now);
     }
     stepsSinceCheck = 0;
 }
 
-long long CommonNemoKernel::finish(ContextImpl& context, Counters& counters) {
+long long CommonNemoKernel::finish(ContextImpl&, Counters& counters) {
     ContextSelector selector(cc);
     if (stepsSinceCheck > 0)
         check();
@@ -249,28 +292,6 @@ long long CommonNemoKernel::finish(ContextImpl& context, Counters& counters) {
     return failed;
 }
 
-/**
- * How the PlatformData of OpenCL, CUDA and HIP begin. That their headers are not needed makes it possible to build the plugin
- * anywhere; the layout is that of OpenMM 8.6 and is checked below.
- */
-struct PlatformDataHead {
-    ContextImpl* context;
-    vector<ComputeContext*> contexts;
-};
-
-class Factory : public KernelFactory {
-public:
-    KernelImpl* createKernelImpl(string name, const Platform& platform, ContextImpl& context) const override {
-        if (name != IntegrateNemoStepKernel::Name())
-            throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
-        auto* head = reinterpret_cast<PlatformDataHead*>(context.getPlatformData());
-        if (head->context != &context || head->contexts.empty() || head->contexts.size() > 64
-                || dynamic_cast<ComputeContext*>(head->contexts[0]) == NULL)
-            throw OpenMMException("The NEMO plugin was built for another version of OpenMM: install openmm_nemo again.");
-        return new CommonNemoKernel(name, platform, *head->contexts[0]);
-    }
-};
-
 } // namespace
 } // namespace OpenMMNemo
 
@@ -278,9 +299,6 @@ extern "C" void registerPlatforms() {
 }
 
 extern "C" void registerKernelFactories() {
-    for (int i = 0; i < Platform::getNumPlatforms(); i++) {
-        Platform& platform = Platform::getPlatform(i);
-        if (platform.getName() == OPENMM_NEMO_PLATFORM)
-            platform.registerKernelFactory(OpenMMNemo::IntegrateNemoStepKernel::Name(), new OpenMMNemo::Factory());
-    }
+    using namespace OpenMMNemo;
+    NemoKernelFactory<CommonNemoKernel, GpuPlatform>::registerWithPlatforms();
 }

@@ -9,7 +9,8 @@ using namespace std;
 
 namespace OpenMMNemo {
 
-Metropolis::Metropolis(const Layout& layout) : layout(layout), moving(layout.freeParticles), known(false), knownGroups(0) {
+Metropolis::Metropolis(const Layout& systemLayout)
+    : layout(systemLayout), moving(systemLayout.freeParticles), known(false), knownGroups(0) {
     for (const vector<int>& chain : layout.chains)
         moving.insert(moving.end(), chain.begin(), chain.end());
 }
@@ -23,16 +24,16 @@ void Metropolis::step(ContextImpl& context, NemoLangevinIntegrator& integrator) 
     Vec3 box[3];
     context.getPositions(before);
     context.getPeriodicBoxVectors(box[0], box[1], box[2]);
-    if (!known || groups != knownGroups || before != current.x || !equal(box, box+3, knownBox)) {
+    if (!known || groups != knownGroups || before != current.x || !equal(box, box + 3, knownBox)) {
         known = false;
         evaluate(context, current, groups);
         knownGroups = groups;
-        copy(box, box+3, knownBox);
+        copy(box, box + 3, knownBox);
         if (!isfinite(current.energy))
-            throw OpenMMException("The energy is not finite at step "+to_string(counters.steps)+".");
+            throw OpenMMException("The energy is not finite at step " + to_string(counters.steps) + ".");
         for (const Vec3& f : current.force)
             if (!isfinite(f.dot(f)))
-                throw OpenMMException("The forces are not finite at step "+to_string(counters.steps)+".");
+                throw OpenMMException("The forces are not finite at step " + to_string(counters.steps) + ".");
     }
     double u[2];
     acceptanceNumbers(p.seed, (uint32_t) counters.steps, u);
@@ -57,7 +58,7 @@ void Metropolis::step(ContextImpl& context, NemoLangevinIntegrator& integrator) 
     double largest = 0;
     for (const vector<int>& chain : layout.chains)
         for (int particle : chain) {
-            Vec3 d = current.x[particle]-before[particle];
+            Vec3 d = current.x[particle] - before[particle];
             largest = max(largest, d.dot(d));
         }
     counters.largestDisplacement = sqrt(largest);
@@ -66,12 +67,12 @@ void Metropolis::step(ContextImpl& context, NemoLangevinIntegrator& integrator) 
 
 bool Metropolis::tryCartesian(ContextImpl& context, const NemoLangevinIntegrator& integrator, double u) {
     const Parameters& p = integrator.parameters;
-    double half = 0.5/(GAS_CONSTANT*p.temperature);
+    double half = 0.5 / (GAS_CONSTANT * p.temperature);
     proposal.x = current.x;
     auto propose = [&](int particle, int bead) {
-        double variance = p.cartesianStep*layout.cartesianPreconditioner[particle];
+        double variance = p.cartesianStep * layout.cartesianPreconditioner[particle];
         Vec3 normal(noiseOf(bead, 0), noiseOf(bead, 1), noiseOf(bead, 2));
-        proposal.x[particle] += current.force[particle]*(half*variance)+normal*sqrt(variance);
+        proposal.x[particle] += current.force[particle] * (half * variance) + normal * sqrt(variance);
     };
     for (int c = 0; c < (int) layout.chains.size(); c++) {
         draw(integrator, c, CartesianStream, layout.chains[c].size());
@@ -79,19 +80,19 @@ bool Metropolis::tryCartesian(ContextImpl& context, const NemoLangevinIntegrator
             propose(layout.chains[c][i], i);
     }
     if (!layout.freeParticles.empty()) {
-        draw(integrator, layout.chains.size(), CartesianStream, layout.freeParticles.back()+1);
+        draw(integrator, layout.chains.size(), CartesianStream, layout.freeParticles.back() + 1);
         for (int particle : layout.freeParticles)
             propose(particle, particle);
     }
     return decide(context, integrator, u, [&]() {
         double sum = 0;
         for (int i : moving) {
-            double variance = p.cartesianStep*layout.cartesianPreconditioner[i];
+            double variance = p.cartesianStep * layout.cartesianPreconditioner[i];
             if (variance == 0)
                 continue;
-            Vec3 d = proposal.x[i]-current.x[i];
-            Vec3 forth = d-current.force[i]*(half*variance), back = d+proposal.force[i]*(half*variance);
-            sum += (forth.dot(forth)-back.dot(back))/(2*variance);
+            Vec3 d = proposal.x[i] - current.x[i];
+            Vec3 forth = d - current.force[i] * (half * variance), back = d + proposal.force[i] * (half * variance);
+            sum += (forth.dot(forth) - back.dot(back)) / (2 * variance);
         }
         return sum;
     });
@@ -99,7 +100,7 @@ bool Metropolis::tryCartesian(ContextImpl& context, const NemoLangevinIntegrator
 
 bool Metropolis::tryInternal(ContextImpl& context, const NemoLangevinIntegrator& integrator, double u) {
     const Parameters& p = integrator.parameters;
-    double kT = GAS_CONSTANT*p.temperature;
+    double kT = GAS_CONSTANT * p.temperature;
     int numChains = layout.chains.size();
     Slopes here, there;
     slopesAt(current, kT, here);
@@ -113,29 +114,29 @@ bool Metropolis::tryInternal(ContextImpl& context, const NemoLangevinIntegrator&
         x.resize(n);
         dz[c].assign(n, Vec3());
         for (int j = 0; j < n; j++) {
-            x[j] = current.x[chain[j]]*ANGSTROM_PER_NM;
+            x[j] = current.x[chain[j]] * ANGSTROM_PER_NM;
             for (int k = 0; k < min(j, 3); k++) {
-                double variance = p.internalStep*layout.internalPreconditioner[chain[j]][k];
-                dz[c][j][k] = sqrt(variance)*noiseOf(j, k)-0.5*variance*here.gradient[c][j][k];
+                double variance = p.internalStep * layout.internalPreconditioner[chain[j]][k];
+                dz[c][j][k] = sqrt(variance) * noiseOf(j, k) - 0.5 * variance * here.gradient[c][j][k];
             }
         }
         axes.compute(x);
         axes.rebuild(x[0], dz[c], rebuilt);
         for (int j = 0; j < n; j++)
-            proposal.x[chain[j]] = rebuilt[j]/ANGSTROM_PER_NM;
+            proposal.x[chain[j]] = rebuilt[j] / ANGSTROM_PER_NM;
     }
     return decide(context, integrator, u, [&]() {
         slopesAt(proposal, kT, there);
-        double sum = there.logVolume-here.logVolume;
+        double sum = there.logVolume - here.logVolume;
         for (int c = 0; c < numChains; c++)
             for (int j = 0; j < (int) dz[c].size(); j++)
                 for (int k = 0; k < min(j, 3); k++) {
-                    double variance = p.internalStep*layout.internalPreconditioner[layout.chains[c][j]][k];
+                    double variance = p.internalStep * layout.internalPreconditioner[layout.chains[c][j]][k];
                     if (variance == 0)
                         continue;
-                    double forth = dz[c][j][k]+0.5*variance*here.gradient[c][j][k];
-                    double back = dz[c][j][k]-0.5*variance*there.gradient[c][j][k];
-                    sum += (forth*forth-back*back)/(2*variance);
+                    double forth = dz[c][j][k] + 0.5 * variance * here.gradient[c][j][k];
+                    double back = dz[c][j][k] - 0.5 * variance * there.gradient[c][j][k];
+                    sum += (forth * forth - back * back) / (2 * variance);
                 }
         return sum;
     });
@@ -143,11 +144,11 @@ bool Metropolis::tryInternal(ContextImpl& context, const NemoLangevinIntegrator&
 
 template <class LogRatio>
 bool Metropolis::decide(ContextImpl& context, const NemoLangevinIntegrator& integrator, double u, LogRatio logRatio) {
-    double kT = GAS_CONSTANT*integrator.parameters.temperature;
+    double kT = GAS_CONSTANT * integrator.parameters.temperature;
     place(context, proposal.x);
     evaluate(context, proposal, knownGroups);
     // What is not a number is never accepted.
-    if (log(u) < -(proposal.energy-current.energy)/kT+logRatio()) {
+    if (log(u) < -(proposal.energy - current.energy) / kT + logRatio()) {
         swap(current, proposal);
         return true;
     }
@@ -177,8 +178,8 @@ void Metropolis::slopesAt(const State& state, double kT, Slopes& slopes) {
         x.resize(chain.size());
         f.resize(chain.size());
         for (int j = 0; j < (int) chain.size(); j++) {
-            x[j] = state.x[chain[j]]*ANGSTROM_PER_NM;
-            f[j] = state.force[chain[j]]*(-1/(kT*ANGSTROM_PER_NM));
+            x[j] = state.x[chain[j]] * ANGSTROM_PER_NM;
+            f[j] = state.force[chain[j]] * (-1 / (kT * ANGSTROM_PER_NM));
         }
         axes.compute(x);
         axes.internalGradient(f, slopes.gradient[c]);

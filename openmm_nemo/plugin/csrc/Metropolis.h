@@ -15,12 +15,13 @@ namespace OpenMMNemo {
  */
 class Metropolis {
 public:
-    explicit Metropolis(const Layout& layout);
+    explicit Metropolis(const Layout& systemLayout);
     /** The state is no longer that of the last step: forces and energy have to be computed anew. */
     void forget() {
         known = false;
     }
     void step(OpenMM::ContextImpl& context, NemoLangevinIntegrator& integrator);
+
 private:
     /** A state of all particles. */
     struct State {

@@ -12,8 +12,8 @@ using namespace std;
 
 namespace OpenMMNemo {
 
-NemoLangevinIntegrator::NemoLangevinIntegrator(const Parameters& parameters) : parameters(parameters) {
-    setStepSize(1.0); // There is no physical time: a step counts as 1 ps.
+NemoLangevinIntegrator::NemoLangevinIntegrator(const Parameters& initial) : parameters(initial) {
+    setStepSize(1.0);             // There is no physical time: a step counts as 1 ps.
     setConstraintTolerance(1e-5); // OpenMM's default; constraints are refused.
 }
 
@@ -47,7 +47,7 @@ vector<string> NemoLangevinIntegrator::getKernelNames() {
     return {IntegrateNemoStepKernel::Name()};
 }
 
-void NemoLangevinIntegrator::stateChanged(State::DataType changed) {
+void NemoLangevinIntegrator::stateChanged(State::DataType) {
     if (metropolis)
         metropolis->forget();
 }
@@ -70,8 +70,8 @@ void NemoLangevinIntegrator::step(int steps) {
     long long count = context->getStepCount(), first = counters.steps;
     auto taken = [&](long long number) {
         counters.steps = number;
-        context->setStepCount(count+number-first);
-        context->setTime(time+(number-first)*getStepSize());
+        context->setStepCount(count + number - first);
+        context->setTime(time + (number - first) * getStepSize());
     };
     auto finish = [&]() {
         long long failed = (metropolis ? -1 : kernel.getAs<IntegrateNemoStepKernel>().finish(*context, counters));
@@ -80,8 +80,8 @@ void NemoLangevinIntegrator::step(int steps) {
         return failed;
     };
     if (!hasComputedForces) {
-        // TorchScript rewrites a module after its first call, which changes the last bits of the forces. That call is made
-        // here, so that a run that is resumed repeats the one that was not interrupted.
+        // TorchScript rewrites a module after its first call, which changes the last bits of the forces. That call is
+        // made here, so that a run that is resumed repeats the one that was not interrupted.
         context->calcForcesAndEnergy(true, true, getIntegrationForceGroups());
         hasComputedForces = true;
     }
@@ -98,7 +98,7 @@ void NemoLangevinIntegrator::step(int steps) {
                 context->calcForcesAndEnergy(true, false, getIntegrationForceGroups());
                 good = kernel.getAs<IntegrateNemoStepKernel>().execute(*context, *this);
             }
-            taken(counters.steps+1);
+            taken(counters.steps + 1);
         }
     }
     catch (...) {
@@ -110,25 +110,28 @@ void NemoLangevinIntegrator::step(int steps) {
         vector<Vec3> forces;
         context->calcForcesAndEnergy(true, false, getIntegrationForceGroups());
         context->getForces(forces);
-        // On GPUs, forces that are not finite have become the largest ones that there are.
         bool good = all_of(forces.begin(), forces.end(), [](const Vec3& f) {
-            return fabs(f[0]) < 2147480000.0 && fabs(f[1]) < 2147480000.0 && fabs(f[2]) < 2147480000.0;
+            return fabs(f[0]) < LARGEST_FORCE && fabs(f[1]) < LARGEST_FORCE && fabs(f[2]) < LARGEST_FORCE;
         });
-        throw OpenMMException(good ? "The positions are not finite after step "+to_string(failed)+"."
-                : "The forces are not finite at step "+to_string(failed)+".");
+        throw OpenMMException(good ? "The positions are not finite after step " + to_string(failed) + "."
+                                   : "The forces are not finite at step " + to_string(failed) + ".");
     }
 }
 
-Layout::Layout(const Parameters& parameters, const System& system) : chains(parameters.chains),
-        cartesianPreconditioner(parameters.cartesianPreconditioner), internalPreconditioner(parameters.internalPreconditioner),
-        hasVirtualSites(false) {
+Layout::Layout(const Parameters& parameters, const System& system)
+    : chains(parameters.chains),
+      cartesianPreconditioner(parameters.cartesianPreconditioner),
+      internalPreconditioner(parameters.internalPreconditioner),
+      hasVirtualSites(false) {
     int numParticles = system.getNumParticles();
     if (system.getNumConstraints() > 0)
-        throw OpenMMException("The system has "+to_string(system.getNumConstraints())+" constraints: NemoLangevinIntegrator "
-                "cannot keep them; build the system without constraints.");
+        throw OpenMMException("The system has " + to_string(system.getNumConstraints()) +
+                              " constraints: NemoLangevinIntegrator "
+                              "cannot keep them; build the system without constraints.");
     if (parameters.detrend == Detrend::System && system.usesPeriodicBoundaryConditions())
-        throw OpenMMException("detrend='system' takes out the rotation of the whole system, which means nothing in a periodic "
-                "box: use detrend=True or detrend=False.");
+        throw OpenMMException(
+            "detrend='system' takes out the rotation of the whole system, which means nothing in a periodic "
+            "box: use detrend=True or detrend=False.");
     if (chains.empty()) {
         chains.resize(1);
         for (int i = 0; i < numParticles; i++)
@@ -137,16 +140,17 @@ Layout::Layout(const Parameters& parameters, const System& system) : chains(para
     vector<bool> inChain(numParticles, false);
     for (int i = 0; i < (int) chains.size(); i++) {
         if (chains[i].empty())
-            throw OpenMMException("Chain "+to_string(i)+" is empty.");
+            throw OpenMMException("Chain " + to_string(i) + " is empty.");
         for (int particle : chains[i]) {
             if (particle < 0 || particle >= numParticles)
-                throw OpenMMException("Chain "+to_string(i)+" has particle "+to_string(particle)+", but the system has "+
-                        to_string(numParticles)+" particles.");
+                throw OpenMMException("Chain " + to_string(i) + " has particle " + to_string(particle) +
+                                      ", but the system has " + to_string(numParticles) + " particles.");
             if (inChain[particle])
-                throw OpenMMException("Particle "+to_string(particle)+" is twice in the chains.");
+                throw OpenMMException("Particle " + to_string(particle) + " is twice in the chains.");
             if (system.getParticleMass(particle) == 0)
-                throw OpenMMException("Particle "+to_string(particle)+" of chain "+to_string(i)+" has mass 0 and could not "
-                        "move: give it a mass, or leave it out of the chains.");
+                throw OpenMMException("Particle " + to_string(particle) + " of chain " + to_string(i) +
+                                      " has mass 0 and could not "
+                                      "move: give it a mass, or leave it out of the chains.");
             inChain[particle] = true;
         }
     }
@@ -160,9 +164,10 @@ Layout::Layout(const Parameters& parameters, const System& system) : chains(para
     if (internalPreconditioner.empty())
         internalPreconditioner.assign(numParticles, Vec3(1, 1, 1));
     for (auto& [name, count] : {pair<string, size_t>("cartesian_preconditioner", cartesianPreconditioner.size()),
-            pair<string, size_t>("internal_preconditioner", internalPreconditioner.size())})
+                                pair<string, size_t>("internal_preconditioner", internalPreconditioner.size())})
         if (count != (size_t) numParticles)
-            throw OpenMMException(name+" is for "+to_string(count)+" particles, but the system has "+to_string(numParticles)+".");
+            throw OpenMMException(name + " is for " + to_string(count) + " particles, but the system has " +
+                                  to_string(numParticles) + ".");
 }
 
 } // namespace OpenMMNemo

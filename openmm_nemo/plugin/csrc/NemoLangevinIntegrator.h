@@ -1,6 +1,7 @@
 #ifndef OPENMM_NEMO_NEMOLANGEVININTEGRATOR_H_
 #define OPENMM_NEMO_NEMOLANGEVININTEGRATOR_H_
 
+#include "Constants.h"
 #include "openmm/Integrator.h"
 #include "openmm/Kernel.h"
 #include "openmm/Vec3.h"
@@ -17,17 +18,17 @@ enum class Detrend { None = 0, Chains = 1, System = 2 };
 
 /** What decides a trajectory. */
 struct Parameters {
-    double temperature = 300;       // kelvin
-    double cartesianStep = 0;       // nm^2
-    double internalStep = 0;        // in the units of z
-    double maxDisplacement = 0.2;   // nm per step, may be infinite
+    double temperature = DEFAULT_TEMPERATURE;          // kelvin
+    double cartesianStep = 0;                          // nm^2
+    double internalStep = 0;                           // in the units of z
+    double maxDisplacement = DEFAULT_MAX_DISPLACEMENT; // nm per step, may be infinite
     Detrend detrend = Detrend::Chains;
     bool measureCorrection = false;
     bool metropolis = false;
-    int seed = 1;                   // positive
-    std::vector<std::vector<int>> chains;                 // empty: all particles are one chain
-    std::vector<double> cartesianPreconditioner;          // one for each particle, or empty: 1
-    std::vector<OpenMM::Vec3> internalPreconditioner;     // one for each particle, or empty: 1
+    int seed = 1;                                     // positive
+    std::vector<std::vector<int>> chains;             // empty: all particles are one chain
+    std::vector<double> cartesianPreconditioner;      // one for each particle, or empty: 1
+    std::vector<OpenMM::Vec3> internalPreconditioner; // one for each particle, or empty: 1
 };
 
 /** Kept in checkpoints. */
@@ -36,20 +37,21 @@ struct Counters {
     long long clippedSteps = 0;
     long long proposedCartesian = 0, acceptedCartesian = 0; // sub-steps, with metropolis
     long long proposedInternal = 0, acceptedInternal = 0;
-    double largestDisplacement = 0;                        // nm, of the last step
+    double largestDisplacement = 0; // nm, of the last step
 };
 
 /**
- * Overdamped Langevin dynamics of chains in Cartesian and internal coordinates (Ingraham et al., ICLR 2019, Algorithm 3).
- * The Python class of the same name documents it.
+ * Overdamped Langevin dynamics of chains in Cartesian and internal coordinates (Ingraham et al., ICLR 2019, Algorithm
+ * 3). The Python class of the same name documents it.
  */
 class NemoLangevinIntegrator : public OpenMM::Integrator {
 public:
-    explicit NemoLangevinIntegrator(const Parameters& parameters);
+    explicit NemoLangevinIntegrator(const Parameters& initial);
     ~NemoLangevinIntegrator();
     Parameters parameters;
     Counters counters;
     void step(int steps) override;
+
 protected:
     void initialize(OpenMM::ContextImpl& context) override;
     void cleanup() override;
@@ -61,6 +63,7 @@ protected:
     void loadCheckpoint(std::istream& stream) override;
     void serializeParameters(OpenMM::SerializationNode& node) const override;
     void deserializeParameters(const OpenMM::SerializationNode& node) override;
+
 private:
     OpenMM::Kernel kernel;
     std::unique_ptr<Metropolis> metropolis;
@@ -72,7 +75,7 @@ struct Layout {
     /** Throws an OpenMMException if the system cannot be integrated. */
     Layout(const Parameters& parameters, const OpenMM::System& system);
     std::vector<std::vector<int>> chains;
-    std::vector<int> freeParticles; // in no chain, with a mass, in ascending order
+    std::vector<int> freeParticles;                   // in no chain, with a mass, in ascending order
     std::vector<double> cartesianPreconditioner;      // of every particle
     std::vector<OpenMM::Vec3> internalPreconditioner; // of every particle
     bool hasVirtualSites;

@@ -1,6 +1,11 @@
-// What the Python class reads and changes, called through ctypes with the address of an openmm.Integrator. XML does the rest.
+// What the Python class reads and changes, called through ctypes with the address of an openmm.Integrator. XML does the
+// rest. A function that can fail returns the reason, which is valid until it is called again, or NULL.
 #include "NemoLangevinIntegrator.h"
-#include <cmath>
+#include "Properties.h"
+#include "openmm/serialization/XmlSerializer.h"
+#include <exception>
+#include <memory>
+#include <sstream>
 #include <string>
 
 using namespace OpenMMNemo;
@@ -9,16 +14,17 @@ static NemoLangevinIntegrator& integratorAt(void* address) {
     return *static_cast<NemoLangevinIntegrator*>(reinterpret_cast<OpenMM::Integrator*>(address));
 }
 
-static double* changeable(Parameters& p, const std::string& name) {
-    if (name == "temperature")
-        return &p.temperature;
-    if (name == "cartesian_step")
-        return &p.cartesianStep;
-    if (name == "internal_step")
-        return &p.internalStep;
-    if (name == "max_displacement")
-        return &p.maxDisplacement;
-    return nullptr;
+template <class Action>
+static const char* problemOf(Action action) {
+    static thread_local std::string problem;
+    try {
+        action();
+        return nullptr;
+    }
+    catch (const std::exception& error) {
+        problem = error.what();
+        return problem.c_str();
+    }
 }
 
 extern "C" {
@@ -33,45 +39,23 @@ int openmm_nemo_owns(void* address) {
     return dynamic_cast<NemoLangevinIntegrator*>(reinterpret_cast<OpenMM::Integrator*>(address)) != nullptr;
 }
 
-double openmm_nemo_get(void* address, const char* cname) {
-    NemoLangevinIntegrator& integrator = integratorAt(address);
-    Parameters& p = integrator.parameters;
-    const Counters& c = integrator.counters;
-    std::string name(cname);
-    if (double* value = changeable(p, name))
-        return *value;
-    if (name == "seed")
-        return p.seed;
-    if (name == "detrend")
-        return (int) p.detrend;
-    if (name == "measure_correction")
-        return p.measureCorrection;
-    if (name == "metropolis")
-        return p.metropolis;
-    if (name == "steps")
-        return (double) c.steps;
-    if (name == "clipped_steps")
-        return (double) c.clippedSteps;
-    if (name == "proposed_cartesian")
-        return (double) c.proposedCartesian;
-    if (name == "accepted_cartesian")
-        return (double) c.acceptedCartesian;
-    if (name == "proposed_internal")
-        return (double) c.proposedInternal;
-    if (name == "accepted_internal")
-        return (double) c.acceptedInternal;
-    if (name == "largest_displacement")
-        return c.largestDisplacement;
-    return NAN;
+/** XML of an integrator that has nothing but defaults. */
+const char* openmm_nemo_default_xml() {
+    static const std::string xml = [] {
+        std::ostringstream stream;
+        std::unique_ptr<OpenMM::Integrator> integrator(new NemoLangevinIntegrator(Parameters()));
+        OpenMM::XmlSerializer::serialize(integrator.get(), "Integrator", stream);
+        return stream.str();
+    }();
+    return xml.c_str();
 }
 
-void openmm_nemo_set(void* address, const char* cname, double value) {
-    Parameters& p = integratorAt(address).parameters;
-    std::string name(cname);
-    if (double* target = changeable(p, name))
-        *target = value;
-    else if (name == "seed")
-        p.seed = (int) value;
+const char* openmm_nemo_get(void* address, const char* name, double* value) {
+    return problemOf([&] { *value = getProperty(integratorAt(address), name); });
+}
+
+const char* openmm_nemo_set(void* address, const char* name, double value) {
+    return problemOf([&] { setProperty(integratorAt(address), name, value); });
 }
 
 /** Number of beads in all chains; writes the particles, -1 after every chain, if there is room for them. */
@@ -89,5 +73,4 @@ int openmm_nemo_chains(void* address, int* out) {
     }
     return count;
 }
-
 }

@@ -3,8 +3,6 @@
 #include "ChainMath.h"
 #include "NemoKernel.h"
 #include "VectorMath.h"
-#include "openmm/KernelFactory.h"
-#include "openmm/OpenMMException.h"
 #include "openmm/PluginInitializer.h"
 #include "openmm/internal/ContextImpl.h"
 #include "openmm/reference/ReferencePlatform.h"
@@ -19,21 +17,23 @@ namespace {
 
 class ReferenceNemoKernel : public IntegrateNemoStepKernel {
 public:
-    ReferenceNemoKernel(const string& name, const Platform& platform, ReferencePlatform::PlatformData& data) :
-            IntegrateNemoStepKernel(name, platform), data(data), failed(-1), clippedSteps(0), largest(0) {
+    ReferenceNemoKernel(const string& kernelName, const Platform& itsPlatform, ReferencePlatform::PlatformData& itsData)
+        : IntegrateNemoStepKernel(kernelName, itsPlatform), data(itsData) {
     }
     void initialize(const Layout& layout, const NemoLangevinIntegrator& integrator) override;
     bool execute(ContextImpl& context, const NemoLangevinIntegrator& integrator) override;
     long long finish(ContextImpl& context, Counters& counters) override;
+
 private:
-    /** Displacements of the beads of a chain in Angstrom, put into x and d; returns whether the internal step was clipped. */
+    /** Displacements of the beads of a chain in Angstrom, put into x and d; returns whether the internal step was
+     * clipped. */
     bool moveChain(int number, const NemoLangevinIntegrator& integrator);
     void moveFreeParticles(const NemoLangevinIntegrator& integrator);
     ReferencePlatform::PlatformData& data;
     unique_ptr<Layout> layout;
-    int numBeads;
-    long long failed, clippedSteps;
-    double largest;
+    int numBeads = 0;
+    long long failed = -1, clippedSteps = 0;
+    double largest = 0;
     // Square roots of the preconditioners of every particle.
     vector<double> cartesianRoot;
     vector<Vec3> internalRoot;
@@ -46,7 +46,7 @@ private:
     ChainAxes axes;
 };
 
-void ReferenceNemoKernel::initialize(const Layout& systemLayout, const NemoLangevinIntegrator& integrator) {
+void ReferenceNemoKernel::initialize(const Layout& systemLayout, const NemoLangevinIntegrator&) {
     layout.reset(new Layout(systemLayout));
     for (const vector<int>& chain : layout->chains)
         particles.insert(particles.end(), chain.begin(), chain.end());
@@ -77,7 +77,7 @@ bool ReferenceNemoKernel::execute(ContextImpl& context, const NemoLangevinIntegr
     // Forces that are not finite have made displacements so.
     double sum = 0;
     for (const Vec3& v : allD)
-        sum += v[0]+v[1]+v[2];
+        sum += v[0] + v[1] + v[2];
     if (!isfinite(sum)) {
         failed = integrator.counters.steps;
         return false;
@@ -86,16 +86,16 @@ bool ReferenceNemoKernel::execute(ContextImpl& context, const NemoLangevinIntegr
     for (int i = 0; i < (int) allX.size(); i++) {
         if (i < numBeads)
             longest = max(longest, allD[i].dot(allD[i]));
-        (*data.positions)[particles[i]] += allD[i]/ANGSTROM_PER_NM;
+        (*data.positions)[particles[i]] += allD[i] / ANGSTROM_PER_NM;
     }
     if (layout->hasVirtualSites)
         context.computeVirtualSites();
-    largest = sqrt(longest)/ANGSTROM_PER_NM;
+    largest = sqrt(longest) / ANGSTROM_PER_NM;
     clippedSteps += clipped;
     return true;
 }
 
-long long ReferenceNemoKernel::finish(ContextImpl& context, Counters& counters) {
+long long ReferenceNemoKernel::finish(ContextImpl&, Counters& counters) {
     long long result = failed;
     counters.clippedSteps += clippedSteps;
     counters.largestDisplacement = largest;
@@ -116,14 +116,14 @@ bool ReferenceNemoKernel::moveChain(int number, const NemoLangevinIntegrator& in
     uint32_t step = (uint32_t) integrator.counters.steps;
 
     langevinNoise(p.seed, step, number, CartesianStream, n, normal);
-    double forceScale = -1/(GAS_CONSTANT*p.temperature*ANGSTROM_PER_NM);
-    double sqrtEpsX = sqrt(p.cartesianStep)*ANGSTROM_PER_NM, sqrtEpsZ = sqrt(p.internalStep);
+    double forceScale = -1 / (GAS_CONSTANT * p.temperature * ANGSTROM_PER_NM);
+    double sqrtEpsX = sqrt(p.cartesianStep) * ANGSTROM_PER_NM, sqrtEpsZ = sqrt(p.internalStep);
     for (int i = 0; i < n; i++) {
-        x[i] = (*data.positions)[chain[i]]*ANGSTROM_PER_NM;
-        gradient[i] = (*data.forces)[chain[i]]*forceScale;
-        double deviation = sqrtEpsX*cartesianRoot[chain[i]];
-        d[i] = Vec3(noise[0][i], noise[1][i], noise[2][i])*deviation-gradient[i]*(0.5*deviation*deviation);
-        y[i] = x[i]+d[i];
+        x[i] = (*data.positions)[chain[i]] * ANGSTROM_PER_NM;
+        gradient[i] = (*data.forces)[chain[i]] * forceScale;
+        double deviation = sqrtEpsX * cartesianRoot[chain[i]];
+        d[i] = Vec3(noise[0][i], noise[1][i], noise[2][i]) * deviation - gradient[i] * (0.5 * deviation * deviation);
+        y[i] = x[i] + d[i];
     }
 
     // The internal step starts there, with the same forces.
@@ -134,13 +134,13 @@ bool ReferenceNemoKernel::moveChain(int number, const NemoLangevinIntegrator& in
     langevinNoise(p.seed, step, number, InternalStream, n, normal);
     for (int j = 0; j < n; j++)
         for (int k = 0; k < 3; k++) {
-            double deviation = sqrtEpsZ*internalRoot[chain[j]][k];
-            dz[j][k] = deviation*(noise[k][j]-0.5*deviation*slope[j][k]);
+            double deviation = sqrtEpsZ * internalRoot[chain[j]][k];
+            dz[j][k] = deviation * (noise[k][j] - 0.5 * deviation * slope[j][k]);
         }
     axes.displacement(dz, first);
     bool clipped = false;
     if (isfinite(p.maxDisplacement)) {
-        double limit = p.maxDisplacement*ANGSTROM_PER_NM, fastest = 0;
+        double limit = p.maxDisplacement * ANGSTROM_PER_NM, fastest = 0;
         RigidMotion rigid(y, first);
         for (int i = 0; i < n; i++) {
             Vec3 v = rigid.removed(y[i], first[i]);
@@ -150,8 +150,8 @@ bool ReferenceNemoKernel::moveChain(int number, const NemoLangevinIntegrator& in
         clipped = (fastest > limit);
         if (clipped)
             for (int i = 0; i < n; i++) {
-                dz[i] *= limit/fastest;
-                first[i] *= limit/fastest;
+                dz[i] *= limit / fastest;
+                first[i] *= limit / fastest;
             }
     }
     for (int i = 0; i < n; i++)
@@ -159,7 +159,7 @@ bool ReferenceNemoKernel::moveChain(int number, const NemoLangevinIntegrator& in
     axes.compute(y);
     axes.displacement(dz, second);
     for (int i = 0; i < n; i++)
-        d[i] += (first[i]+second[i])*0.5;
+        d[i] += (first[i] + second[i]) * 0.5;
     if (p.detrend == Detrend::Chains) {
         RigidMotion rigid(x, d);
         for (int i = 0; i < n; i++)
@@ -173,28 +173,18 @@ void ReferenceNemoKernel::moveFreeParticles(const NemoLangevinIntegrator& integr
         return;
     // Their noise is that of one more chain, with the particles' own indices as beads.
     const Parameters& p = integrator.parameters;
-    int n = layout->freeParticles.back()+1;
+    int n = layout->freeParticles.back() + 1;
     for (vector<double>& v : noise)
         v.resize(n);
     double* const normal[3] = {noise[0].data(), noise[1].data(), noise[2].data()};
     langevinNoise(p.seed, (uint32_t) integrator.counters.steps, layout->chains.size(), CartesianStream, n, normal);
     for (int i : layout->freeParticles) {
-        double deviation = sqrt(p.cartesianStep)*cartesianRoot[i]; // nm
-        Vec3 drift = (*data.forces)[i]*(0.5*deviation*deviation/(GAS_CONSTANT*p.temperature));
-        allX.push_back((*data.positions)[i]*ANGSTROM_PER_NM);
-        allD.push_back((drift+Vec3(noise[0][i], noise[1][i], noise[2][i])*deviation)*ANGSTROM_PER_NM);
+        double deviation = sqrt(p.cartesianStep) * cartesianRoot[i]; // nm
+        Vec3 drift = (*data.forces)[i] * (0.5 * deviation * deviation / (GAS_CONSTANT * p.temperature));
+        allX.push_back((*data.positions)[i] * ANGSTROM_PER_NM);
+        allD.push_back((drift + Vec3(noise[0][i], noise[1][i], noise[2][i]) * deviation) * ANGSTROM_PER_NM);
     }
 }
-
-class Factory : public KernelFactory {
-public:
-    KernelImpl* createKernelImpl(string name, const Platform& platform, ContextImpl& context) const override {
-        if (name != IntegrateNemoStepKernel::Name())
-            throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
-        auto* data = reinterpret_cast<ReferencePlatform::PlatformData*>(context.getPlatformData());
-        return new ReferenceNemoKernel(name, platform, *data);
-    }
-};
 
 } // namespace
 } // namespace OpenMMNemo
@@ -203,8 +193,7 @@ extern "C" void registerPlatforms() {
 }
 
 extern "C" void registerKernelFactories() {
+    using namespace OpenMMNemo;
     // The CPU platform is a ReferencePlatform, too.
-    for (int i = 0; i < Platform::getNumPlatforms(); i++)
-        if (dynamic_cast<ReferencePlatform*>(&Platform::getPlatform(i)) != NULL)
-            Platform::getPlatform(i).registerKernelFactory(OpenMMNemo::IntegrateNemoStepKernel::Name(), new OpenMMNemo::Factory());
+    NemoKernelFactory<ReferenceNemoKernel, ReferencePlatform>::registerWithPlatforms();
 }

@@ -1,12 +1,10 @@
 #ifndef OPENMM_NEMO_VECTORMATH_H_
 #define OPENMM_NEMO_VECTORMATH_H_
 
+#include "Constants.h"
 #include <cstdint>
 
 namespace OpenMMNemo {
-
-/** Streams of noise of a step. */
-enum Stream : uint32_t { CartesianStream = 0, InternalStream = 1, AcceptanceStream = 2 };
 
 /**
  * Standard normal numbers of one stream: Philox 4x32-10 (key = seed; counter = step, chain, bead, stream), Box-Muller.

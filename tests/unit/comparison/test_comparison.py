@@ -173,6 +173,7 @@ def test_structures_are_those_of_a_simulation_of_the_protein_alone():
         np.testing.assert_allclose(figures[name][:, 0], expected, rtol=1e-3)
 
 
+@pytest.mark.integration
 def test_batches_and_processes_do_not_change_figures():
     lengths = (20, 24, 24, 30, 22, 26)
     windows = [

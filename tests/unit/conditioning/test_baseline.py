@@ -118,7 +118,7 @@ def test_untrained_gates_and_hidden_states_have_the_scale_of_the_initialisation(
     Which is what keeps the hidden states, and with them all outputs, away from 0 and from saturation.
     """
     torch.manual_seed(0)
-    config = replace(NemoConfig.preset("tiny", profile), lstm_units=256)
+    config = replace(NemoConfig.preset("tiny", profile), kind="baseline", lstm_units=256)
     lstm = BaselineNetwork(config).eval().lstm
     _, s, _ = make_batch([300], config.sequence_width, torch.float32)
     s[..., 20:] /= s[..., 20:].sum(-1, keepdim=True)  # frequencies

@@ -204,6 +204,7 @@ def loaded(domains: list[Domain], workers: int, epochs: range) -> list[Batch]:
     return batches
 
 
+@pytest.mark.integration
 def test_batches_do_not_depend_on_processes_nor_on_where_a_run_was_resumed(domains):
     alone = loaded(domains, 0, range(2))
     for others in (loaded(domains, 2, range(2)), loaded(domains, 0, range(1, 2))):

@@ -271,6 +271,7 @@ def test_a_held_out_domain_inside_a_training_chain_is_not_used():
     assert_holds(again, domains)
 
 
+@pytest.mark.integration
 def test_clusters_are_computed_where_a_domain_has_none():
     domains = [replace(found, cluster=found.id) for found in random_set(5, 80)]
     coded = [found for found in domains if len(found.cath) == 1 and found.cath[0][0] in "123"]

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from openmm_nemo.dynamics import Noise, langevin_noise, philox
-from openmm_nemo.dynamics.noise import NOISE_BLOCK
+from openmm_nemo.dynamics.noise import NOISE_BLOCK, acceptance_numbers
 
 ONES = 0xFFFFFFFF
 # Known-answer vectors of the Random123 library for philox4x32-10: counter, key, words.
@@ -199,3 +199,21 @@ def test_numbers_are_not_correlated(name):
     for values in (series, series**2):
         correlation = torch.corrcoef(values.T).fill_diagonal_(0)
         assert correlation.abs().max() < 4.5 / math.sqrt(len(values))
+
+
+def test_acceptance_numbers_are_those_of_their_seed_and_step():
+    seeds = torch.tensor([3, 2**31 - 1])
+    numbers = acceptance_numbers(seeds, 2**32 - 2, 4)
+    assert numbers.shape == (4, 2, 2)
+    for t in range(4):
+        for system, seed in enumerate(seeds.tolist()):
+            words = reference_philox([(2**32 - 2 + t) % 2**32, 0, 0, 2], [seed, 0])
+            expected = [(word + 0.5) / 2**32 for word in words[:2]]
+            assert numbers[t, system].tolist() == expected
+
+
+def test_acceptance_numbers_are_uniform_and_independent():
+    numbers = acceptance_numbers(torch.arange(100), 0, 200).flatten(0, 1)
+    for column in numbers.T.numpy():
+        assert stats.kstest(column, "uniform").pvalue > 1e-3
+    assert abs(torch.corrcoef(numbers.T)[0, 1]) < 4.5 / math.sqrt(len(numbers))

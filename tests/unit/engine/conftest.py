@@ -21,7 +21,7 @@ INTEGRATION = (
     "test_cuda",
     "test_integrator",
     "test_metropolis",
-    "test_platforms",
+    "test_integrator_platforms",
 )
 
 

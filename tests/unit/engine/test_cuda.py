@@ -31,7 +31,12 @@ DEFINES = {
     "NUM_BEADS": 50,
     "NUM_MOVING": 60,
     "PADDED_NUM_ATOMS": 64,
+    "CARTESIAN_STREAM": 0,
+    "INTERNAL_STREAM": 1,
 }
+CONSTANTS = ["PI", "ANGSTROM_PER_NM", "SHORTEST", "SMALLEST_ROTATION", "RIDGE", "RIDGE_FLOOR"]
+CONSTANTS += ["LARGEST_FORCE"]
+VALUES = dict(re.findall(r"const double (\w+) = (\S+);", (SOURCES / "Constants.h").read_text()))
 DETREND = ["", "DETREND_CHAINS", "DETREND_SYSTEM"]
 CORRECTION = ["", "MEASURE_CORRECTION"]
 
@@ -67,8 +72,10 @@ def common_definitions() -> str:
 
 
 def kernel_source() -> str:
-    source = (SOURCES / "CommonNemoSource.cpp").read_text()
-    return re.search(r'R"KERNEL\((.*)\)KERNEL"', source, re.DOTALL)[1]
+    """The string that CommonNemoKernel.cpp puts together."""
+    files = re.findall(r'#include "(kernels/\w+\.cc)"', KERNEL_CPP)
+    sources = [(SOURCES / name).read_text() for name in files]
+    return "".join(re.fullmatch(r'R"KERNEL\((.*)\)KERNEL"\n', s, re.DOTALL)[1] for s in sources)
 
 
 def program(precision: str, *flags: str) -> str:
@@ -82,9 +89,11 @@ def program(precision: str, *flags: str) -> str:
     lines.append(common_definitions())
     lines += [f"#define {name} {value}" for name, value in DEFINES.items()]
     lines.append(f"#define KEEP_SHAPE {int('MEASURE_CORRECTION' in flags)}")
-    single = precision == "single"
-    lines.append(f"#define RIDGE {'1e-6f' if single else '2e-15'}")
-    lines.append(f"#define PI {'3.14159274f' if single else '3.14159265358979312'}")
+    for name in CONSTANTS:
+        value = float(VALUES[name])
+        if precision == "single":
+            value = float(VALUES.get(f"{name}_SINGLE", value))
+        lines.append(f"#define {name} {value!r}{'f' * (precision == 'single')}")
     lines += [f"#define {flag} 1" for flag in flags if flag]
     return "\n".join([*lines, kernel_source()])
 
@@ -127,4 +136,4 @@ def test_a_kernel_with_an_error_does_not_compile():
 
 def test_all_definitions_of_the_kernels_are_compiled_here():
     used = set(re.findall(r'defines\["(\w+)"\]', KERNEL_CPP))
-    assert used == {*DEFINES, *DETREND[1:], *CORRECTION[1:], "KEEP_SHAPE", "PI", "RIDGE"}
+    assert used == {*DEFINES, *CONSTANTS, *DETREND[1:], *CORRECTION[1:], "KEEP_SHAPE"}

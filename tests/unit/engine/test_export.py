@@ -111,6 +111,7 @@ assert not any(name.startswith("openmm") for name in sys.modules)
 """
 
 
+@pytest.mark.integration
 def test_saved_modules_give_the_same_in_a_fresh_process(protein, tmp_path):
     scale = torch.tensor(0.7, dtype=torch.float64)
     x = protein.initial_state() / 10

@@ -145,6 +145,7 @@ def test_torchforce_is_refused_on_a_platform_that_it_would_crash(monkeypatch):
 
 
 # A process of its own, because it ends there where it is not refused.
+@pytest.mark.integration
 def test_torchforce_works_or_is_refused_on_every_platform():
     need_torchforce()
     script = (
@@ -199,6 +200,7 @@ for name in ("Reference", "CPU"):
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("backend", "reader"),
     [

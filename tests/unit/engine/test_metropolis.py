@@ -1,13 +1,10 @@
-"""`metropolis=True`: every sub-step against a calculation from first principles, and what is sampled at large steps.
+"""`metropolis=True`: every step against its specification in torch, and what is sampled at large steps.
 
-`Walk` recomputes a step in torch, float64: proposals and their densities from the definitions, gradients by autograd,
-positions by `internal_to_cartesian`, and the volume element as the determinant of the Jacobian of all positions with
-respect to all internal coordinates and the rigid-body motions.
+`Walk` takes the steps of `openmm_nemo.dynamics.metropolis`, float64, with the same seed.
 """
 
 import itertools
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,10 +12,10 @@ import openmm as mm
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Normal
 
-from openmm_nemo.dynamics import langevin_noise
-from openmm_nemo.dynamics.noise import philox
+from openmm_nemo.dynamics import StepParameters, langevin_noise
+from openmm_nemo.dynamics.metropolis import evaluate, metropolis_step
+from openmm_nemo.dynamics.noise import acceptance_numbers
 from openmm_nemo.engine.integrator import CompiledIntegrator
 from openmm_nemo.geometry import (
     bond_angles,
@@ -107,36 +104,8 @@ STEPS = {
 }
 
 
-def coordinates(length: int) -> tuple[list[int], list[int]]:
-    """Rows and columns of the internal coordinates of a chain."""
-    pairs = [(j, k) for j in range(length) for k in range(min(j, 3))]
-    return [j for j, _ in pairs], [k for _, k in pairs]
-
-
-def log_volume(x: Tensor) -> Tensor:
-    """log |det dx/d(z, translation, rotation)| of one chain, from the Jacobian."""
-    if len(x) == 1:
-        return x.new_zeros(())
-    z, (origin, frame) = cartesian_to_internal(x), rigid_frame(x.detach())
-
-    def positions(q: Tensor) -> Tensor:
-        return internal_to_cartesian(q, origin, frame)
-
-    rows, columns = coordinates(len(x))
-    jacobian = torch.autograd.functional.jacobian(positions, z, create_graph=True, vectorize=True)
-    internal = jacobian[:, :, rows, columns].flatten(0, 1)
-    moves = [torch.eye(3).double().repeat(len(x), 1)]
-    # Two beads have two rotations.
-    arms = positions(z) - origin
-    axes = frame.T if len(x) > 2 else frame.T[1:]
-    moves += [
-        torch.stack([torch.linalg.cross(axis.expand_as(arms), arms).flatten() for axis in axes], 1)
-    ]
-    return torch.linalg.slogdet(torch.cat([internal, *moves], 1)).logabsdet
-
-
 class Walk:
-    """The sampler, step by step."""
+    """The sampler, step by step. Rows: the chains and, last, the particles in no chain, each at its own index."""
 
     def __init__(self, toy: Toy, name: str, seed: int, temperature: float = 300.0):
         random = np.random.default_rng(6)
@@ -152,8 +121,21 @@ class Walk:
             "chains": toy.chains,
             "metropolis": True,
         }
-        self.c_x = cartesian * torch.tensor(self.arguments["cartesian_preconditioner"])
-        self.c_z = internal * torch.tensor(self.arguments["internal_preconditioner"])
+        c_x, c_z = (
+            torch.tensor(self.arguments[f"{kind}_preconditioner"])
+            for kind in ("cartesian", "internal")
+        )
+        rows = len(toy.chains) + 1
+        one = torch.ones(rows, dtype=torch.float64)
+        mask = torch.zeros(rows, toy.n, dtype=torch.float64)
+        self.parameters = StepParameters(
+            cartesian * one, internal * one, mask.clone(), mask[..., None].repeat(1, 1, 3), mask
+        )
+        for row, chain in enumerate(toy.chains):
+            mask[row, : len(chain)] = 1
+            self.parameters.cartesian_preconditioner[row, : len(chain)] = c_x[chain]
+            self.parameters.internal_preconditioner[row, : len(chain)] = c_z[chain]
+        self.parameters.cartesian_preconditioner[-1, toy.free] = c_x[toy.free]
 
     def integrator(self, **changes) -> CompiledIntegrator:
         return CompiledIntegrator(**{**self.arguments, **changes})
@@ -163,99 +145,39 @@ class Walk:
             self.toy.system(), self.integrator(**changes), self.toy.start(), name
         )
 
-    def noise(self, step: int, chain: int, beads: int) -> Tensor:
-        return langevin_noise(torch.tensor([self.seed]), torch.tensor([chain]), step, 1, beads)[
-            0, 0
-        ]
+    def rows(self, x: Tensor) -> Tensor:
+        """Positions of a system, (n, 3), by rows."""
+        rows = x.repeat(len(self.toy.chains) + 1, 1, 1)
+        for row, chain in enumerate(self.toy.chains):
+            rows[row, : len(chain)] = x[chain]
+        return rows
 
-    def acceptance_numbers(self, step: int) -> Tensor:
-        counter = [torch.tensor(word) for word in (step, 0, 0, 2)]
-        words = philox(counter, (torch.tensor(self.seed), torch.tensor(0)))
-        return (words[:2].double() + 0.5) / 2**32
+    def system(self, rows: Tensor) -> Tensor:
+        """Back from rows."""
+        x = rows[-1]
+        for row, chain in enumerate(self.toy.chains):
+            x = x.index_put((torch.tensor(chain),), rows[row, : len(chain)])
+        return x
 
-    def cartesian_density(self, x: Tensor) -> Tensor:
-        return -self.scale * self.toy.energy(x)
+    def energy(self, rows: Tensor) -> Tensor:
+        return self.scale * self.toy.energy(self.system(rows)).unsqueeze(0)
 
-    def internal_density(self, zs: list[Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-density in z, and the positions."""
-        placed = x.clone()
-        log_volumes = x.new_zeros(())
-        for chain, z in zip(self.toy.chains, zs, strict=True):
-            y = internal_to_cartesian(z, *rigid_frame(x[chain])) if len(chain) > 1 else x[chain]
-            placed[chain] = y
-            log_volumes = log_volumes + log_volume(y)
-        return self.cartesian_density(placed) + log_volumes, placed
-
-    def propose(self, density: Callable, w: Tensor, variance: Tensor, noise: Tensor):
-        """A proposal from w and log A."""
-
-        def mean(at: Tensor) -> tuple[Tensor, Tensor]:
-            leaf = at.clone().requires_grad_()
-            value = density(leaf)
-            (gradient,) = torch.autograd.grad(
-                value, leaf, allow_unused=True, materialize_grads=True
-            )
-            return value.detach(), at + variance / 2 * gradient
-
-        here, forth = mean(w)
-        proposal = forth + variance.sqrt() * noise
-        there, back = mean(proposal)
-        log_q = [
-            Normal(centre, variance.sqrt()).log_prob(end).sum()
-            for centre, end in ((back, w), (forth, proposal))
-        ]
-        return proposal, there - here + log_q[0] - log_q[1]
-
-    def step(self, x: Tensor, number: int) -> tuple[Tensor, list[Tensor]]:
+    def step(self, x: Tensor, number: int) -> tuple[Tensor, list[float]]:
         """Positions in Angstrom after the step, and what decided on its two sub-steps: log A - log u."""
-        toy, margins = self.toy, []
-        u = self.acceptance_numbers(number)
-        noise = torch.zeros(toy.n, 3).double()
-        for k, chain in enumerate(toy.chains):
-            noise[chain] = self.noise(number, k, len(chain))[:, 0]
-        noise[toy.free] = self.noise(number, len(toy.chains), toy.n)[toy.free, 0]
-        moving = [i for i in range(toy.n) if i not in toy.fixed]
-
-        def cartesian(w: Tensor) -> Tensor:
-            return self.cartesian_density(x.index_put((torch.tensor(moving),), w))
-
-        w, log_a = self.propose(cartesian, x[moving], self.c_x[moving, None], noise[moving])
-        margins.append(log_a - u[0].log())
-        if margins[-1] > 0:
-            x = x.index_put((torch.tensor(moving),), w)
-
-        # All internal coordinates of all chains in one vector.
-        shapes = [coordinates(len(chain)) for chain in toy.chains]
-        sizes = [len(rows) for rows, _ in shapes]
-
-        def filled(w: Tensor) -> list[Tensor]:
-            zs = [torch.zeros(len(chain), 3).double() for chain in toy.chains]
-            parts = w.split(sizes)
-            return [
-                z.index_put((torch.tensor(rows), torch.tensor(columns)), part) if rows else z
-                for z, (rows, columns), part in zip(zs, shapes, parts, strict=True)
-            ]
-
-        def gathered(values: list[Tensor]) -> Tensor:
-            return torch.cat(
-                [v[rows, columns] for v, (rows, columns) in zip(values, shapes, strict=True)]
-            )
-
-        z = gathered([cartesian_to_internal(x[chain]) for chain in toy.chains])
-        variance = gathered([self.c_z[chain] for chain in toy.chains])
-        noise = gathered([self.noise(number, k, len(c))[:, 1] for k, c in enumerate(toy.chains)])
-        z, log_a = self.propose(
-            lambda w: self.internal_density(filled(w), x)[0], z, variance, noise
-        )
-        margins.append(log_a - u[1].log())
-        if margins[-1] > 0:
-            x = self.internal_density(filled(z), x)[1].detach()
-        return x, margins
+        n_rows = len(self.toy.chains) + 1
+        seeds = torch.full((n_rows,), self.seed)
+        noise = langevin_noise(seeds, torch.arange(n_rows), number, 1, self.toy.n)[0]
+        uniform = acceptance_numbers(seeds[:1], number, 1)[0]
+        state = evaluate(self.energy, self.rows(x))
+        result = metropolis_step(self.energy, state, noise, uniform, self.parameters)
+        margins = (result.log_weight - uniform.log())[0].tolist()
+        assert result.accepted[0].tolist() == [margin > 0 for margin in margins]
+        return self.system(result.state.x), margins
 
 
 @PLATFORMS
 @pytest.mark.parametrize("toy", TOYS)
-def test_steps_are_those_of_a_calculation_from_first_principles(toy, name):
+def test_steps_are_those_of_the_specification(toy, name):
     walk = Walk(TOYS[toy], toy, seed=2**31 - 9, temperature=330.0)
     context = walk.context(name)
     beads = list(itertools.chain(*walk.toy.chains))

@@ -147,6 +147,7 @@ simulation.step(2)
 """
 
 
+@pytest.mark.integration
 def test_files_are_complete_when_the_program_ends(tmp_path):
     subprocess.run([sys.executable, "-c", AT_EXIT], cwd=tmp_path, check=True, timeout=120)
     for extension in FORMATS:

@@ -83,6 +83,7 @@ assert not any(name.startswith("openmm") for name in sys.modules)
 """
 
 
+@pytest.mark.integration
 def test_files_are_enough_for_a_process_without_the_package(model, inputs, tmp_path):
     write_scripted(model, tmp_path)
     torch.save(inputs, tmp_path / "inputs")

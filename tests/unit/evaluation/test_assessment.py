@@ -185,6 +185,7 @@ def test_two_structures_that_differ_are_two_clusters():
     assert found.representative == 0
 
 
+@pytest.mark.integration
 def test_assessments_are_the_same_in_another_process(assessment):
     native, x = two_folds()
     context = multiprocessing.get_context("spawn")

@@ -63,3 +63,11 @@ def test_volume_does_not_change_with_dihedrals():
     turned[3:, 2] = normal(5)
     volume = log_volume(internal_to_cartesian(z))
     assert_close(log_volume(internal_to_cartesian(turned)), volume, "rounding")
+
+
+def test_padding_does_not_count():
+    x = torch.stack([random_chain(6, seed=k) for k in range(3)])
+    lengths = torch.tensor([6, 4, 1])
+    mask = (torch.arange(6) < lengths[:, None]).double()
+    alone = torch.stack([log_volume(row[:n]) for row, n in zip(x, lengths, strict=True)])
+    assert_close(log_volume(x, mask), alone, "rounding")

@@ -114,14 +114,30 @@ def test_the_roll_out_of_training_is_that_of_simulations(model):
     states = batch.trainable_rollout(x, 5, seed=3, first_step=2)
     expected = batch.rollout(5, x, seed=3, first_step=2).x
     assert_close(states.detach(), expected, "trajectory")
+    gradients = []
     weight = normal(3, 11, 3, seed=8) * batch.mask.unsqueeze(-1)
-    (states[-1] * weight).sum().backward()
-    networks = model.sequence_network, model.energy
-    for network in networks:
-        gradients = [p.grad for p in network.parameters() if p.grad is not None]
-        assert gradients
-        assert all(gradient.isfinite().all() for gradient in gradients)
-        assert any(gradient.ne(0).any() for gradient in gradients)
+    model.eval()  # no dropout before the roll-out
+    for differentiable in (
+        lambda chains, x: chains.trainable_rollout(x, 5, seed=3, first_step=2),
+        lambda chains, x: chains.rollout(5, x, seed=3, first_step=2, differentiable=True).x,
+    ):
+        model.zero_grad()
+        chains = conditioned(model)
+        (differentiable(chains, chains.initial_positions())[-1] * weight).sum().backward()
+        gradients.append(
+            {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        )
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        assert_close(gradient, gradients[1][name], "trajectory")
+    for name in (
+        "sequence_network.term_heads.learned.node_coefficients.weight",
+        "sequence_network.term_heads.learned.pair_coefficients.weight",
+        "sequence_network.initial_state.weight",
+        "sequence_network.steps.weight",
+        "energy.terms.learned.structure_network.pair_output.weight",
+    ):
+        assert gradients[0][name].ne(0).any(), name
 
 
 def test_a_step_is_a_step_of_the_roll_out(model):

@@ -108,6 +108,7 @@ def implementation(request, monkeypatch):
     monkeypatch.setattr(openmm_nemo.engine.system, "NemoLangevinIntegrator", request.param)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("dtype", "steps"), [(torch.float64, 33), (torch.float32, 12)], ids=str)
 @pytest.mark.usefixtures("implementation")
 def test_both_engines_give_the_last_states_of_single_simulations(model, dtype, steps):
@@ -146,6 +147,7 @@ def test_ensembles_are_what_single_simulations_give(whole, model):
                 assert_close(torch.tensor(getattr(ensemble, name)[k]), expected, "trajectory")
 
 
+@pytest.mark.integration
 def test_samples_do_not_depend_on_the_run_that_they_are_in(whole, model, tmp_path):
     sample_ensembles(tmp_path / "order", model, [C, B, A], SETTINGS, 1, batch_size=3)
     assert_same_ensembles(tmp_path / "order", whole)
@@ -163,6 +165,7 @@ def test_samples_do_not_depend_on_the_run_that_they_are_in(whole, model, tmp_pat
     assert not np.isin(read_ensemble(tmp_path / "other", "b").seeds, many.seeds).any()
 
 
+@pytest.mark.integration
 def test_processes_give_the_same_as_one(whole, model, tmp_path):
     told = []
     sampled = sample_ensembles(
@@ -403,8 +406,8 @@ def test_an_input_that_breaks_the_network_is_reported(tmp_path, engine):
 def test_an_energy_that_overflows_is_reported(model, tmp_path, monkeypatch, engine, words):
     condition = NemoModel.condition
 
-    def strong(self, sequence, profile=None):
-        protein = condition(self, sequence, profile)
+    def strong(self, sequence, profile=None, **inputs):
+        protein = condition(self, sequence, profile, **inputs)
         if sequence == A.sequence:
             protein.potential.coefficients[0].value.fill_(3e38)
         return protein

@@ -62,6 +62,7 @@ def test_files_are_those_named_and_those_in_folders_that_hold_structures(inputs)
     ]
 
 
+@pytest.mark.integration
 def test_links_are_followed_and_circles_end(inputs, tmp_path):
     away = tmp_path / "away"
     away.mkdir()
@@ -114,7 +115,7 @@ def test_a_file_whose_name_can_be_no_id_is_told(inputs, tmp_path, name):
     assert name in (tmp_path / "set" / "failures.csv").read_bytes()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.integration)])
 def test_a_bad_file_does_not_stop_the_others(inputs, tmp_path, workers):
     told = []
     built = build_set([inputs], tmp_path / "set", workers, told.append)
@@ -216,6 +217,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.integration
 def test_a_worker_that_is_killed_loses_and_doubles_nothing(inputs, tmp_path):
     script = tmp_path / "killed.py"
     script.write_text(KILLED)

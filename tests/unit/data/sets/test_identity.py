@@ -149,6 +149,7 @@ def test_only_what_is_not_chance_is_significant():
     assert identity_to(["WWW" + "G" * 7], ["WWW" + "L" * 7, *others], workers=1).significant == [0]
 
 
+@pytest.mark.integration
 def test_processes_give_the_same_in_the_same_order():
     rng = np.random.default_rng(4)
     references = [random_sequence(rng, 50) for _ in range(30)]
@@ -165,6 +166,7 @@ def test_processes_give_the_same_in_the_same_order():
 # Clusters
 
 
+@pytest.mark.integration
 def test_clusters_are_the_linked_sequences():
     rng = np.random.default_rng(5)
     families, sequences = [], []
@@ -195,6 +197,7 @@ def test_clusters_are_the_linked_sequences():
         assert (found[i] == found[j]) == (families[i] == families[j]), (i, j)
 
 
+@pytest.mark.integration
 def test_peptides_of_the_letters_of_nucleotides_are_peptides():
     rng = np.random.default_rng(6)
     first = rng.choice(list("ACGT"), 80)
@@ -220,6 +223,7 @@ def test_clusters_are_computed_if_one_is_missing(monkeypatch):
     assert computed == [(["GAVL", "GAVL"], 3)]
 
 
+@pytest.mark.integration
 def test_a_program_that_does_not_run_is_named(monkeypatch, tmp_path):
     program = tmp_path / "mmseqs"
     program.write_text("#!/bin/sh\necho Illegal instruction >&2\nexit 132\n")

@@ -1,0 +1,205 @@
+#include "Properties.h"
+#include "openmm/OpenMMException.h"
+#include <charconv>
+#include <cmath>
+#include <istream>
+#include <limits>
+#include <ostream>
+#include <type_traits>
+#include <variant>
+#include <vector>
+
+using namespace OpenMM;
+using namespace std;
+
+namespace OpenMMNemo {
+namespace {
+
+enum class Kind {
+    Counter,   // counts what steps do; kept in states and checkpoints
+    Parameter, // may be set at any time; kept there, too
+    Setting    // decided when the integrator is made; kept in its XML alone
+};
+
+struct Range {
+    double least, most;
+    const char* meaning;
+};
+
+using Limits = numeric_limits<double>;
+constexpr Range POSITIVE = {Limits::denorm_min(), Limits::max(), "positive and finite"};
+constexpr Range NOT_NEGATIVE = {0, Limits::max(), "finite and not negative"};
+constexpr Range POSITIVE_OR_INFINITE = {Limits::denorm_min(), Limits::infinity(), "positive"};
+constexpr Range COUNT = {0, 9007199254740992.0, "not negative"}; // up to 2^53, which a double holds exactly
+constexpr Range FLAG = {0, 1, "0 or 1"};
+constexpr Range DETREND = {0, 2, "0, 1 or 2"};
+constexpr Range SEED = {1, 2147483647, "from 1 to 2147483647"};
+
+using Member = variant<double Parameters::*, int Parameters::*, bool Parameters::*, Detrend Parameters::*,
+                       double Counters::*, long long Counters::*>;
+
+struct Property {
+    const char* name;    // in Python
+    const char* xmlName; // in XML and in states
+    Kind kind;
+    Member member;
+    Range range;
+};
+
+/** The order is that in which a checkpoint holds counters and parameters. */
+constexpr Property PROPERTIES[] = {
+    {"steps", "steps", Kind::Counter, &Counters::steps, COUNT},
+    {"clipped_steps", "clippedSteps", Kind::Counter, &Counters::clippedSteps, COUNT},
+    {"proposed_cartesian", "proposedCartesian", Kind::Counter, &Counters::proposedCartesian, COUNT},
+    {"accepted_cartesian", "acceptedCartesian", Kind::Counter, &Counters::acceptedCartesian, COUNT},
+    {"proposed_internal", "proposedInternal", Kind::Counter, &Counters::proposedInternal, COUNT},
+    {"accepted_internal", "acceptedInternal", Kind::Counter, &Counters::acceptedInternal, COUNT},
+    {"largest_displacement", "largestDisplacement", Kind::Counter, &Counters::largestDisplacement, NOT_NEGATIVE},
+    {"temperature", "temperature", Kind::Parameter, &Parameters::temperature, POSITIVE},
+    {"cartesian_step", "cartesianStep", Kind::Parameter, &Parameters::cartesianStep, NOT_NEGATIVE},
+    {"internal_step", "internalStep", Kind::Parameter, &Parameters::internalStep, NOT_NEGATIVE},
+    {"max_displacement", "maxDisplacement", Kind::Parameter, &Parameters::maxDisplacement, POSITIVE_OR_INFINITE},
+    {"seed", "randomSeed", Kind::Parameter, &Parameters::seed, SEED},
+    {"detrend", "detrend", Kind::Setting, &Parameters::detrend, DETREND},
+    {"measure_correction", "measureCorrection", Kind::Setting, &Parameters::measureCorrection, FLAG},
+    {"metropolis", "metropolis", Kind::Setting, &Parameters::metropolis, FLAG},
+};
+
+template <class P, class C, class T>
+auto& at(P& parameters, C&, T Parameters::* member) {
+    return parameters.*member;
+}
+
+template <class P, class C, class T>
+auto& at(P&, C& counters, T Counters::* member) {
+    return counters.*member;
+}
+
+/** Calls a function with a reference to the property, which has the property's own type. */
+template <class P, class C, class Function>
+void visit(const Property& property, P& parameters, C& counters, Function function) {
+    std::visit([&](auto member) { function(at(parameters, counters, member)); }, property.member);
+}
+
+string shortest(double value) {
+    char buffer[32];
+    return string(buffer, to_chars(buffer, buffer + sizeof(buffer), value).ptr);
+}
+
+/** Sets a property; an error calls it by the name given. */
+void assign(const Property& property, const string& name, double value, Parameters& parameters, Counters& counters) {
+    const Range& range = property.range;
+    visit(property, parameters, counters, [&](auto& target) {
+        using T = remove_reference_t<decltype(target)>;
+        bool inRange = (value >= range.least && value <= range.most); // also false for NaN
+        if (!inRange || (!is_same_v<T, double> && value != floor(value)))
+            throw OpenMMException(name + " is " + shortest(value) + ": it must be " + range.meaning +
+                                  (is_same_v<T, double> ? "." : " and a whole number."));
+        target = static_cast<T>(value);
+    });
+}
+
+const Property& propertyCalled(const string& name) {
+    for (const Property& property : PROPERTIES)
+        if (name == property.name)
+            return property;
+    throw OpenMMException("NemoLangevinIntegrator has no property '" + name + "'.");
+}
+
+bool isIn(const Property& property, Extent extent) {
+    return extent == Extent::All || property.kind != Kind::Setting;
+}
+
+} // namespace
+
+double getProperty(const NemoLangevinIntegrator& integrator, const string& name) {
+    double value = 0;
+    visit(propertyCalled(name), integrator.parameters, integrator.counters,
+          [&](const auto& source) { value = static_cast<double>(source); });
+    return value;
+}
+
+void setProperty(NemoLangevinIntegrator& integrator, const string& name, double value) {
+    const Property& property = propertyCalled(name);
+    if (property.kind != Kind::Parameter)
+        throw OpenMMException(name + " cannot be set.");
+    assign(property, name, value, integrator.parameters, integrator.counters);
+}
+
+void writeProperties(const NemoLangevinIntegrator& integrator, Extent extent, SerializationNode& node) {
+    for (const Property& property : PROPERTIES)
+        if (isIn(property, extent))
+            visit(property, integrator.parameters, integrator.counters, [&](const auto& source) {
+                if constexpr (is_same_v<decltype(source), const double&>)
+                    node.setDoubleProperty(property.xmlName, source);
+                else
+                    node.setLongProperty(property.xmlName, static_cast<long long>(source));
+            });
+}
+
+void readProperties(NemoLangevinIntegrator& integrator, Extent extent, const SerializationNode& node,
+                    const set<string>& otherProperties, const set<string>& elements) {
+    set<string> known = otherProperties;
+    for (const Property& property : PROPERTIES)
+        if (isIn(property, extent))
+            known.insert(property.xmlName);
+    requireKnown(node, known, elements);
+    Parameters parameters = integrator.parameters;
+    Counters counters = integrator.counters;
+    for (const Property& property : PROPERTIES)
+        if (isIn(property, extent))
+            assign(property, property.xmlName, numberIn(node, property.xmlName), parameters, counters);
+    integrator.parameters = parameters;
+    integrator.counters = counters;
+}
+
+void writeState(const NemoLangevinIntegrator& integrator, ostream& stream) {
+    for (const Property& property : PROPERTIES)
+        if (isIn(property, Extent::State))
+            visit(property, integrator.parameters, integrator.counters,
+                  [&](const auto& source) { stream.write(reinterpret_cast<const char*>(&source), sizeof(source)); });
+}
+
+void readState(NemoLangevinIntegrator& integrator, istream& stream) {
+    for (const Property& property : PROPERTIES)
+        if (isIn(property, Extent::State))
+            visit(property, integrator.parameters, integrator.counters,
+                  [&](auto& target) { stream.read(reinterpret_cast<char*>(&target), sizeof(target)); });
+}
+
+/** What an error calls a node; the outermost one has no name. */
+static string describe(const SerializationNode& node) {
+    return (node.getName().empty() ? "A" : "The element " + node.getName() + " of a") +
+           string(" NemoLangevinIntegrator");
+}
+
+void requireKnown(const SerializationNode& node, const set<string>& properties, const set<string>& elements) {
+    const string unknown = "', which this version of openmm_nemo does not know.";
+    for (const auto& [name, value] : node.getProperties())
+        if (properties.count(name) == 0)
+            throw OpenMMException(describe(node) + " has the property '" + name + unknown);
+    for (const SerializationNode& child : node.getChildren())
+        if (elements.count(child.getName()) == 0)
+            throw OpenMMException(describe(node) + " has the element '" + child.getName() + unknown);
+}
+
+double numberIn(const SerializationNode& node, const string& name) {
+    if (!node.hasProperty(name))
+        throw OpenMMException(describe(node) + " lacks the property '" + name + "'.");
+    string text = node.getStringProperty(name);
+    double value = 0;
+    auto [end, error] = from_chars(text.data(), text.data() + text.size(), value);
+    if (error != errc() || end != text.data() + text.size())
+        throw OpenMMException(describe(node) + " has " + name + "='" + text + "', which is not a number.");
+    return value;
+}
+
+int intIn(const SerializationNode& node, const string& name) {
+    double value = numberIn(node, name);
+    if (!(fabs(value) <= numeric_limits<int>::max() && value == floor(value)))
+        throw OpenMMException(describe(node) + " has " + name + "='" + node.getStringProperty(name) +
+                              "', which is not a whole number or too large.");
+    return static_cast<int>(value);
+}
+
+} // namespace OpenMMNemo
