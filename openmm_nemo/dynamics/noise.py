@@ -103,7 +103,7 @@ def acceptance_numbers(seed: Tensor, first_step: int, n_steps: int) -> Tensor:
     Parameters
     ----------
     seed : Tensor, shape (S,), int64
-        Seed of every system, not negative.
+        Seed of each system, non-negative.
     first_step, n_steps : int
         Steps first_step ... first_step + n_steps - 1.
 
