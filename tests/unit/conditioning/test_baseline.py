@@ -120,7 +120,7 @@ def test_untrained_gates_and_hidden_states_have_the_scale_of_the_initialisation(
     torch.manual_seed(0)
     config = replace(NemoConfig.preset("tiny", profile), kind="baseline", lstm_units=256)
     lstm = BaselineNetwork(config).eval().lstm
-    _, s, _ = make_batch([300], config.sequence_width, torch.float32)
+    _, s, _ = make_batch([300], input_width(config), torch.float32)
     s[..., 20:] /= s[..., 20:].sum(-1, keepdim=True)  # frequencies
     squared_length = s.square().sum(-1).mean().item()
     assert squared_length == pytest.approx(1.07 if profile else 1, abs=0.01)
@@ -248,6 +248,7 @@ def test_more_than_one_sample_is_refused(folder):
     assert not (folder / "samples").exists()
 
 
+@pytest.mark.integration
 def test_simulations_are_refused(folder):
     sentence = refused(
         *("simulate", "--sequence", SEQUENCE, "--model", folder / "model"),

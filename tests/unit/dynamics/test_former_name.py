@@ -1,7 +1,5 @@
 """`openmm_nemo.simulator` is what `openmm_nemo.dynamics` was called."""
 
-import importlib
-
 import pytest
 
 from openmm_nemo import dynamics
@@ -9,5 +7,5 @@ from openmm_nemo import dynamics
 
 def test_the_former_name_warns_and_has_the_same_functions():
     with pytest.warns(FutureWarning, match=r"openmm_nemo\.dynamics"):
-        simulator = importlib.import_module("openmm_nemo.simulator")
+        from openmm_nemo import simulator
     assert all(getattr(simulator, name) is getattr(dynamics, name) for name in dynamics.__all__)

@@ -7,6 +7,10 @@ import pytest
 
 from openmm_nemo.config import NemoConfig
 from openmm_nemo.encoders import ENCODERS, encode, input_width
+from openmm_nemo.encoders.base import Encoder
+from openmm_nemo.encoders.embedding import EmbeddingEncoder
+from openmm_nemo.encoders.one_hot import OneHotEncoder
+from openmm_nemo.encoders.profile import ProfileEncoder
 from openmm_nemo.errors import InputError
 from openmm_nemo.residues import AMINO_ACIDS
 
@@ -32,6 +36,19 @@ def data_for(name: str) -> np.ndarray | None:
 EACH_THAT_TAKES_DATA = pytest.mark.parametrize(
     "name", [name for name in ENCODERS if data_for(name) is not None]
 )
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("one-hot", OneHotEncoder),
+        ("profile", ProfileEncoder),
+        ("embedding", EmbeddingEncoder),
+    ],
+)
+def test_names_that_configurations_have(name, kind):
+    assert type(ENCODERS[name]) is kind
+    assert issubclass(kind, Encoder)
 
 
 @EACH_ENCODER

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from openmm_nemo.config import NemoConfig
+from openmm_nemo.energies.learned import LearnedFeatures
 from openmm_nemo.models import NemoModel
 from tests.tolerances import assert_close
 from tests.unit.models.chains import make_batch, make_chain, make_model
@@ -26,7 +27,9 @@ def test_energy_is_two_dot_products():
     model = make_model()
     x, s, mask = make_batch([9, 6], 20)
     out = model.sequence_network(s, mask)
-    f1, f2 = model.energy.terms["learned"].structure_network(x, mask)
+    term = model.energy.terms["learned"]
+    assert type(term) is LearnedFeatures
+    f1, f2 = term.structure_network(x, mask)
     expected = torch.einsum("bic,bic->b", out.coefficients[0], f1) + torch.einsum(
         "bijc,bijc->b", out.coefficients[1], f2
     )
