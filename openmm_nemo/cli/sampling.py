@@ -127,7 +127,7 @@ def sample(
     engine: str,
     **sources: Any,
 ) -> None:
-    """Sample ensembles of structures of a protein, or of all domains of a set.
+    """Sample ensembles of structures, of one protein or of a set.
 
     Every structure is the last state of a simulation of its own. Writes to --out: a folder for each protein with
     coarse.h5 and atoms.h5 (MDTraj's HDF5), native.h5 where the experimental structure is known, and samples.csv, with

@@ -365,7 +365,7 @@ def test_resume_with_damaged_settings_is_refused(run, damage):
     damage(run / "run.json")
     sentence = refuse(run, "--resume", "--steps", 40)
     assert sentence.startswith(f"{run / 'run.json'} ")
-    assert sentence.endswith(": start anew with another --out.")
+    assert sentence.endswith(": start a new run with another --out.")
 
 
 def test_resume_with_the_settings_of_another_version_is_refused(run):
@@ -394,7 +394,7 @@ def flip(path):
 def test_resume_with_a_damaged_checkpoint_is_refused(run, damage, said):
     damage(run / "checkpoint.chk")
     sentence = refuse(run, "--resume", "--steps", 40)
-    assert sentence == f"{run / 'checkpoint.chk'} {said}: start anew with another --out."
+    assert sentence == f"{run / 'checkpoint.chk'} {said}: start a new run with another --out."
 
 
 def test_resume_with_the_checkpoint_of_another_protein_is_refused(run, tmp_path):
@@ -410,7 +410,7 @@ def test_resume_with_a_damaged_output_is_refused(run, name, damage):
     damage(run / name)
     sentence = refuse(run, "--resume", "--steps", 40)
     assert sentence.startswith(f"{run / name} ")
-    assert sentence.endswith(": start the run anew.")
+    assert sentence.endswith(": start a new run.")
 
 
 @pytest.mark.parametrize("extension", FORMATS)

@@ -215,7 +215,7 @@ def _ids(folder, text):
 def test_other_settings_are_refused(options, whole):
     sentence = refused("sample", *options, "--seed", 2, "--out", whole)
     assert (
-        f"{whole} was begun with seed 1 instead of 2: keep to that, or give another --out."
+        f"{whole} was started with seed 1 instead of 2: keep these, or give another --out."
         in sentence
     )
 
