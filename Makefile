@@ -1,10 +1,10 @@
-# make demo, make test and make bench work on a fresh machine: each makes the environment that it needs.
+# make demo, make test and make bench work on a fresh machine: each creates the environment that it needs.
 
-# One release for everybody; any recent build of torch works, with or without CUDA.
+# The same release for everybody; any recent build of torch works, with or without CUDA.
 TORCH ?= torch==2.13.0
 PYTHON ?= python3
 
-# Changes of these are compiled anew.
+# Changes to these trigger a recompilation.
 CSRC := openmm_nemo/plugin/csrc
 PLUGIN_SOURCES := $(wildcard $(CSRC)/*.h $(CSRC)/*.cpp $(CSRC)/kernels/*.cc)
 
@@ -54,7 +54,7 @@ WARNINGS = $(CXX) -std=c++17 -fsyntax-only -Wall -Wextra -Wshadow -Werror '-DOPE
 bench: .venv-test/ready
 	.venv-test/bin/python -m tests.bench
 
-# Light: torch alone. OpenMM calls the energy through PythonForce.
+# Light: only torch. OpenMM calls the energy through PythonForce.
 .venv/ready: pyproject.toml setup.py $(PLUGIN_SOURCES)
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet "$(TORCH)"

@@ -1,8 +1,8 @@
 """Packages of openmm_nemo, the models installed with it, and the compiled integrator.
 
-The integrator is built from the headers and libraries of the OpenMM wheel with the C++ compiler alone. Without a
-compiler the installation goes on, and the integrator that is driven from Python is used; with
-OPENMM_NEMO_REQUIRE_PLUGIN=1 it fails instead.
+The integrator is built from the headers and libraries in the OpenMM wheel and needs only a C++ compiler. Without one,
+the installation continues and the integrator driven from Python is used; with OPENMM_NEMO_REQUIRE_PLUGIN=1 it fails
+instead.
 """
 
 import os
@@ -17,7 +17,7 @@ SOURCES = Path("openmm_nemo/plugin/csrc")
 
 
 def library(name: str, sources: list[str], platform: str | None = None) -> Extension:
-    """Shared library that OpenMM loads, for a GPU platform or none; no Python is in it."""
+    """Shared library that OpenMM loads, for a GPU platform or none; it contains no Python."""
     extension = Extension(
         f"openmm_nemo.plugin.lib.{name}",
         [f"{SOURCES}/{source}.cpp" for source in sources],
@@ -43,7 +43,7 @@ class BuildPlugin(build_ext):
         return os.path.join(*fullname.split(".")) + ".so"
 
     def build_extension(self, ext: Extension) -> None:
-        """Compile and link one library; every failure is a CompileError, which ``optional`` forgives."""
+        """Compile and link one library; every failure is a CompileError, which ``optional`` tolerates."""
         try:
             self._build(
                 ext, Path(self.build_temp) / ext.name, Path(self.get_ext_fullpath(ext.name))
@@ -64,7 +64,7 @@ class BuildPlugin(build_ext):
             links = ["-Wl,--no-as-needed", str(self._stand_in(f"libOpenMM{ext.platform}.so"))]
         objects = []
         for source in ext.sources:
-            # Its loops call the vector functions of the C library. All else respects NaN and infinity.
+            # Its loops call the vector functions of the C library. Everything else respects NaN and infinity.
             fast = ["-O3", "-ffast-math"] if source.endswith("VectorMath.cpp") else ["-O3"]
             headers = ["-isystem", str(openmm_libraries.parent / "include")]
             objects += self.compiler.compile(
@@ -88,7 +88,7 @@ class BuildPlugin(build_ext):
         )
 
     def _stand_in(self, name: str) -> Path:
-        """Empty library with the name of that of a platform, which need not be here to be linked to."""
+        """Empty library with the name of a platform's, so that we can link to it even if it is not present."""
         folder = Path(self.build_temp) / "stand_in"
         folder.mkdir(parents=True, exist_ok=True)
         source = folder / "empty.cpp"

@@ -1,9 +1,9 @@
 """Chaos in a well: why the gradients of long roll-outs explode, and two ways to keep them in bounds (paper, Figure 8).
 
 Two points repel each other when they are close and are pulled together by a constant force when they are not. Gradient
-descent in this well comes to rest if its steps are short, then hops between 2, 4, 8, ... distances, then is chaotic.
-There the gradient of the end by the beginning overflows. Damped back-propagation takes the growth out of the gradient;
-with the Lyapunov term in its loss, learning chooses a well in which nothing grows.
+descent in this well comes to rest if its steps are short; with longer steps it hops between 2, 4, 8, ... distances and
+finally becomes chaotic. Then the gradient of the end with respect to the beginning overflows. Damped back-propagation
+removes the growth from the gradient; with the Lyapunov term in the loss, learning finds a well in which nothing grows.
 
 python examples/chaos_in_a_well.py [FOLDER]
 """
@@ -27,7 +27,7 @@ from openmm_nemo.dynamics.backpropagation import (
 
 MINIMUM = 3.8  # Angstrom
 STIFFNESS = 1.6  # U'' at the minimum, kT/Angstrom^2
-ONSET_OF_CHAOS = 2.6924  # step size times stiffness, of Ricker's map (May, Science 186, 645, 1974)
+ONSET_OF_CHAOS = 2.6924  # step size times stiffness, for Ricker's map (May, Science 186, 645, 1974)
 BLUE, RED, GREY = "#1f5a99", "#c8371b", "#9a9a9a"
 
 
@@ -42,12 +42,12 @@ def descend(x: Tensor, step_size: Tensor, stiffness: Tensor | float = STIFFNESS)
 
 
 def log_growth(x: Tensor, step_size: Tensor, stiffness: Tensor | float = STIFFNESS) -> Tensor:
-    """log |1 - step_size U''(x)|, how much a step makes the gradient grow."""
+    """log |1 - step_size U''(x)|, the growth of the gradient in a step."""
     return (1 - step_size * stiffness * torch.exp(MINIMUM - x)).abs().clamp_min(1e-30).log()
 
 
 def relax(x: Tensor, time: Tensor) -> Tensor:
-    """Solution of dx/dt = -U'(x): descent in infinitely short steps."""
+    """Solution of dx/dt = -U'(x): descent with infinitely short steps."""
     return MINIMUM + torch.log1p(torch.expm1(x - MINIMUM) * torch.exp(-STIFFNESS * time))
 
 
@@ -70,7 +70,7 @@ def orbits(step_size: Tensor, stiffness: Tensor | float = STIFFNESS) -> Orbits:
 
 
 def tuned_damping(log_growth: Tensor) -> Tensor:
-    """Damping factors gamma (n,) after many roll-outs in which the gradient grew by log_growth (n,) a step."""
+    """Damping factors gamma (n,) after many roll-outs in which the gradient grew by log_growth (n,) per step."""
     factors = []
     for measured in log_growth:
         growth, damping = GradientGrowth(), AdaptiveDamping(smallest=0.5)
@@ -93,9 +93,9 @@ def lyapunov_term(x: Tensor, step: Tensor, stiffness: Tensor, generator: torch.G
 
 
 def learn(step_size: Tensor, lyapunov: float, n_updates: int = 120) -> tuple[Tensor, Tensor]:
-    """Learn a stiffness for every step size (n,) by stochastic gradient descent through roll-outs of 100 steps.
+    """Learn a stiffness for each step size (n,) by stochastic gradient descent through roll-outs of 100 steps.
 
-    The loss is the mean square of the distance to `relax`, nm^2, and ``lyapunov`` times the Lyapunov term. Returns the
+    The loss is the mean squared distance to `relax`, nm^2, plus ``lyapunov`` times the Lyapunov term. Returns the
     stiffness and the size of its gradient, not yet clipped, before every update (n_updates, n).
     """
     generator = torch.Generator().manual_seed(1)
@@ -136,7 +136,7 @@ def draw_well(above: Axes, below: Axes) -> None:
 
 
 def draw_learning(above: Axes, below: Axes, step_size: float) -> None:
-    """Stiffness and gradient while they are learned."""
+    """Stiffness and gradient during learning."""
     for weight, colour, label in ((0.0, RED, "without it"), (5.0, BLUE, "with the Lyapunov term")):
         stiffness, gradient = learn(torch.tensor([step_size], dtype=torch.float64), weight)
         above.plot(stiffness, color=colour, lw=1.2)
@@ -151,7 +151,7 @@ def draw_learning(above: Axes, below: Axes, step_size: float) -> None:
 
 
 def draw_dots(axes: Axes, step_size: Tensor, values: Tensor, exponent: Tensor, title: str) -> None:
-    """300 of the values (1000, n) of every step size, red where the orbit is chaotic."""
+    """300 of the values (1000, n) for each step size, red where the orbit is chaotic."""
     some = values[torch.linspace(0, len(values) - 1, 300).long()]
     for chosen, colour in ((exponent <= 0, BLUE), (exponent > 0, RED)):
         x, y = step_size[chosen], some[:, chosen].T

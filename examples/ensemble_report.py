@@ -24,11 +24,12 @@ def main() -> None:
     sample_ensembles(out / "samples", model, [protein], settings)
     (result,) = evaluate(out / "samples", out / "report").assessments
     print(
-        f"{len(result.tm)} structures, {result.n_clusters} clusters; 3D-Jury chooses number {result.representative}, "
-        f"TM-score {result.representative_tm:.2f}, RMSD {result.rmsd:.1f} Angstrom; the best has {result.tm.max():.2f}."
+        f"{len(result.tm)} structures, {result.n_clusters} clusters; 3D-Jury chooses structure "
+        f"{result.representative}, TM-score {result.representative_tm:.2f}, RMSD {result.rmsd:.1f} Angstrom; "
+        f"the best TM-score is {result.tm.max():.2f}."
     )
-    print(f"Look at {out / 'report' / 'report.html'}.")
+    print(f"Open {out / 'report' / 'report.html'} in a browser.")
 
 
-if __name__ == "__main__":  # the processes that share the work read this file again
+if __name__ == "__main__":  # worker processes import this file again
     main()

@@ -1,7 +1,7 @@
-"""Sampling at large steps: the plain integrator is biased by them, with metropolis=True the distribution is exact.
+"""Sampling with large steps: they bias the plain integrator; with metropolis=True the distribution is exact.
 
-A chain of five beads has an energy of which the densities of bonds and angles are known in closed form. Both samplers
-take the same steps; the picture compares what they sample with these densities.
+A chain of five beads has an energy for which the densities of bonds and angles are known in closed form. Both samplers
+take the same steps; the plot compares their samples with these densities.
 
 python examples/exact_sampling.py [FOLDER]
 """
@@ -26,7 +26,7 @@ KT = 300 * 8.31446261815324e-3  # kJ/mol
 N_BEADS, N_FRAMES, STEPS_BETWEEN = 5, 20000, 40
 BOND, ANGLE = (3.8, 10.0), (1.9, 20.0)  # minimum and spring constant, Angstrom, radian and kT
 
-# Energies are in kT of 300 K, lengths in Angstrom; OpenMM wants kJ/mol and nm.
+# Energies are in kT at 300 K, lengths in Angstrom; OpenMM needs kJ/mol and nm.
 system = mm.System()
 bonds, angles = mm.HarmonicBondForce(), mm.HarmonicAngleForce()
 for _ in range(N_BEADS):
@@ -91,7 +91,7 @@ for axis, (label, limits, (centre, spring), volume), *values in zip(
     axis.spines[["top", "right"]].set_visible(False)
 axes[0].legend(frameon=False)
 figure.suptitle(
-    "The same large steps with and without Metropolis' rule "
+    "The same large steps with and without the Metropolis criterion "
     f"(accepted: {rates[0]:.0%} of Cartesian, {rates[1]:.0%} of internal sub-steps)"
 )
 figure.savefig(out / "exact_sampling.png", dpi=150)

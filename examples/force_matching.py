@@ -1,11 +1,11 @@
 """Force matching: a small energy learns the forces of an all-atom simulation.
 
 OpenMM simulates the Trp-cage with Amber's force field in implicit solvent. The forces on all atoms of a residue add up
-to that on its C-alpha, and the energy of the networks learns them. What it can learn is their mean, given the positions
-of the C-alphas; the rest, which is most of them, is noise: the atoms move while the C-alphas stay.
+to the force on its C-alpha, and the networks' energy learns these forces. What it can learn is their mean, given the
+positions of the C-alphas; the rest, which is most of them, is noise from the motion of the other atoms.
 
-The same in a training run, beside all other losses: force_frames = ["trp_cage.safetensors"] under [data], and
-losses = {forces = 0.001} in a stage.
+To do the same in a training run, besides all other losses, set force_frames = ["trp_cage.safetensors"] under [data],
+and losses = {forces = 0.001} in a stage.
 
 python examples/force_matching.py [FOLDER]
 """
@@ -30,7 +30,7 @@ torch.set_num_threads(1)  # the networks are small
 N_FRAMES, STEPS_BETWEEN, N_UPDATES, BATCH = 200, 5, 80, 16
 TEMPERATURE = 300 * unit.kelvin
 
-# Any trajectory and its System will do, as long as constraints stay inside residues.
+# Any trajectory and its System will do, as long as there are constraints only inside residues.
 pdb = app.PDBFile(str(Path(__file__).parent / "data" / "1l2y.pdb"))
 field = app.ForceField("amber14-all.xml", "implicit/gbn2.xml")
 system = field.createSystem(pdb.topology, constraints=app.HBonds)
@@ -62,7 +62,7 @@ generator = np.random.default_rng(1)
 
 
 def measure(when: str) -> None:
-    """Print how the forces of the held-out frames are predicted."""
+    """Print how well the forces of the held-out frames are predicted."""
     with torch.no_grad():
         error = force_error(model, held_out).mean().item()
         predicted = model_forces(model, held_out)

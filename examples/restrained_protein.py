@@ -1,6 +1,6 @@
-"""NEMO beside other OpenMM forces: a restraint pulls the two ends of a chain together.
+"""NEMO with other OpenMM forces: a restraint pulls the two ends of a chain together.
 
-The forces of the whole system drive the Cartesian and the internal-coordinate step alike.
+The forces of the whole system drive both the Cartesian and the internal-coordinate step.
 
 python examples/restrained_protein.py
 """
@@ -15,7 +15,7 @@ from openmm_nemo import NemoModel
 protein = NemoModel.from_pretrained("nemo-mini").condition("NLYIQWLKDGGPSSGRPPPS")
 last = len(protein.sequence) - 1
 
-# Any System will do; here, one with a particle that has nothing to do with the protein, and a restraint.
+# Any System will do; this one also has a particle that is not part of the protein, and a restraint.
 system = mm.System()
 for _ in protein.sequence:
     system.addParticle(110 * unit.dalton)

@@ -1,4 +1,4 @@
-"""From a sequence to an OpenMM trajectory: the whole path in Python.
+"""From a sequence to an OpenMM trajectory, entirely in Python.
 
 python examples/simulate_sequence.py [FOLDER]
 """
@@ -15,7 +15,7 @@ out = Path(sys.argv[1] if len(sys.argv) > 1 else "run/simulate_sequence")
 out.mkdir(parents=True, exist_ok=True)
 
 model = NemoModel.from_pretrained("nemo-mini")
-protein = model.condition("NLYIQWLKDGGPSSGRPPPS")  # runs the sequence network, once
+protein = model.condition("NLYIQWLKDGGPSSGRPPPS")  # runs the sequence network once
 system = protein.create_system(backend="auto")
 integrator = protein.create_integrator(temperature=300 * unit.kelvin, seed=1)
 simulation = app.Simulation(protein.topology, system, integrator)

@@ -1,10 +1,10 @@
 """Train a tiny model on a handful of real domains, export it, and simulate a protein with it in OpenMM.
 
-The simulation in OpenMM is that of the simulator which the model was trained in: same seed, same trajectory.
+The simulation in OpenMM follows the simulator in which the model was trained: same seed, same trajectory.
 
 python examples/train_then_deploy.py [FOLDER]
 
-Needs what trains: pip install "openmm-nemo[train]".
+Needs the packages for training: pip install "openmm-nemo[train]".
 """
 
 import shutil
@@ -25,7 +25,7 @@ from openmm_nemo.training.export import export
 from openmm_nemo.training.train import train
 
 CONFIG = """
-description = "Tiny model of an example, from a few small domains."
+description = "Tiny example model, trained on a few small domains."
 seed = 1
 warm_up = 10
 ema_decay = 0.95
@@ -39,7 +39,7 @@ validation_domains = 4
 [model]
 preset = "tiny"
 cooling = 6.0
-# First what is cheap: the initial state, the atoms and the secondary structure.
+# First what is cheap to learn: the initial state, the atoms and the secondary structure.
 [[stages]]
 updates = 200
 learning_rate = 3e-3
@@ -73,7 +73,7 @@ def main() -> None:
     export(out / "training" / "last.ckpt", out / "model")
     show_losses(out / "training" / "metrics.csv")
 
-    # A protein that the training has not seen.
+    # A protein that was not in the training set.
     held_out = next(domain for domain in domains if domain.id in split.ids("validation"))
     model = NemoModel.from_pretrained(out / "model").double()
     protein = model.condition(held_out.sequence)
@@ -91,17 +91,17 @@ def main() -> None:
     x = np.array([s.getPositions(asNumpy=True).value_in_unit(unit.angstrom) for s in deployed])
     mirror = protein.rollout(STEPS, seed=SEED).x[:, 0].numpy()
     print(
-        f"{held_out.id}, {STEPS} steps in OpenMM and in the simulator of the training: "
-        f"the largest difference of a position is {np.abs(x - mirror).max():.1e} Angstrom; "
+        f"{held_out.id}, {STEPS} steps in OpenMM and in the training simulator: "
+        f"the largest difference between positions is {np.abs(x - mirror).max():.1e} Angstrom; "
         f"residues moved by {np.linalg.norm(mirror[-1] - mirror[0], axis=-1).mean():.1f} Angstrom."
     )
     print(
-        f"Look at {out / 'training' / 'curves.png'} and at the model card {out / 'model' / 'README.md'}."
+        f"See {out / 'training' / 'curves.png'} and the model card {out / 'model' / 'README.md'}."
     )
 
 
 def show_losses(table: Path) -> None:
-    """Print what each stage began and ended with."""
+    """Print the errors at the start and the end of each stage."""
     series = read_metrics(table)
     for name, what in (
         ("loss/initial_distances", "Distances of z(0), all updates"),

@@ -1,7 +1,7 @@
-"""Two proteins in one System, pulled towards each other: what is detrended decides whether they can meet.
+"""Two proteins in one System, pulled towards each other: detrending decides whether they can meet.
 
-Each chain is moved in its own internal coordinates. Without its net translation and rotation (detrend=True, as in the
-paper) a chain stays where it is; detrend="system" takes out only the motion of both together.
+Each chain moves in its own internal coordinates. If its net translation and rotation are removed (detrend=True, as in
+the paper), a chain stays where it is; detrend="system" removes only the common motion of both.
 
 python examples/two_chains.py
 """
@@ -29,7 +29,7 @@ spring.addGlobalParameter("k", 50 * unit.kilojoule_per_mole / unit.nanometer**2)
 spring.addBond([spring.addGroup(chain) for chain in chains])
 system.addForce(spring)
 
-# Every protein brings its own step sizes: as preconditioners, beside steps of 1.
+# Each protein has its own step sizes: pass them as preconditioners, with steps of 1.
 cartesian = [float(p.cartesian_step) * p.cartesian_preconditioner.numpy() / 100 for p in proteins]
 internal = [float(p.internal_step) * p.internal_preconditioner.numpy() for p in proteins]
 
@@ -50,4 +50,4 @@ for detrend in (True, "system"):
     integrator.step(500)
     x = context.getState(positions=True).getPositions(asNumpy=True)._value
     distance = np.linalg.norm(x[chains[0]].mean(0) - x[chains[1]].mean(0))
-    print(f"detrend={detrend!r:9} the centres are {distance:.2f} nm apart, at first 4.00")
+    print(f"detrend={detrend!r:9} the centres are {distance:.2f} nm apart, initially 4.00")

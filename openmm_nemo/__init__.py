@@ -55,7 +55,7 @@ _SUBPACKAGES = (
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: torch and OpenMM take seconds to load."""
+    """Import a public name on first use: torch and OpenMM take seconds to load."""
     for room, names in _ROOMS.items():
         if name in names:
             value = getattr(import_module(room), name)

@@ -1,4 +1,4 @@
-"""Work shared among the workers of a Dask cluster, the counterpart of `openmm_nemo.processes` for many machines."""
+"""Work distributed to the workers of a Dask cluster, the counterpart of `openmm_nemo.processes` for many machines."""
 
 import warnings
 from collections.abc import Callable, Generator, Sequence
@@ -17,28 +17,28 @@ Task = TypeVar("Task")
 def run_on_cluster(
     function: Callable[[bytes, Task], Any], shared: bytes, tasks: Sequence[Task], address: str
 ) -> Generator[tuple[Task, Any], None, None]:
-    """Call a function with what all tasks share, which is sent once, and with each task.
+    """Call a function on each task, with data that all tasks share and that is sent only once.
 
     Parameters
     ----------
     function : callable
-        Of a module that the workers have, too.
+        Function of a module that the workers can also import.
     shared : bytes
     tasks : sequence
     address : str
-        Of the scheduler.
+        Address of the scheduler.
 
     Yields
     ------
     object
-        A task, as they are done.
+        A task, in the order of completion.
     object
-        What the function returned.
+        Its result.
 
     Raises
     ------
     InputError
-        If Dask is not installed, no scheduler answers, it has no workers, or they are lost or lack packages.
+        If Dask is not installed, no scheduler answers, or its workers are missing, lost or lack packages.
     """
     try:
         from dask import distributed
@@ -48,7 +48,7 @@ def run_on_cluster(
         ) from None
     try:
         client = distributed.Client(address, timeout=CONNECT_SECONDS)
-    except Exception as error:  # of many kinds, where something else than a scheduler answers
+    except Exception as error:  # of any kind, if something other than a scheduler answers
         raise InputError(
             f"No Dask scheduler answers at {address} ({type(error).__name__}): start one with 'dask scheduler', "
             "which prints its address."
@@ -59,8 +59,8 @@ def run_on_cluster(
                 f"The Dask scheduler at {address} has no workers: start some with 'dask worker {address}'."
             )
         try:
-            # By a task, not scattered: what is scattered is lost with the workers that hold it.
-            with warnings.catch_warnings(action="ignore", category=UserWarning):  # of its size
+            # Sent by a task, not scattered: scattered data is lost with the workers that hold it.
+            with warnings.catch_warnings(action="ignore", category=UserWarning):  # about its size
                 there = client.submit(bytes, shared, pure=False)
             futures = client.map(_run_on_worker, tasks, function=function, shared=there, pure=False)
             pending = dict(zip(futures, tasks, strict=True))

@@ -8,14 +8,14 @@ from typing import Any
 from openmm_nemo.errors import InputError
 
 CONFIG_VERSION = 2
-"""Of the keys of `NemoConfig.to_dict`; see `UPGRADES`."""
+"""Version of the keys in `NemoConfig.to_dict`; see `UPGRADES`."""
 
 KINDS = ("nemo", "baseline")
 
 
 @dataclass(frozen=True)
 class NemoConfig:
-    """Hyperparameters of a `NemoModel`; the defaults are those of the paper (Table 3).
+    """Hyperparameters of a `NemoModel`; the defaults are the paper's (Table 3).
 
     Attributes
     ----------
@@ -23,9 +23,9 @@ class NemoConfig:
         A model with an energy, or the paper's baseline (4.2), which predicts one structure with an LSTM. The baseline
         has the hyperparameters of the imputation and ``lstm_units``.
     encoders : tuple of str
-        Inputs of the networks, one after another: names in `openmm_nemo.encoders.ENCODERS`.
+        Inputs of the networks, in order: names in `openmm_nemo.encoders.ENCODERS`.
     embedding_width : int
-        K, columns of the encoder "embedding".
+        Number of columns K of the encoder "embedding".
     terms : tuple of str
         Terms of the energy: names in `openmm_nemo.energies.TERMS`.
     node_channels : int
@@ -53,11 +53,11 @@ class NemoConfig:
     max_separation : int
         Separations along the sequence beyond this one share one embedding.
     dropout : float
-        Probability to DROP a value (the paper prints 0.9, the probability to keep one).
+        Probability of DROPPING a value (the paper gives 0.9, the probability of keeping one).
     rbf_centres, rbf_widths : tuple of float
         Gaussian radial basis functions of the distances, Angstrom.
     lstm_units : int
-        Hidden units of each direction of a baseline's LSTM; 100 to 700 in the paper (4.2). 0 in other models.
+        Hidden units per direction of a baseline's LSTM; 100 to 700 in the paper (4.2). 0 for other models.
     """
 
     kind: str = "nemo"
@@ -123,7 +123,7 @@ class NemoConfig:
             )
         if len(self.rbf_centres) != len(self.rbf_widths):
             raise InputError(
-                "rbf_centres and rbf_widths differ in length: give one width a centre."
+                "rbf_centres and rbf_widths differ in length: give one width per centre."
             )
 
     @property
@@ -151,7 +151,7 @@ class NemoConfig:
         return cls(encoders=encoders, **PRESETS[name])
 
     def to_dict(self) -> dict[str, Any]:
-        """Numbers, strings and lists as JSON knows them."""
+        """Numbers, strings and lists that JSON can represent."""
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in dataclasses.asdict(self).items()
@@ -164,14 +164,14 @@ class NemoConfig:
         Parameters
         ----------
         values : dict
-            A key that is not there has the default that it had in ``version``.
+            A missing key takes the default that it had in ``version``.
         version : int
             `CONFIG_VERSION` of the release that wrote them.
 
         Raises
         ------
         InputError
-            If a key is unknown, or a value is of the wrong type or out of range.
+            If a key is unknown, or a value has the wrong type or is out of range.
         """
         for older in range(version, CONFIG_VERSION):
             values = UPGRADES[older](values)
@@ -194,7 +194,7 @@ MAY_BE_ZERO = ("dropout", "embedding_width", "lstm_units")
 
 
 def _from_version_1(values: dict[str, Any]) -> dict[str, Any]:
-    """Version 1 had ``profile``, and a baseline was what had ``lstm_units``."""
+    """Version 1 had ``profile``, and ``lstm_units`` made a model a baseline."""
     values = {"profile": False, "lstm_units": 0} | values
     profile, units = values.pop("profile"), values["lstm_units"]
     for name, value, kind in (("profile", profile, bool), ("lstm_units", units, int)):
@@ -210,14 +210,14 @@ def _from_version_1(values: dict[str, Any]) -> dict[str, Any]:
 
 
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_version_1}
-"""From the keys of each version to those of the next.
+"""Upgrades from the keys of each version to those of the next.
 
-Where a default changes, this is where the earlier one is written out.
+Where a default changes, the upgrade writes out the old one.
 """
 
 
 def _convert(name: str, value: Any, default: Any) -> Any:
-    """``value`` as the type of ``default``; an int may stand for a float, a bool for nothing."""
+    """``value`` as the type of ``default``; an int may stand for a float, but a bool for nothing else."""
     if isinstance(default, tuple):
         if not isinstance(value, list | tuple):
             raise InputError(f"{name} is {value!r} in the model configuration: use a list.")
@@ -260,4 +260,4 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "paper": {},
 }
-"""What each preset changes of the defaults."""
+"""Changes of each preset to the defaults."""

@@ -19,14 +19,14 @@ from openmm_nemo.plugin import LIBRARIES, PROBLEMS, platform_names, plugin_probl
 PACKAGES = ("openmm", "torch", "openmmtorch", "mdtraj", "parmed")
 
 REMEDIES = {
-    "libcuda.so": "no NVIDIA driver was found: without an NVIDIA GPU that is as it should be",
-    "libamdhip64": "no ROCm was found: without an AMD GPU that is as it should be",
+    "libcuda.so": "no NVIDIA driver was found: without an NVIDIA GPU this is expected",
+    "libamdhip64": "no ROCm was found: without an AMD GPU this is expected",
     "libOpenCL.so": "no OpenCL was found: install the driver of your GPU, or pocl-opencl-icd for the processor",
-    "libOpenMMCUDA.so": "it needs OpenMM's CUDA library, see there",
-    "libOpenMMHIP.so": "it needs OpenMM's HIP library, see there",
-    "libOpenMMOpenCL.so": "it needs OpenMM's OpenCL library, see there",
+    "libOpenMMCUDA.so": "it needs OpenMM's CUDA library, see its own line",
+    "libOpenMMHIP.so": "it needs OpenMM's HIP library, see its own line",
+    "libOpenMMOpenCL.so": "it needs OpenMM's OpenCL library, see its own line",
 }
-"""What to do about a library that OpenMM could not load, by what its message names."""
+"""What to do about a library that OpenMM could not load, by the name in OpenMM's message."""
 
 
 MARKS = {True: "+", False: "-", None: " "}
@@ -51,7 +51,7 @@ class Finding(NamedTuple):
 
 
 def examine() -> Iterator[Finding]:
-    """Look at the installation, part by part."""
+    """Check the installation, part by part."""
     machine = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     yield Finding(None, "machine", machine)
     for package in PACKAGES:
@@ -100,7 +100,7 @@ def _library(library: str, needed_by: str | None) -> Finding:
 
 
 def _platform(name: str) -> Finding:
-    """Take a step of a chain on a platform."""
+    """Try one step of a chain on a platform."""
     system, integrator = mm.System(), NemoLangevinIntegrator(300, 1e-5, 1e-4, seed=1)
     bonds = mm.HarmonicBondForce()
     for i in range(4):
@@ -122,7 +122,7 @@ def _platform(name: str) -> Finding:
 
 
 def _load_failure(message: str) -> Finding:
-    """Failure that OpenMM tells as 'Error loading library PATH: reason'."""
+    """Failure that OpenMM reports as 'Error loading library PATH: reason'."""
     library, _, reason = message.removeprefix("Error loading library ").partition(": ")
     remedy = next((text for name, text in REMEDIES.items() if name in reason), None)
     text = f"{reason}: {remedy}" if remedy else reason

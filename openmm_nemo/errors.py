@@ -1,4 +1,4 @@
-"""The one exception that means: the input is bad, and here is what to do about it."""
+"""The exception for bad input, whose message says what to do about it."""
 
 
 class InputError(ValueError):

@@ -1,4 +1,4 @@
-"""Files: how they appear, what may name them, and digests of what is in them."""
+"""Atomic writing, valid names and digests of files."""
 
 import hashlib
 import json
@@ -12,16 +12,13 @@ import numpy as np
 
 
 def partial_of(path: Path) -> Path:
-    """What a file is named until it is complete: NAME.partial.EXT, because extensions tell libraries the format."""
+    """Name of a file until it is complete: NAME.partial.EXT, because libraries infer the format from the extension."""
     return path.with_name(f"{path.stem}.partial{path.suffix}")
 
 
 @contextmanager
 def completing(path: Path) -> Iterator[Path]:
-    """Give the file to write in place of ``path``, which it becomes, replacing any other, when all went well.
-
-    If not, it is removed.
-    """
+    """Yield a temporary file to write, which replaces ``path`` on success and is removed on failure."""
     partial = partial_of(path)
     try:
         yield partial
@@ -33,17 +30,17 @@ def completing(path: Path) -> Iterator[Path]:
 
 
 def can_name_a_file(name: str) -> bool:
-    """Tell if this is not empty, without slashes, dot at the front and signs that cannot be printed."""
+    """Whether a name is not empty and has no slashes, leading dot or unprintable characters."""
     return bool(name) and name.isprintable() and name[0] != "." and not set("/\\") & set(name)
 
 
 def json_digest(values: Any) -> str:
-    """SHA-256 of what JSON keeps of the values."""
+    """SHA-256 of the values as JSON."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def arrays_digest(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of arrays, their names, types and shapes, in this order."""
+    """SHA-256 of arrays with their names, types and shapes, in this order."""
     digest = hashlib.sha256()
     for name, array in arrays.items():
         digest.update(f"{name} {array.dtype} {array.shape} ".encode())

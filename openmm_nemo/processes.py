@@ -1,4 +1,4 @@
-"""Work shared among processes of this machine, of one thread each, which end with the one that began them."""
+"""Work distributed to single-threaded processes on this machine, which end with the process that started them."""
 
 import multiprocessing
 import os
@@ -18,23 +18,23 @@ def run_tasks(
 ) -> Generator[tuple[int, Any], None, None]:
     """Call a function with the arguments of each task.
 
-    Close the generator (`contextlib.closing`) to be sure that the processes end if the work is given up.
+    Close the generator (`contextlib.closing`) to make sure that the processes end if the work is abandoned.
 
     Parameters
     ----------
     function : callable
-        Of a module.
+        Function defined at the top level of a module.
     tasks : sequence of tuple
         Arguments.
     workers : int, optional
-        Processes; with one, all is done in this one. Default: one for each processor.
+        Number of processes; with 1, everything runs in this one. Default: one per processor.
 
     Yields
     ------
     int
-        Number of a task, as they are done.
+        Index of a task, in the order of completion.
     object
-        What the function returned.
+        Its result.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def run_tasks(
         for number, task in enumerate(tasks):
             yield number, function(*task)
         return
-    # Not by fork: torch's threads are not in the child.
+    # Not by fork, which does not copy torch's threads.
     context = multiprocessing.get_context("spawn")
     theirs, ours = context.Pipe(duplex=False)
     with ProcessPoolExecutor(workers, context, _end_with, (theirs,)) as pool:
@@ -55,14 +55,14 @@ def run_tasks(
                 pending = {pool.submit(function, *task): i for i, task in enumerate(tasks)}
             for future in as_completed(pending):
                 yield pending.pop(future), future.result()
-        finally:  # after Ctrl-C, too: what runs is not waited for
+        finally:  # also after Ctrl-C: do not wait for running tasks
             pool.shutdown(wait=False, cancel_futures=True)
             ours.close()
 
 
 @contextmanager
 def _ctrl_c_for_us_alone() -> Iterator[None]:
-    """Processes that begin inside do not get SIGINT, not even while they import."""
+    """Processes started inside do not get SIGINT, not even while they import."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

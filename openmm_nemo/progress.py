@@ -18,14 +18,14 @@ def progress(label: str, start: int, total: int) -> Iterator[Callable[[int], Non
     Parameters
     ----------
     label : str
-        What is done.
+        What is being done.
     start, total : int
-        First and last number of the count.
+        Initial and final count.
 
     Yields
     ------
     callable
-        To be told the count, as often as is convenient.
+        To be called with the current count, as often as is convenient.
     """
     console = Console(stderr=True)
     if console.is_terminal:
@@ -47,7 +47,7 @@ def progress(label: str, start: int, total: int) -> Iterator[Callable[[int], Non
         if now - said > PLAIN_SECONDS and count > start:
             said = now
             left = (now - began) / (count - start) * (total - count)
-            # Nobody may be there to read it.
+            # The reader may be gone.
             with suppress(OSError):
                 click.echo(f"{label}: {count} of {total}, about {left:.0f} s left", err=True)
 

@@ -1,4 +1,4 @@
-"""Former name of `openmm_nemo.dynamics`; it will go with version 1.0."""
+"""Former name of `openmm_nemo.dynamics`; it will be removed in version 1.0."""
 
 import warnings
 

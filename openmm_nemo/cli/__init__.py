@@ -1,4 +1,4 @@
-"""The command ``openmm-nemo``: every verb reads its options and calls one function."""
+"""The command ``openmm-nemo``: each verb reads its options and calls one function."""
 
 import sys
 from importlib import import_module
@@ -11,28 +11,31 @@ from openmm_nemo.version import __version__
 
 VERBS = {
     "simulate": ("simulation", "Simulate a protein, from a structure or a sequence."),
-    "sample": ("sampling", "Sample ensembles of structures of many proteins."),
-    "evaluate": ("evaluation", "Compare ensembles with native structures."),
-    "train": ("training", "Train a model."),
-    "export": ("training", "Export a trained model."),
+    "sample": (
+        "sampling",
+        "Sample ensembles of structures of a protein, or of all domains of a set.",
+    ),
+    "evaluate": ("evaluation", "Compare sampled ensembles with the native structures."),
+    "train": ("training", "Train a model with the settings in a TOML file."),
+    "export": ("training", "Export a trained model to a folder."),
     "compare": ("comparison", "Compare models with each other and with controls."),
-    "profile": ("profiles", "Make a sequence profile."),
-    "data": ("domains", "Build and split sets of domains."),
+    "profile": ("profiles", "Make the sequence profile of a protein from its homologues."),
+    "data": ("domains", "Sets of protein domains."),
     "models": ("installation", "List the installed models."),
     "doctor": ("installation", "Check the installation."),
 }
-"""Module of each verb, and its line in the list of verbs."""
+"""Module and summary of each verb; the summary is the first line of the verb's own help."""
 
 
 class LazyGroup(click.Group):
-    """Imports the module of a verb when the verb is used: torch and OpenMM take seconds to load."""
+    """Imports the module of a verb only when the verb is used: torch and OpenMM take seconds to load."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         """Names of the verbs."""
         return list(VERBS)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        """The verb itself."""
+        """The command of a verb."""
         if name not in VERBS:
             return None
         module, _ = VERBS[name]
@@ -56,7 +59,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point: bad input is one line on standard error and exit code 2."""
+    """Entry point: bad input gives one line on standard error and exit code 2."""
     try:
         cli(standalone_mode=False)
     except InputError as error:

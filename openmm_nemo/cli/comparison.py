@@ -1,4 +1,4 @@
-"""``openmm-nemo compare``: trained models against each other and against controls."""
+"""``openmm-nemo compare``: models against each other and against controls."""
 
 from pathlib import Path
 
@@ -33,14 +33,14 @@ UNTRAINED_SEEDS = (1, 2, 3)
     "domain_set",
     type=click.Path(path_type=Path),
     required=True,
-    help="Folder of 'openmm-nemo data build'.",
+    help="Folder written by 'openmm-nemo data build'.",
 )
 @click.option(
     "--split",
     "split_file",
     type=click.Path(path_type=Path),
     required=True,
-    help="File of 'openmm-nemo data split'.",
+    help="File written by 'openmm-nemo data split'.",
 )
 @click.option(
     "--part",
@@ -49,21 +49,21 @@ UNTRAINED_SEEDS = (1, 2, 3)
     multiple=True,
     default=("train", "validation", "test"),
     show_default=True,
-    help="Of the split; may be given again.",
+    help="Part of the split to use; may be repeated.",
 )
 @click.option(
     "--model",
     "models",
     multiple=True,
     metavar="NAME=FOLDER",
-    help="Model; those of the same NAME are seeds of one group. The first group is tested against all others.",
+    help="Model; models with the same NAME are seeds of one group. The first group is tested against all others.",
 )
 @click.option(
     "--untrained",
     "presets",
     multiple=True,
     metavar="PRESET",
-    help="Group of three models of this size with random weights; may be given again.",
+    help="Preset of a group of three models with random weights; may be repeated.",
 )
 @click.option(
     "--profiles",
@@ -75,7 +75,7 @@ UNTRAINED_SEEDS = (1, 2, 3)
     type=click.IntRange(1, MAX_WINDOWS),
     default=256,
     show_default=True,
-    help="Of each part, at most.",
+    help="Maximum number of windows per part.",
 )
 @click.option(
     "--max-length",
@@ -90,23 +90,25 @@ UNTRAINED_SEEDS = (1, 2, 3)
     multiple=True,
     default=(250,),
     show_default=True,
-    help="Of the simulations; may be given again. What is before them is always measured.",
+    help="Number of simulation steps; may be repeated. Step 0 is always measured.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**31 - 1),
     default=1,
     show_default=True,
-    help="Of windows and noise.",
+    help="Random seed of windows and noise.",
 )
 @click.option(
     "--controls/--no-controls",
     default=True,
     show_default=True,
-    help="Shuffled and swapped sequences and simulations from the native: without them it is four times as fast.",
+    help="Shuffled and swapped sequences, and simulations from the native; without them it is four times as fast.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
-@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: all processors]")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Number of processes.  [default: all processors]"
+)
 def compare(
     domain_set: Path,
     split_file: Path,
@@ -122,11 +124,11 @@ def compare(
     out: Path,
     workers: int | None,
 ) -> None:
-    """Compare trained models with each other and with controls, on windows of domains.
+    """Compare models with each other and with controls.
 
-    Each model predicts each window from its sequence, from its shuffled sequence and from that of another window, and
-    simulates from the native. Writes to --out: compare.md, tables with means and spreads over seeds and paired tests;
-    compare.csv and windows.csv, the figures of each model and of each window; and compare.png.
+    Each model predicts windows of domains from their sequence, from the shuffled sequence and from that of another
+    window, and simulates from the native. Writes to --out: compare.md, tables with means and spreads over seeds and
+    paired tests; compare.csv and windows.csv, the figures of each model and of each window; and compare.png.
     """
     torch.set_num_threads(1)
     candidates = _candidates(models, presets)
@@ -175,7 +177,7 @@ def _named(model: str) -> tuple[str, str]:
 
 
 def _splits_of(models: tuple[str, ...]) -> dict[str, Split]:
-    """Splits that models were trained on, where their folders tell."""
+    """Splits that models were trained on, where their folders contain them."""
     folders = [folder for _, folder in map(_named, models)]
     files = {folder: find_model(folder) / SPLIT_FILE for folder in folders}
     return {folder: Split.read(file) for folder, file in files.items() if file.is_file()}

@@ -1,4 +1,4 @@
-"""``openmm-nemo evaluate``: how good ensembles are."""
+"""``openmm-nemo evaluate``: the quality of ensembles."""
 
 from pathlib import Path
 
@@ -17,15 +17,17 @@ from openmm_nemo.sampling.ensembles import ensemble_ids
 @click.option(
     "--split",
     type=click.Path(path_type=Path),
-    help="Split of the data, which tells what of each protein is new to the training set.",
+    help="File written by 'openmm-nemo data split', for the level at which each protein is new to the training set.",
 )
-@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: all processors]")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Number of processes.  [default: all processors]"
+)
 def evaluate(samples: Path, out: Path, split: Path | None, workers: int | None) -> None:
-    """Compare the ensembles that 'openmm-nemo sample' wrote with the native structures.
+    """Compare sampled ensembles with the native structures.
 
-    Every ensemble is clustered by TM-score (complete linkage), and 3D-Jury chooses its representative. Writes to --out:
-    report.html, with figures, tables and structures in 3D, for any browser, without network; proteins.csv and
-    table.csv; and the figures as PNG.
+    SAMPLES is a folder written by 'openmm-nemo sample'. Each ensemble is clustered by TM-score (complete linkage), and
+    3D-Jury chooses its representative. Writes to --out: report.html, with figures, tables and structures in 3D, which
+    any browser opens offline; proteins.csv and table.csv; and the figures as PNG.
     """
     with progress("Assessing", 0, len(ensemble_ids(samples))) as tell:
         evaluation = evaluate_ensembles(samples, out, split, workers, tell)

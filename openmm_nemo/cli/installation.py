@@ -15,6 +15,9 @@ def models() -> None:
 
 @click.command()
 def doctor() -> None:
-    """Check the installation: which integrator, platforms and forces work here, and how to repair the others."""
+    """Check the installation.
+
+    Says which integrator, platforms and forces work here, and how to fix the others.
+    """
     for finding in examine():
         click.echo(finding)

@@ -27,13 +27,13 @@ from openmm_nemo.residues import check_sequence
 @click.option(
     "--fasta",
     type=click.Path(path_type=Path),
-    help="File of the one sequence, instead of --sequence.",
+    help="FASTA file with one sequence, instead of --sequence.",
 )
 @click.option(
     "--alignment",
     "alignment_file",
     type=click.Path(path_type=Path),
-    help="A3M, aligned FASTA or Stockholm file that begins with the protein.",
+    help="A3M, aligned FASTA or Stockholm file whose first sequence is the protein.",
 )
 @click.option(
     "--database",
@@ -44,20 +44,22 @@ from openmm_nemo.residues import check_sequence
     "--out",
     type=click.Path(path_type=Path),
     required=True,
-    help="Profile to write, for 'simulate --profile'; with commas if it ends in .csv.",
+    help="Profile to write, for 'simulate --profile'; comma-separated if it ends in .csv.",
 )
 @click.option(
     "--save-alignment",
     type=click.Path(path_type=Path),
-    help="A3M file to write with the homologues that the profile was made of.",
+    help="A3M file to write with the homologues that the profile was made from.",
 )
 @click.option(
     "--bits-per-residue",
     type=click.FloatRange(0, min_open=True),
-    help=f"Least score of a homologue in the search.  [default: {BITS_PER_RESIDUE}]",
+    help=f"Minimum score of a homologue in the search.  [default: {BITS_PER_RESIDUE}]",
 )
 @click.option(
-    "--workers", type=click.IntRange(1), help="Threads of the search.  [default: all processors]"
+    "--workers",
+    type=click.IntRange(1),
+    help="Number of threads for the search.  [default: all processors]",
 )
 def profile(
     sequence: str | None,
@@ -68,11 +70,12 @@ def profile(
     save_alignment: Path | None,
     **search: Any,
 ) -> None:
-    """Make the profile of a protein from its homologues, in an alignment or a database of sequences.
+    """Make the sequence profile of a protein from its homologues.
 
-    Homologues with many gaps are left out, and those that are nearly the same as another.
+    The homologues come from an alignment or from a search in a database. Those with many gaps, and those nearly
+    identical to another, are left out.
     """
-    for file in filter(None, (out, save_alignment)):  # known before the search
+    for file in filter(None, (out, save_alignment)):  # checked before the search
         if file.is_dir() or not file.parent.is_dir():
             raise InputError(f"{file} cannot be written: name a file in a folder that exists.")
     sequence = _query(sequence, fasta)
@@ -94,11 +97,11 @@ def profile(
     write_profile(out, result)
     click.echo(
         f"Found {len(found) - 1} homologues, {len(covering) - 1} with at most {MAX_GAPS:.0%} gaps; "
-        f"took {len(kept) - 1} that differ by at least {MIN_DISTANCE:.0%}."
+        f"kept {len(kept) - 1} that differ by at least {MIN_DISTANCE:.0%}."
     )
     click.echo(
         f"Wrote the profile of {len(result)} residues to {out}: "
-        f"{information_content(result).mean():.2f} bits of information a residue."
+        f"{information_content(result).mean():.2f} bits of information per residue."
     )
 
 
@@ -108,7 +111,7 @@ def _query(sequence: str | None, fasta: Path | None) -> str | None:
     if fasta is not None:
         _, sequences = parse_fasta(read_text(fasta), fasta)
         if len(sequences) > 1:
-            raise InputError(f"{fasta} has {len(sequences)} sequences: give a file of one.")
+            raise InputError(f"{fasta} has {len(sequences)} sequences: give a file with one.")
         sequence = sequences[0]
     return None if sequence is None else check_sequence(sequence)
 
@@ -118,7 +121,7 @@ def _search(sequence: str | None, database: Path, **options: Any) -> Alignment:
         raise InputError("--database needs the protein: give --sequence or --fasta.")
     if not database.is_file():
         raise InputError(f"{database} is not a file: give a FASTA file of proteins.")
-    # Counted in kilobytes of the file, which is read in each round.
+    # In kilobytes of the file, which is read once per iteration.
     total = ITERATIONS * database.stat().st_size // 1024
     with progress("Searching", 0, total) as tell:
         return search_homologues(

@@ -14,22 +14,20 @@ from openmm_nemo.progress import progress
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="SET")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="JSON file to write.")
-@click.option(
-    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the draw of groups."
-)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Random seed.")
 @click.option(
     "--validation",
     type=float,
     default=0.03,
     show_default=True,
-    help="Share of the domains held out for validation at each of the levels A, T and H, at most.",
+    help="Maximum fraction of the domains to hold out for validation at each of the levels A, T and H.",
 )
 @click.option(
     "--test",
     type=float,
     default=0.03,
     show_default=True,
-    help="The same for the test.",
+    help="The same for the test part.",
 )
 @click.option(
     "--test-class",
@@ -38,9 +36,11 @@ from openmm_nemo.progress import progress
     default=["4"],
     show_default=True,
     metavar="NUMBER",
-    help="CATH class held out whole for the test; may be given again.",
+    help="CATH class to hold out entirely for the test; may be repeated.",
 )
-@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: all processors]")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Number of processes.  [default: all processors]"
+)
 def split(
     folder: Path,
     out: Path,
@@ -50,13 +50,13 @@ def split(
     test_classes: tuple[str, ...],
     workers: int | None,
 ) -> None:
-    """Hold out groups of CATH for validation and test.
+    """Hold out CATH groups for validation and test.
 
-    Writes to --out which domains of SET, the folder that 'data build' wrote, are for training, which for validation and
-    test, with the level (C, A, T, H) at which they are new and their sequence identity to training, and which are left
-    unused, and why.
+    SET is a folder written by 'data build'. Writes to --out which of its domains are for training; which for validation
+    and test, with the level (C, A, T, H) at which they are new and their sequence identity to the training set; and
+    which are unused, and why.
     """
-    if out.is_dir() or not out.parent.is_dir():  # known before minutes of work
+    if out.is_dir() or not out.parent.is_dir():  # checked before minutes of work
         raise InputError(f"--out {out} cannot be written: name a file in a folder that exists.")
     domains = list(DomainSet(folder / SET_FILE))
     if not all(domain.cluster for domain in domains):

@@ -16,16 +16,18 @@ from openmm_nemo.runs.interruption import EXIT_CODE, exit_on_interrupt
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder to write.  [default: run/NAME, of CONFIG without its extension]",
+    help="Folder to write.  [default: run/NAME, where NAME is that of CONFIG without extension]",
 )
 @click.option("--resume", is_flag=True, help="Continue the run in --out.")
 @click.option(
     "--devices",
     type=click.IntRange(1),
-    help="GPUs, or processes where there are none.  [default: all GPUs, or one process]",
+    help="Number of GPUs, or of processes if there are none.  [default: all GPUs, or one process]",
 )
-@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines.")
-@click.option("--seed", type=click.IntRange(0), help="Instead of the one in CONFIG.")
+@click.option(
+    "--nodes", type=click.IntRange(1), default=1, show_default=True, help="Number of nodes."
+)
+@click.option("--seed", type=click.IntRange(0), help="Random seed, instead of the one in CONFIG.")
 def train(
     config: Path,
     out: Path | None,
@@ -34,22 +36,22 @@ def train(
     nodes: int,
     seed: int | None,
 ) -> None:
-    """Train a model as the TOML file CONFIG says; see examples/configs.
+    """Train a model with the settings in a TOML file.
 
-    Writes to --out: settings.json, metrics.csv, gradient_norms.csv, TensorBoard's files, last.ckpt every few
-    minutes, and curves.png.
+    CONFIG is the file; see examples/configs. Writes to --out: settings.json, metrics.csv, gradient_norms.csv,
+    TensorBoard's files, last.ckpt every few minutes, and curves.png.
     """
     folder = out or Path("run") / config.stem
     outcome = _training("train").train(config, folder, resume, devices, nodes, seed)
-    if outcome is None:  # of all processes but the first
+    if outcome is None:  # in all processes but the first
         return
     if outcome.interrupted:
-        click.echo(f"Interrupted after update {outcome.updates}: --resume continues.")
+        click.echo(f"Interrupted after update {outcome.updates}: --resume continues the run.")
         sys.exit(EXIT_CODE)
     why = ", because their gradients were not finite or too large" if outcome.skipped else ""
     click.echo(
-        f"Trained {folder}: {outcome.updates} updates in {outcome.seconds:.0f} s; {outcome.skipped} of them were "
-        f"left out{why}."
+        f"Trained {folder}: {outcome.updates} updates in {outcome.seconds:.0f} s; {outcome.skipped} of them "
+        f"were skipped{why}."
     )
 
 
@@ -59,19 +61,20 @@ def train(
 @click.option(
     "--notes",
     type=click.Path(path_type=Path),
-    help="Markdown that the model card ends with: what the model is good for, and what not.",
+    help="Markdown to append to the model card: what the model is good for, and what not.",
 )
 def export(checkpoint: Path, out: Path, notes: Path | None) -> None:
-    """Write the model of a CHECKPOINT of 'openmm-nemo train' to a folder that all other verbs read with --model.
+    """Export a trained model to a folder.
 
-    With the weights come the split, a model card (README.md), the curves of the run and TorchScript of the networks.
+    CHECKPOINT was written by 'openmm-nemo train'; the other commands read the folder with --model. It contains the
+    weights, the split, a model card (README.md), the curves of the run and TorchScript of the networks.
     """
     _training("export").export(checkpoint, out, notes)
     click.echo(f"Wrote the model to {out}.")
 
 
 def _training(module: str) -> ModuleType:
-    """A module of the training, which needs more packages than all else."""
+    """A module of the training, which needs more packages than the rest."""
     try:
         with exit_on_interrupt():
             return importlib.import_module(f"openmm_nemo.training.{module}")

@@ -1,1 +1,1 @@
-"""Models against each other and against controls."""
+"""Comparison of models with each other and with controls."""

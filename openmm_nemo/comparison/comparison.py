@@ -1,7 +1,7 @@
-"""Models against each other and against controls, on the same windows of domains: ``openmm-nemo compare``.
+"""Comparison of models with each other and with controls, on the same windows of domains: ``openmm-nemo compare``.
 
-Every model predicts the structure of each window before its simulation (step 0) and after some numbers of steps, from
-the sequence, from a permutation of it and from the sequence of another window; and it simulates from the native.
+Every model predicts the structure of each window before simulation (step 0) and after given numbers of steps, from the
+sequence, from a permutation of it and from the sequence of another window; it also simulates from the native.
 """
 
 import pickle
@@ -31,7 +31,7 @@ from openmm_nemo.processes import run_tasks
 from openmm_nemo.sampling.sampling import PAIR_NUMBERS
 
 BATCH_SIZE = 64
-"""Windows that are simulated at once: more are no faster."""
+"""Number of windows simulated at once: more are no faster."""
 
 FIGURES = (
     "tm",
@@ -44,7 +44,7 @@ FIGURES = (
     "mirror_gap",
     "drift_angstrom",
 )
-"""What is measured on a window, see `measure`."""
+"""Figures measured on a window, see `measure`."""
 
 TESTED = ("tm", "rmsd_angstrom", "drift_angstrom")
 """Figures in which groups are tested against each other."""
@@ -56,9 +56,9 @@ class Candidate(NamedTuple):
     Attributes
     ----------
     group : str
-        Models of the same group are seeds of one way to make a model.
+        Models of the same group were made in the same way with different seeds.
     source : str
-        Where it is from: its folder.
+        Where it comes from: its folder.
     model : NemoModel
     """
 
@@ -69,17 +69,17 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Figures of M models on N windows before the simulation and at others of K numbers of steps.
+    """Figures of M models on N windows, at K numbers of simulation steps.
 
     Attributes
     ----------
     groups, sources : tuple of str
-        Of each model, see `Candidate`.
+        Group and source of each model, see `Candidate`.
     windows : tuple of Window
     steps : tuple of int
         The first is 0.
     figures : dict of str to ndarray, shape (M, K, N)
-        By the names of `FIGURES`; NaN is what is not known: all but step 0 of a baseline, the drift at step 0, contacts
+        By the names in `FIGURES`; NaN where unknown: everything but step 0 of a baseline, the drift at step 0, contacts
         of a structure that has none. A structure that is not finite has a TM-score of 0 and an infinite RMSD.
     """
 
@@ -94,7 +94,7 @@ class Comparison:
         return list(dict.fromkeys(self.groups))
 
     def inside(self, parts: Sequence[str], level: str = "") -> np.ndarray:
-        """Which windows are of some parts, and of one level if given; shape (N,), bool."""
+        """Which windows are in these parts, and at this level if given; shape (N,), bool."""
         return np.array([w.part in parts and w.level.startswith(level) for w in self.windows])
 
     def of_group(self, figure: str, group: str, steps: int) -> np.ndarray:
@@ -103,11 +103,11 @@ class Comparison:
         return self.figures[figure][members, self.steps.index(steps)]
 
     def seed_means(self, figure: str, group: str, steps: int, inside: np.ndarray) -> np.ndarray:
-        """Mean of each model of a group over the windows inside for which the figure is known; shape (seeds,)."""
+        """Mean of each model of a group over the windows ``inside`` for which the figure is known; shape (seeds,)."""
         return np.array([_mean(row[inside]) for row in self.of_group(figure, group, steps)])
 
     def is_known(self, group: str, steps: int) -> bool:
-        """Whether a group has structures after some steps; baselines have them at 0 alone."""
+        """Whether a group has structures after some steps; baselines have them only at 0."""
         return bool(np.isfinite(self.of_group("tm", group, steps)).any())
 
 
@@ -117,9 +117,9 @@ class PairedTest(NamedTuple):
     Attributes
     ----------
     mean, error : float
-        Over windows, of the means over the seeds of each group; the standard error of the mean.
+        Mean over windows, and its standard error, after averaging over the seeds of each group.
     p : float
-        Two-sided, of a paired t-test. NaN, as the error, if it is not defined: of one window, or if all differences are
+        Two-sided p of a paired t-test. NaN, like the error, if undefined: for one window, or if all differences are
         equal or one is infinite.
     """
 
@@ -137,7 +137,7 @@ class Difference(NamedTuple):
     steps, other_steps : int
     n_windows : int
     tests : dict of str to PairedTest
-        By the names of `TESTED`, where both groups have the figure.
+        By the names in `TESTED`, where both groups have the figure.
     """
 
     group: str
@@ -166,17 +166,17 @@ def compare(
     windows : sequence of Window
         See `draw_windows`.
     steps : sequence of int
-        Numbers of steps after which structures are measured; those before the simulation are, too.
+        Numbers of steps after which structures are measured. Step 0 is always measured.
     seed : int
-        Of the noise, at 300 K. That of a window depends on its part and its number alone.
+        Random seed of the noise, at 300 K. The noise of a window depends only on this, its part and its number.
     workers : int, optional
-        Processes, of one thread each. Default: all processors. 1: this process.
+        Number of processes, with one thread each. Default: all processors. 1: this process.
     batch_size : int, optional
-        Windows at once; does not change the figures but for rounding. Default: 64, or fewer of long ones.
+        Windows per batch; changes the figures only by rounding. Default: 64, or fewer if they are long.
     controls : bool
-        Measure the gaps of other sequences and the drift, too, which takes four times as long.
+        Also measure the gaps of other sequences and the drift, which takes four times as long.
     tell : callable
-        Told how many windows are done, of the number of models times that of windows, from time to time.
+        Called with the number of windows done so far, out of models times windows, from time to time.
 
     Returns
     -------
@@ -209,7 +209,7 @@ def compare(
                 tell(count)
     except BrokenProcessPool:
         raise InputError(
-            "A process was killed (memory may be short): give fewer --workers or a smaller --max-length."
+            "A process was killed (perhaps out of memory): use fewer --workers or a smaller --max-length."
         ) from None
     groups, sources, _ = zip(*candidates, strict=True)
     return Comparison(groups, sources, tuple(windows), steps, figures)
@@ -222,30 +222,30 @@ def measure(
     seed: int,
     controls: bool = True,
 ) -> dict[str, np.ndarray]:
-    """Figures of a model on B windows of one part with consecutive numbers, as one batch.
+    """Figures of a model on B consecutive windows of one part, as one batch.
 
     Parameters
     ----------
     model : NemoModel
     windows : sequence of Window
     steps : sequence of int
-        K numbers, rising; the first is 0.
+        K increasing numbers; the first is 0.
     seed : int
-        Of the noise.
+        Random seed of the noise.
     controls : bool
         See `compare`.
 
     Returns
     -------
     dict of str to ndarray, shape (K, B)
-        Of a baseline, (1, B). By the names of `FIGURES`:
+        For a baseline, (1, B). By the names in `FIGURES`:
 
         - tm, the exact search of `tm_score`; rmsd_angstrom, without reflection; rg_ratio, the radius of gyration over
-          that of the native; contact_precision; bond_error_angstrom, the mean error of the distances between C-alphas
-          that are neighbours in the sequence.
-        - shuffled_gap, swapped_gap: how much lower the TM-score to the same native is if the model is given the
-          shuffled sequence or that of another window. Zero means that the model does not use the sequence.
-        - mirror_gap: how much lower that of the structure's mirror image is. Zero: it does not know handedness.
+          that of the native; contact_precision; bond_error_angstrom, the mean error of the distances between
+          consecutive C-alphas.
+        - shuffled_gap, swapped_gap: loss of TM-score to the same native if the model is given the shuffled sequence or
+          that of another window. Zero: the model does not use the sequence.
+        - mirror_gap: loss of TM-score of the structure's mirror image. Zero: the model does not know handedness.
         - drift_angstrom: RMSD to the native after as many steps from the native.
     """
     mask = _padded([np.ones(len(window.s)) for window in windows])
@@ -279,8 +279,8 @@ def measure(
 def paired_differences(comparison: Comparison, inside: np.ndarray) -> list[Difference]:
     """Compare the first group with all others, window by window.
 
-    After each number of steps, the first group is compared with the others after as many steps, where they have an
-    energy, and before; and with itself before. A baseline is compared at step 0.
+    After each number of steps, the first group is compared with the others after the same number of steps, where they
+    have an energy, and at step 0; and with itself at step 0. A baseline is compared at step 0.
 
     Parameters
     ----------
@@ -318,7 +318,7 @@ def _difference(
 
 
 def _paired_test(one: np.ndarray, two: np.ndarray) -> PairedTest:
-    from scipy.stats import ttest_rel  # here, because it takes long to import
+    from scipy.stats import ttest_rel  # imported here, because it takes long
 
     apart = one - two
     if len(apart) < 2 or not np.isfinite(apart).all():
@@ -337,7 +337,7 @@ def _check(candidates: Sequence[Candidate], windows: Sequence[Window]) -> None:
         key = group, model.fingerprint()
         if key in known:
             raise InputError(
-                f"{known[key]} and {source} are the same model, and not two seeds of {group!r}: leave one out."
+                f"{known[key]} and {source} are the same model, not two seeds of {group!r}: leave one out."
             )
         known[key] = source
 
@@ -345,7 +345,7 @@ def _check(candidates: Sequence[Candidate], windows: Sequence[Window]) -> None:
 def _batches(
     windows: Sequence[Window], model: NemoModel, batch_size: int | None
 ) -> Iterator[tuple[int, int]]:
-    """First window of each batch, and that after its last."""
+    """First window of each batch, and the one after its last."""
     start = 0
     while start < len(windows):
         stop = start + 1
@@ -378,7 +378,7 @@ def _simulate(
     seed: int,
     start: Tensor | None,
 ) -> Tensor:
-    """Positions after each number of steps, shape (K, B, L, 3), Angstrom; of a baseline, (1, B, L, 3)."""
+    """Positions after each number of steps, shape (K, B, L, 3), Angstrom; for a baseline, (1, B, L, 3)."""
     with evaluation_mode(model), torch.no_grad():
         batch = model.condition_batch(s, mask)
         x = batch.initial_positions() if start is None else centred(start, mask)
@@ -429,6 +429,6 @@ def _padded(arrays: Sequence[np.ndarray]) -> Tensor:
 
 
 def _mean(values: np.ndarray) -> float:
-    """Mean of those that are known."""
+    """Mean of the known values."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else np.nan

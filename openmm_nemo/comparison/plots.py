@@ -15,9 +15,9 @@ class Dots(NamedTuple):
     ----------
     title : str
     labels : sequence of str
-        Of the rows.
+        Labels of the rows.
     series : mapping of str to sequence of ndarray
-        Repeated measurements of each row, by the name of the series; NaN is not drawn.
+        Repeated measurements for each row, by the name of the series; NaN is not drawn.
     """
 
     title: str
@@ -26,12 +26,12 @@ class Dots(NamedTuple):
 
 
 def plot_dots(panels: Sequence[Dots], file: str | os.PathLike[str], title: str) -> None:
-    """Draw measurements in rows: every one as a small point, their mean and standard deviation as a large one.
+    """Draw measurements in rows: each one as a small point, their mean and standard deviation as a large one.
 
     Parameters
     ----------
     panels : sequence of Dots
-        Side by side, of the same rows. The first row is on top.
+        Panels from left to right, with the same rows. The first row is on top.
     file : path
         PNG to write.
     title : str

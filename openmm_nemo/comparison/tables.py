@@ -1,4 +1,4 @@
-"""Tables of a comparison of models: for a terminal, as Markdown and as CSV; see `openmm_nemo.comparison.comparison`."""
+"""Tables of a comparison: for a terminal, as Markdown and as CSV; see `openmm_nemo.comparison.comparison`."""
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,13 +34,13 @@ _COLUMNS = {
     "mirror_gap": ("mirror", 3),
     "drift_angstrom": ("drift (Å)", 2),
 }
-"""Heading and decimals of each figure."""
+"""Heading and number of decimals of each figure."""
 
 _LEGEND = (
-    "Means over windows; with several seeds, their mean and ± their standard deviation. TM and RMSD to the native; "
-    "Rg: of the structure over that of the native; contacts: precision; bonds: error of the C-alpha distances along "
-    "the chain; shuffled, swapped, mirror: how much lower TM is with the residues in random order, with the sequence "
-    "of another window, and of the mirror image; drift: RMSD to the native after as many steps from the native."
+    "Means over windows; with several seeds, their mean and ± their standard deviation. TM and RMSD to the native; Rg "
+    "ratio: radius of gyration over that of the native; contacts: precision; bonds: error of the C-alpha distances "
+    "along the chain; shuffled, swapped, mirror: loss of TM with the residues in random order, with the sequence of "
+    "another window, and for the mirror image; drift: RMSD to the native after the same steps from the native."
 )
 _TEST_LEGEND = (
     "Differences on the same windows, each group averaged over its seeds first: mean, standard error over windows and "
@@ -49,14 +49,14 @@ _TEST_LEGEND = (
 
 
 class Table(NamedTuple):
-    """A heading and cells, of which the first row names the columns."""
+    """A heading and rows of cells; the first row names the columns."""
 
     heading: str
     cells: list[tuple[str, ...]]
 
 
 def tables(comparison: Comparison) -> list[Table]:
-    """Tables of the groups, one for each part and one for each level of the test, then the paired differences.
+    """Tables of the groups, one per part and one per level of the test, then the paired differences.
 
     Parameters
     ----------
@@ -90,8 +90,8 @@ def comparison_lines(comparison: Comparison) -> Iterator[str]:
 def write_comparison(folder: Path, comparison: Comparison, title: str) -> None:
     """Write the files of a comparison.
 
-    - compare.csv: a line for each model, part or level, and number of steps: means over windows.
-    - windows.csv: a line for each model, window and number of steps.
+    - compare.csv: means over windows, one line per model, part or level, and number of steps.
+    - windows.csv: one line per model, window and number of steps.
     - compare.md: the tables.
     - compare.png: TM-scores and drifts by group.
 
@@ -101,7 +101,7 @@ def write_comparison(folder: Path, comparison: Comparison, title: str) -> None:
         Files in it are replaced.
     comparison : Comparison
     title : str
-        What was compared, for the Markdown and the picture.
+        What was compared, for the Markdown and the plot.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def _parts(comparison: Comparison) -> list[str]:
 
 
 def _blocks(comparison: Comparison) -> Iterator[tuple[str, str]]:
-    """Parts, and levels of the test."""
+    """Parts, and levels of the test part."""
     for part in _parts(comparison):
         yield part, ""
         if part == "test":
@@ -222,7 +222,7 @@ def _window_rows(comparison: Comparison) -> Iterator[Sequence[Any]]:
 
 
 def _models(comparison: Comparison) -> Iterator[tuple[str, int, int, int]]:
-    """Group, number of the seed in it from 1, number of the model and of its steps."""
+    """Group, number of the seed in it from 1, index of the model and of its steps."""
     for m, group in enumerate(comparison.groups):
         for k, steps in enumerate(comparison.steps):
             if comparison.is_known(group, steps):

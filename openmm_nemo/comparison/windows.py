@@ -1,4 +1,4 @@
-"""Windows of domains on which models are compared, with the sequences of their controls."""
+"""Windows of domains on which models are compared, with the sequences of the controls."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -12,28 +12,29 @@ from openmm_nemo.errors import InputError
 from openmm_nemo.residues import MIN_LENGTH
 
 MAX_WINDOWS = 2**16
-"""Windows of a part, each with noise of its own."""
+"""Maximum number of windows of a part, each with its own noise."""
 
 
 class Window(NamedTuple):
-    """An unbroken part of a domain, and the inputs of the networks for it; L residues, q channels of the input.
+    """An unbroken stretch of a domain, and the inputs of the networks for it: L residues, q input channels.
 
     Attributes
     ----------
     id : str
-        Of the domain.
+        Id of the domain.
     part, level : str
-        Of the split; the level is empty if the part is not held out.
+        Part and level in the split; the level is empty if the part is not held out.
     native : ndarray, shape (L, 3), float32
         C-alpha positions, Angstrom.
     s : ndarray, shape (L, q), float32
-        One-hot sequence, and the profile behind it if there is one.
+        One-hot sequence, followed by the profile if there is one.
     shuffled : ndarray, shape (L, q), float32
         The rows of ``s`` in random order.
     swapped : ndarray, shape (L, q), float32, optional
-        Of another window of the part and another cluster of sequences, cut to this length; None if there is none.
+        Input of another window of the part, from another cluster of sequences, cut to this length; None if there is
+        none.
     number : int
-        Of the noise, within the part.
+        Number of its noise within the part.
     """
 
     id: str
@@ -55,7 +56,7 @@ def draw_windows(
     seed: int,
     profiles: Mapping[str, np.ndarray] | None = None,
 ) -> list[Window]:
-    """Draw a random window of domains that are spread evenly over each part.
+    """Draw one random window from each of some domains, spread evenly over each part.
 
     Parameters
     ----------
@@ -63,25 +64,25 @@ def draw_windows(
         The set that was split.
     split : Split
     parts : sequence of str
-        Of the split.
+        Parts of the split.
     n_windows : int
-        Of each part, at most.
+        Maximum number of windows per part.
     max_length : int
         Longest window, see `openmm_nemo.data.batches.random_window`.
     seed : int
-        Of the windows, the permutations and the swaps.
+        Random seed of the windows, permutations and swaps.
     profiles : mapping of str to ndarray (L, 20), optional
         By the id of the domain; domains without one are left out.
 
     Returns
     -------
     list of Window
-        Part by part, from short to long.
+        Windows part by part, from short to long.
 
     Raises
     ------
     InputError
-        If the split is of another set, a part has no domains, or a profile has another length than its domain.
+        If the split belongs to another set, a part has no domains, or a profile has another length than its domain.
     """
     split.check(domains)
     position = {domain.id: i for i, domain in enumerate(domains)}
@@ -101,7 +102,7 @@ def draw_windows(
 
 
 def check_splits(trained_on: Mapping[str, Split], windows: Sequence[Window]) -> None:
-    """Refuse models that were trained on what is held out here.
+    """Refuse models that were trained on domains that are held out here.
 
     Parameters
     ----------
@@ -112,7 +113,7 @@ def check_splits(trained_on: Mapping[str, Split], windows: Sequence[Window]) -> 
     Raises
     ------
     InputError
-        If a domain of a held-out window is in the training part of the split of a model.
+        If a domain of a held-out window is in the training part of a model's split.
     """
     for source, theirs in trained_on.items():
         names = [

@@ -1,4 +1,4 @@
-"""From what is known of a protein to the coefficients of its energy, its initial state and its steps."""
+"""Networks that map what is known about a protein to its energy coefficients, initial state and step sizes."""
 
 from openmm_nemo.conditioning.baseline import BaselineNetwork, BaselineOutput
 from openmm_nemo.conditioning.sequence import SequenceNetwork, SequenceOutput

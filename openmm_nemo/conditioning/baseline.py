@@ -12,16 +12,16 @@ from openmm_nemo.encoders import input_width
 from openmm_nemo.networks.blocks import convolution, initialise
 
 HIDDEN_SECOND_MOMENT = 0.1
-"""About the mean square of the hidden states of an untrained network."""
+"""Approximate mean square of the hidden states of an untrained network."""
 
 
 class BaselineOutput(NamedTuple):
-    """All that a baseline knows about a sequence; zero at padding.
+    """Everything a baseline predicts for a sequence; zero at padding.
 
     Attributes
     ----------
     z0 : Tensor, shape (B, L, 3)
-        Predicted unconstrained internal coordinates, as those of `SequenceOutput`.
+        Predicted unconstrained internal coordinates, as in `SequenceOutput`.
     secondary_structure : Tensor, shape (B, L, 8)
         Logits.
     """
@@ -31,11 +31,10 @@ class BaselineOutput(NamedTuple):
 
 
 class BaselineNetwork(nn.Module):
-    """Bidirectional LSTM of two layers in place of the sequence network, the energy and the simulator.
+    """Two-layer bidirectional LSTM that replaces the sequence network, the energy and the simulator.
 
-    It reads the input itself, without convolutions before it: so the model has the numbers of
-    parameters of Table 1 within 6%. Dropout, which the paper does not give for it, is between the
-    layers.
+    It reads the input directly, without preceding convolutions, which gives the parameter counts of Table 1 within 6%.
+    Dropout, which the paper does not specify for the baseline, is applied between the layers.
     """
 
     def __init__(self, config: NemoConfig) -> None:
@@ -59,7 +58,7 @@ class BaselineNetwork(nn.Module):
                 initialise(parameter, second_moment=HIDDEN_SECOND_MOMENT)
             else:
                 nn.init.zeros_(parameter)
-            if name.startswith("bias_ih"):  # start without forgetting
+            if name.startswith("bias_ih"):  # start with open forget gates
                 nn.init.ones_(parameter.detach().chunk(4)[1])
         self.initial_state = InitialState(channels)
         self.secondary_structure = convolution(1, channels, SECONDARY_STRUCTURE_CLASSES)

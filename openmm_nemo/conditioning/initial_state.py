@@ -1,4 +1,4 @@
-"""The initial state z(0) from features of the residues."""
+"""Head that predicts the initial state z(0) from residue features."""
 
 import math
 
@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from openmm_nemo.networks.blocks import initialise
 
-# What an untrained model starts from.
-BOND_LENGTH = 3.8  # Angstrom, two C-alphas in sequence
+# Initial state of an untrained model.
+BOND_LENGTH = 3.8  # Angstrom, between consecutive C-alphas
 BOND_ANGLE = 1.85  # radian, between those of helices (1.6) and strands (2.1)
 
 
@@ -27,7 +27,7 @@ class InitialState(nn.Conv1d):
         super().__init__(channels, 4, 1)
 
     def initialise(self, second_moment: float = 1.0) -> None:
-        """Start from bonds and angles of real chains and from any dihedral.
+        """Start with the bonds and angles of real chains and random dihedrals.
 
         Parameters
         ----------

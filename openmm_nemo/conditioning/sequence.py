@@ -16,13 +16,13 @@ from openmm_nemo.networks.message_passing import MessagePassing, OuterExpansion
 
 SECONDARY_STRUCTURE_CLASSES = 8
 
-# What an untrained model starts from.
+# Step sizes of an untrained model.
 CARTESIAN_STEP = 0.02  # Angstrom^2
 INTERNAL_STEP = 0.002  # at 20 residues
 
 
 class SequenceOutput(NamedTuple):
-    """All that the simulator needs to know about a sequence; zero at padding.
+    """Everything the simulator needs to know about a sequence; zero at padding.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class SequenceNetwork(nn.Module):
         nodes, pairs = config.node_channels, config.pair_channels
         width, dropout, dilations = config.node_width, config.dropout, config.dilations
         self.max_separation = config.max_separation
-        # TorchScript sees no globals.
+        # TorchScript cannot see globals.
         self.cartesian_step, self.internal_step = CARTESIAN_STEP, INTERNAL_STEP
 
         width_of_input = input_width(config)
@@ -100,16 +100,16 @@ class SequenceNetwork(nn.Module):
             nn.init.zeros_(layer.weight)
 
     def cool(self, factor: float, strength: float = 1.0) -> None:
-        """Make an untrained model start as at 300 K / factor: energies as many times larger, steps shorter.
+        """Make an untrained model start as if at 300 K / factor: scale energies up by factor and shorten steps.
 
-        It drifts as fast and is blurred by less noise.
+        The drift stays the same and there is less noise.
 
         Parameters
         ----------
         factor : float
-            From 1 to 19: steps and preconditioners can learn to make moves up to e^3 times shorter.
+            From 1 to 19, because steps and preconditioners can shorten moves at most e^3 times.
         strength : float
-            How many times larger still all coefficients but that of the bond strain are: the drift is as much faster.
+            Further scaling of all coefficients except that of the bond strain; the drift scales with it.
         """
         for head in self.term_heads.values():
             head.scale(factor, strength)
@@ -148,14 +148,14 @@ class SequenceNetwork(nn.Module):
         return h, p
 
     def heads(self, h: Tensor, p: Tensor, mask: Tensor) -> SequenceOutput:
-        """Output of `features`."""
+        """Output for the results of `features`."""
         mask = mask.to(h.dtype)
         row = mask.unsqueeze(-1)
         coefficients: list[Tensor] = []
         for head in self.term_heads.values():
             coefficients += head(h, p, mask)
         preconditioners = torch.exp(torch.tanh(self.preconditioners(h))).transpose(1, 2) * row
-        # Steps may learn to be up to e^2 times shorter or longer.
+        # Steps can become up to e^2 times shorter or longer.
         pooled = h.sum(-1, keepdim=True) / mask.sum(-1).clamp_min(1)[:, None, None]
         steps = torch.exp(2 * torch.tanh(self.steps(pooled).squeeze(-1)))
         # Random rotations about L bonds with lever arms of about sqrt(L) move the ends of a chain by sqrt(eps_z) L.

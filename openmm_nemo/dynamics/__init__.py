@@ -1,4 +1,4 @@
-"""The differentiable mirror: Langevin dynamics of chains in PyTorch, in Angstrom and kT."""
+"""Differentiable Langevin dynamics of chains in PyTorch, in Angstrom and kT."""
 
 from openmm_nemo.dynamics.noise import Noise, langevin_noise, philox
 from openmm_nemo.dynamics.rollout import (

@@ -12,19 +12,19 @@ from openmm_nemo.dynamics.rollout import MODEL_TEMPERATURE, energy_and_gradient
 from openmm_nemo.dynamics.steps import INTEGRATORS, StepOptions, StepParameters, StepResult
 
 CoefficientEnergy = Callable[..., Tensor]
-"""U (B,) of positions (B, L, 3) and of the coefficients, in this order."""
+"""U (B,) as a function of positions (B, L, 3) and the coefficients, in this order."""
 
 
 class GradientGrowth:
-    """How much each step of a roll-out makes the gradient grow, measured while it is back-propagated.
+    """Growth of the gradient in each step of a roll-out, measured during back-propagation.
 
     Attributes
     ----------
     log_growth : list of Tensor, shape (B,)
-        log(|J^T g| / |g|) of the last step first, before damping, g being the gradient of the loss by the step's
-        outcome and J the step's Jacobian.
+        log(|J^T g| / |g|) before damping, last step first; g is the gradient of the loss with respect to the step's
+        result and J the step's Jacobian.
     norms : list of Tensor, shape (B,)
-        |g| of the same steps, damped by those after them, 1/Angstrom.
+        |g| at the same steps, with the damping of all later ones, 1/Angstrom.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class GradientGrowth:
         self.norms: list[Tensor] = []
 
     def mean(self) -> float:
-        """Mean over steps and chains, nats a step; NaN if a gradient was not finite or nothing was measured."""
+        """Mean over steps and chains, nats per step; NaN if a gradient was not finite or nothing was measured."""
         return float(torch.stack(self.log_growth).mean()) if self.log_growth else math.nan
 
 
@@ -44,7 +44,7 @@ class AdaptiveDamping:
     smallest : float
         gamma stays between this and 1.
     memory : float
-        Share of the growth measured before in its running mean.
+        Weight of earlier measurements in the running mean of the growth.
     """
 
     def __init__(self, smallest: float = 0.8, memory: float = 0.9) -> None:
@@ -54,14 +54,14 @@ class AdaptiveDamping:
 
     @property
     def factor(self) -> float:
-        """gamma of the next roll-out."""
+        """gamma for the next roll-out."""
         return min(1.0, max(self.smallest, math.exp(-self.log_growth)))
 
     def update(self, measured: float) -> None:
         """Take a measurement of `GradientGrowth.mean` into account.
 
-        It counts as no more than could be cancelled, up or down, so that one roll-out is soon forgotten; so does one
-        that is not finite, as growth.
+        It is limited to what damping can cancel, in both directions, so that a single roll-out is soon forgotten. A
+        measurement that is not finite counts as the largest growth.
         """
         limit = -math.log(self.smallest)
         measured = max(-limit, min(limit, measured)) if math.isfinite(measured) else limit
@@ -69,7 +69,7 @@ class AdaptiveDamping:
 
 
 class _Recipe(NamedTuple):
-    """What a step needs beside tensors that have gradients."""
+    """What a step needs besides the tensors that have gradients."""
 
     energy: CoefficientEnergy
     scale: float
@@ -91,7 +91,7 @@ _N_PARAMETERS = len(StepParameters._fields) - 1
 
 
 class _RecomputedStep(torch.autograd.Function):
-    """A step that keeps its input alone, and is done again when its gradient is asked for."""
+    """A step that stores only its input and is recomputed when its gradient is needed."""
 
     @staticmethod
     def forward(
@@ -122,7 +122,7 @@ class _RecomputedStep(torch.autograd.Function):
         if ctx.growth is not None:
             before, after = (g.flatten(1).norm(dim=1) for g in (found[0], gradient))
             ctx.growth.norms.append(after)
-            # A chain without gradient does not grow.
+            # A chain without a gradient shows no growth.
             ctx.growth.log_growth.append((before.clamp_min(1e-30) / after.clamp_min(1e-30)).log())
         return None, None, None, None, None, ctx.damping * found[0], *found[1:]
 
@@ -145,26 +145,26 @@ def trainable_rollout(
 ) -> Tensor:
     """Simulate a batch of chains as `openmm_nemo.dynamics.rollout` does, for training.
 
-    Memory is that of the states and of one step, because every step is computed again in the backward pass. All that
-    the gradient has to reach is given by name, because a step that is done again is not part of the graph.
+    Only the states and the activations of one step are held in memory, because every step is recomputed in the backward
+    pass. Everything that needs a gradient is passed explicitly, because a recomputed step is not part of the graph.
 
     Parameters
     ----------
     energy : callable
-        Maps positions (B, L, 3), Angstrom, and the coefficients to energies (B,), kT. Must be a function: no dropout
-        and no running statistics that it changes.
+        Maps positions (B, L, 3), Angstrom, and the coefficients to energies (B,), kT. Must be a pure function: no
+        dropout, and no updates of running statistics.
     coefficients : sequence of Tensor
-        Results of other networks that ``energy`` takes.
+        Outputs of other networks, passed to ``energy``.
     weights : iterable of Tensor
-        Leaf tensors that ``energy`` reads beside its arguments, such as the parameters of its network.
+        Leaf tensors that ``energy`` reads besides its arguments, such as the parameters of its network.
     x0 : Tensor, shape (B, L, 3)
         Angstrom.
     parameters, n_steps, seed, first_step, temperature, integrator, options
         See `openmm_nemo.dynamics.rollout`.
     damping : float
-        gamma: what a step passes on of the gradient that it gets, from 0 (exclusive) to 1.
+        gamma: fraction of its incoming gradient that a step passes on, from 0 (exclusive) to 1.
     growth : GradientGrowth, optional
-        To measure with.
+        Records the growth of the gradient.
 
     Returns
     -------
@@ -193,16 +193,16 @@ def trainable_rollout(
 def perturbation_growth(
     step: Callable[[Tensor], Tensor], x: Tensor, mask: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """How much a step makes a small perturbation grow (paper, eq. 13).
+    """Growth of a small perturbation in a step (paper, eq. 13).
 
     Parameters
     ----------
     step : callable
-        Positions (B, L, 3), Angstrom, to the positions after the step, with the same noise whenever it is called.
+        Maps positions (B, L, 3), Angstrom, to those after the step, with the same noise on every call.
     x : Tensor, shape (B, L, 3)
     mask : Tensor, shape (B, L)
     generator : torch.Generator
-        Of the perturbation, normal with a standard deviation of 0.01 Angstrom.
+        Draws the perturbation, which is normal with a standard deviation of 0.01 Angstrom.
 
     Returns
     -------
@@ -212,5 +212,5 @@ def perturbation_growth(
     delta = 0.01 * torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x)
     delta = delta * mask.unsqueeze(-1)
     moved = (step(x + delta) - step(x)) * mask.unsqueeze(-1)
-    # The square root of zero has no gradient.
+    # The square root has no gradient at zero.
     return 0.5 * ((moved**2).sum((1, 2)).clamp_min(1e-20) / (delta**2).sum((1, 2))).log()

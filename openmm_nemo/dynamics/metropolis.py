@@ -4,7 +4,7 @@ A step is a Cartesian sub-step followed by an internal sub-step. In its coordina
 
     w' = w - (v/2) g(w) + sqrt(v) p,    g = -grad log pi,
 
-and takes it with probability min(1, A) (Metropolis-adjusted Langevin; Roberts & Tweedie, Bernoulli 2, 341, 1996):
+and accepts it with probability min(1, A) (Metropolis-adjusted Langevin; Roberts & Tweedie, Bernoulli 2, 341, 1996):
 
     log A = log pi(w') - log pi(w) + log q(w | w') - log q(w' | w),    q(w' | w) = N(w'; w - (v/2) g(w), v).
 
@@ -30,11 +30,12 @@ from openmm_nemo.geometry import (
 )
 
 SystemEnergy = Callable[[Tensor], Tensor]
-"""U (S,) of positions (B, L, 3): S systems of B/S chains each, one after the other; kT at the sampled temperature."""
+"""U (S,) as a function of positions (B, L, 3): S systems of B/S chains each, in order; kT at the sampled
+temperature."""
 
 
 class State(NamedTuple):
-    """Positions and what is known of the energy there.
+    """Positions, and the energy and its gradient there.
 
     Attributes
     ----------
@@ -58,7 +59,7 @@ class MetropolisResult(NamedTuple):
     ----------
     state : State
     accepted : Tensor, shape (S, 2), bool
-        Whether the proposals of the Cartesian and of the internal sub-step were taken.
+        Whether the proposals of the Cartesian and the internal sub-step were accepted.
     log_weight : Tensor, shape (S, 2)
         Their log A.
     """
@@ -78,7 +79,7 @@ def evaluate(energy: SystemEnergy, x: Tensor) -> State:
 
 
 class LangevinMove(ABC):
-    """A proposal in coordinates w, all arrays of which have the shape (B, L, 3), and its weight."""
+    """A proposal in coordinates w, in arrays of shape (B, L, 3), and its weight."""
 
     @abstractmethod
     def variance(self, parameters: StepParameters) -> Tensor:
@@ -179,7 +180,7 @@ class LangevinMove(ABC):
 
 
 class CartesianMove(LangevinMove):
-    """w = x, v = eps_x C_x. Beads with mask 0 move, too, where C_x is not 0: particles in no chain."""
+    """w = x, v = eps_x C_x. Beads with mask 0 also move if C_x is not 0: these are particles in no chain."""
 
     def variance(self, parameters: StepParameters) -> Tensor:
         """eps_x C_x, shape (B, L, 1), Angstrom^2."""
@@ -203,8 +204,8 @@ class InternalMove(LangevinMove):
     """w = z = (b~, a~, d), v = eps_z C_z, with x' = F(z + dz) built exactly.
 
     The first bead, the direction of the first bond and the plane of the first three beads stay. Given these, exp(-U) dx
-    is exp(-U) |det dx/dz| dz, whether or not U depends on them. Dihedrals are real numbers, of which U and F are
-    periodic functions.
+    is exp(-U) |det dx/dz| dz, whether or not U depends on them. Dihedrals are treated as real numbers of which U and F
+    are periodic functions.
     """
 
     def variance(self, parameters: StepParameters) -> Tensor:
@@ -230,7 +231,7 @@ class InternalMove(LangevinMove):
 def metropolis_step(
     energy: SystemEnergy, state: State, noise: Tensor, uniform: Tensor, parameters: StepParameters
 ) -> MetropolisResult:
-    """Cartesian sub-step, then an internal sub-step from where it led.
+    """Cartesian sub-step, then an internal sub-step from its result.
 
     Parameters
     ----------

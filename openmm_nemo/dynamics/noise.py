@@ -14,7 +14,7 @@ INTERNAL_STREAM = 1
 ACCEPTANCE_STREAM = 2
 
 NOISE_BLOCK = 64
-"""Steps whose numbers are drawn at once."""
+"""Number of steps whose noise is drawn at once."""
 
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -61,9 +61,9 @@ def langevin_noise(
     Parameters
     ----------
     seed : Tensor, shape (B,), int64
-        Seed of every chain, not negative.
+        Seed of each chain, non-negative.
     chain : Tensor, shape (B,), int64
-        Number of every chain within its system.
+        Number of each chain within its system.
     first_step, n_steps : int
         Steps first_step ... first_step + n_steps - 1.
     n_beads : int
@@ -103,7 +103,7 @@ def acceptance_numbers(seed: Tensor, first_step: int, n_steps: int) -> Tensor:
     Parameters
     ----------
     seed : Tensor, shape (S,), int64
-        Seed of every system, not negative.
+        Seed of each system, non-negative.
     first_step, n_steps : int
         Steps first_step ... first_step + n_steps - 1.
 
@@ -119,18 +119,18 @@ def acceptance_numbers(seed: Tensor, first_step: int, n_steps: int) -> Tensor:
 
 
 class Noise:
-    """The numbers of a batch of chains, step by step; they are drawn in blocks.
+    """Noise of a batch of chains, step by step; it is drawn in blocks.
 
     Parameters
     ----------
     seeds : Tensor, shape (B,), int64
-        Seed of every chain, not negative.
+        Seed of each chain, non-negative.
     n_beads : int
         L.
     chains : Tensor, shape (B,), int64, optional
-        Number of every chain within its system. Default: 0.
+        Number of each chain within its system. Default: 0.
     stop : int, optional
-        Steps from this one on will not be asked for.
+        End of the steps that will be requested (exclusive).
     """
 
     def __init__(
@@ -145,12 +145,12 @@ class Noise:
 
     @classmethod
     def consecutive(cls, seed: int, x: Tensor, stop: int | None = None) -> "Noise":
-        """Noise of independent chains at ``x (B, L, 3)``, whose seeds are ``seed`` ... ``seed + B - 1``."""
+        """Noise for independent chains at ``x (B, L, 3)``, with the seeds ``seed`` ... ``seed + B - 1``."""
         seeds = seed + torch.arange(x.shape[0], device=x.device)
         return cls(seeds, x.shape[1], stop=stop)
 
     def at(self, step: int) -> Tensor:
-        """Standard normal numbers of a step, shape (B, L, 2, 3), float64, see `langevin_noise`."""
+        """Standard normal numbers for a step, shape (B, L, 2, 3), float64, see `langevin_noise`."""
         row = step - self._first
         if not 0 <= row < len(self._block):
             size = NOISE_BLOCK if self._stop is None else min(NOISE_BLOCK, self._stop - step)

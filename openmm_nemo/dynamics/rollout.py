@@ -10,7 +10,7 @@ from openmm_nemo.dynamics.noise import Noise
 from openmm_nemo.dynamics.steps import INTEGRATORS, StepOptions, StepParameters
 
 MODEL_TEMPERATURE = 300.0
-"""Temperature in kelvin at which the energies U of the model are in units of kT."""
+"""Temperature, kelvin, of the kT in which the model's energies U are expressed."""
 
 Energy = Callable[[Tensor], Tensor]
 
@@ -25,7 +25,7 @@ class Trajectory(NamedTuple):
     energy : Tensor, shape (S, B)
         U before each of the S steps, kT.
     clipped : Tensor, shape (S, B), bool
-        Steps that met the speed limit.
+        Steps that hit the speed limit.
     largest_displacement : Tensor, shape (S, B)
         Angstrom.
     """
@@ -71,18 +71,18 @@ def rollout(
         Initial positions, Angstrom.
     parameters : StepParameters
     n_steps : int
-        S.
+        Number of steps S.
     seed : int
-        Chain b of the batch draws the numbers of the seed ``seed + b``: it moves as it would alone, here or in OpenMM.
-        Take seeds of independent batches at least B apart.
+        Random seed. Chain b of the batch uses ``seed + b`` and moves as it would alone, here or in OpenMM. The seeds of
+        independent batches must be at least B apart.
     first_step : int
-        Number of the first step, to go on from an earlier roll-out.
+        Number of the first step, to continue an earlier roll-out.
     temperature : float
-        Kelvin.
+        Temperature, kelvin.
     integrator : str
         A key of `openmm_nemo.dynamics.steps.INTEGRATORS`: "direct", "transform" or "mixed".
     options : StepOptions, optional
-        Default: those of the paper.
+        Default: the paper's options.
     differentiable : bool
         Keep the graph, so that gradients flow from every state to ``x0``, ``parameters`` and the energy's parameters.
 

@@ -35,9 +35,9 @@ class StepParameters(NamedTuple):
     internal_step : Tensor, shape (B,)
         eps_z: the same for the internal coordinates, in the units of z.
     cartesian_preconditioner : Tensor, shape (B, L)
-        C_x, not negative; 0 in padding.
+        C_x, non-negative; 0 in padding.
     internal_preconditioner : Tensor, shape (B, L, 3)
-        C_z, not negative; 0 in padding.
+        C_z, non-negative; 0 in padding.
     mask : Tensor, shape (B, L)
         1 for residues, 0 for padding.
     """
@@ -55,12 +55,13 @@ class StepOptions(NamedTuple):
     Attributes
     ----------
     max_displacement : float
-        Speed limit of the internal step, Angstrom: its largest displacement, without rigid motion. inf: no limit.
+        Speed limit of the internal step, Angstrom: largest displacement of a point after removal of rigid motion. inf:
+        no limit.
     detrend : bool
         Remove net translation and rotation from every step.
     measure_correction : bool
-        Add grad_z log|det dx/dz| to the internal drift, so that the internal step, too, targets exp(-U) dx. Detrending
-        then turns the chain back as a rigid body, because the linear form of the paper biases what is sampled.
+        Add grad_z log|det dx/dz| to the internal drift, so that the internal step also targets exp(-U) dx. Detrending
+        then rotates the chain back as a rigid body, because the paper's linear form biases the distribution.
     """
 
     max_displacement: float = 2.0
@@ -76,7 +77,7 @@ class StepResult(NamedTuple):
     x : Tensor, shape (B, L, 3)
         New positions, Angstrom.
     clipped : Tensor, shape (B,), bool
-        Whether the speed limit was met.
+        Whether the speed limit was hit.
     largest_displacement : Tensor, shape (B,)
         Largest displacement of a point in the whole step, Angstrom.
     """
@@ -135,7 +136,7 @@ def _heun(x: Tensor, dz: Tensor, axes: ChainAxes) -> Tensor:
 
 def _largest(dx: Tensor) -> Tensor:
     """Largest displacement of a point, shape (B,)."""
-    # The gradient of a norm at zero is not defined; no displacement is that small otherwise.
+    # The gradient of a norm is undefined at zero; no other displacement is that small.
     return ((dx * dx).sum(-1).amax(-1) + 1e-24).sqrt()
 
 
@@ -183,7 +184,7 @@ def mixed_step(
 ) -> StepResult:
     """Cartesian step, then a transform step from there with the same gradient (5.5; Algorithm 3).
 
-    Parameters as for `direct_step`. One gradient per step; `INTEGRATORS` holds it as "mixed".
+    Parameters as for `direct_step`. One gradient per step; this is "mixed" in `INTEGRATORS`.
     """
     cartesian = cartesian_displacement(gradient, noise[..., 0, :], parameters)
     y = x + cartesian

@@ -1,7 +1,7 @@
-"""Encoders: what is known of each residue of a protein, as the input s (L, q) of the networks.
+"""Encoders: what is known about each residue of a protein, as the input s (L, q) of the networks.
 
-An encoder is a module of this room and a line of `ENCODERS`; a configuration names those that a model has, and s is
-their columns side by side.
+An encoder is a module of this package and a line of `ENCODERS`; a configuration names the encoders of a model, and s
+consists of their columns side by side.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ ENCODERS: dict[str, Encoder] = {
     "profile": ProfileEncoder(),
     "embedding": EmbeddingEncoder(),
 }
-"""Encoders by the names that `NemoConfig.encoders` and the arguments of `NemoModel.condition` have."""
+"""Encoders by name, as used in `NemoConfig.encoders` and in the arguments of `NemoModel.condition`."""
 
 __all__ = ["ENCODERS", "Encoder", "encode", "encoders_of", "input_width", "node_features"]
 
@@ -32,7 +32,7 @@ def encoders_of(config: NemoConfig) -> dict[str, Encoder]:
     Raises
     ------
     InputError
-        If one is unknown.
+        If an encoder is unknown.
     """
     for name in config.encoders:
         if name not in ENCODERS:
@@ -41,7 +41,7 @@ def encoders_of(config: NemoConfig) -> dict[str, Encoder]:
 
 
 def input_width(config: NemoConfig) -> int:
-    """q, columns of s: 20 in the paper, or 40 with a profile."""
+    """Number of columns q of s: 20 in the paper, or 40 with a profile."""
     return sum(encoder.width(config) for encoder in encoders_of(config).values())
 
 
@@ -59,7 +59,7 @@ def encode(config: NemoConfig, sequence: str, inputs: Mapping[str, ArrayLike | N
     sequence : str
         One-letter codes of L residues, see `openmm_nemo.residues.check_sequence`.
     inputs : mapping of str to array-like
-        What is known beside the sequence, by the name of the encoder that takes it; None is not known.
+        Inputs besides the sequence, by the name of the encoder that takes them; None if not known.
 
     Returns
     -------
@@ -68,14 +68,14 @@ def encode(config: NemoConfig, sequence: str, inputs: Mapping[str, ArrayLike | N
     Raises
     ------
     InputError
-        If an array is missing, not what its encoder takes, or of an encoder that the model does not have.
+        If an array is missing, is not what its encoder takes, or is for an encoder that the model does not have.
     """
     encoders = encoders_of(config)
     for name, array in inputs.items():
         if array is not None and name not in encoders:
             raise InputError(
                 f"This model does not take the input {name!r}, only {', '.join(encoders)}: "
-                f"leave the {name} out or use a model that takes it."
+                f"leave out the {name} or use a model that takes it."
             )
     return np.concatenate(
         [encoder.encode(config, sequence, inputs.get(name)) for name, encoder in encoders.items()],

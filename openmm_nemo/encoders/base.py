@@ -1,4 +1,4 @@
-"""What an encoder is, and the checks that all have in common."""
+"""Base class of encoders, and checks that they share."""
 
 from abc import ABC, abstractmethod
 
@@ -10,7 +10,7 @@ from openmm_nemo.errors import InputError
 
 
 class Encoder(ABC):
-    """Columns of s for what one source knows of each residue."""
+    """Columns of s from one source of information about each residue."""
 
     @abstractmethod
     def width(self, config: NemoConfig) -> int:
@@ -26,7 +26,7 @@ class Encoder(ABC):
         sequence : str
             One-letter codes of L residues.
         data : array-like, optional
-            What the caller gave under the name of this encoder.
+            Input given under the name of this encoder.
 
         Returns
         -------
@@ -40,7 +40,7 @@ class Encoder(ABC):
 
 
 def checked_rows(data: ArrayLike | None, shape: tuple[int, int], name: str) -> np.ndarray:
-    """An array of one row of finite numbers per residue, as float64.
+    """Array with one row of finite numbers per residue, as float64.
 
     Parameters
     ----------
@@ -48,12 +48,12 @@ def checked_rows(data: ArrayLike | None, shape: tuple[int, int], name: str) -> n
     shape : tuple of int
         (L, width).
     name : str
-        Of the input, for messages.
+        Name of the input, for messages.
 
     Raises
     ------
     InputError
-        If it is missing, of another shape or not finite.
+        If it is missing, has another shape or is not finite.
     """
     if data is None:
         raise InputError(f"This model needs the input {name!r}: give an array of shape {shape}.")

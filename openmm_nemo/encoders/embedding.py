@@ -1,4 +1,4 @@
-"""Any numbers that another program gives for each residue, such as the embeddings of a protein language model."""
+"""Numbers per residue from another program, such as the embeddings of a protein language model."""
 
 import os
 
@@ -13,7 +13,7 @@ from openmm_nemo.errors import InputError
 
 
 class EmbeddingEncoder(Encoder):
-    """K columns as they are given; the model says how many it takes. `openmm_nemo.encoders.esm` makes some."""
+    """K columns, used as given; the model determines K. `openmm_nemo.encoders.esm` makes such embeddings."""
 
     def width(self, config: NemoConfig) -> int:
         """K, `NemoConfig.embedding_width`."""
@@ -30,7 +30,7 @@ def read_embedding(path: str | os.PathLike[str]) -> np.ndarray:
     Returns
     -------
     ndarray, shape (L, K)
-        The model that takes it checks the shape.
+        The shape is checked by the model that takes it.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def read_embedding(path: str | os.PathLike[str]) -> np.ndarray:
     except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:
         reason = " ".join(str(error).split())
         raise InputError(
-            f"The embedding {path} cannot be read ({reason}): give a .npy file of one row of numbers per residue."
+            f"The embedding {path} cannot be read ({reason}): give a .npy file with one row of numbers per residue."
         ) from None
     return embedding
 
@@ -65,6 +65,6 @@ def read_embeddings(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         embeddings: dict[str, np.ndarray] = safetensors.numpy.load_file(path)
     except (OSError, KeyError, SafetensorError) as error:
         raise InputError(
-            f"The embeddings {path} cannot be read ({error}): give a safetensors file of an array per id."
+            f"The embeddings {path} cannot be read ({error}): give a safetensors file with one array per id."
         ) from None
     return embeddings

@@ -39,18 +39,18 @@ def esm_embedding(sequence: str, model: str | Path) -> np.ndarray:
     Raises
     ------
     InputError
-        If ``transformers`` is not installed, the model cannot be loaded or the sequence is not one of amino acids.
+        If ``transformers`` is not installed, the model cannot be loaded or the sequence is not made of amino acids.
     """
     sequence = check_sequence(sequence)
     tokenizer, network = _load(str(model))
     tokens = tokenizer(sequence, return_tensors="pt")
     with torch.inference_mode():
         hidden = network(**tokens).last_hidden_state[0]
-    # The first token begins the sequence and the last one ends it.
+    # The first and the last token mark the ends of the sequence.
     rows: np.ndarray = hidden[1:-1].numpy()
     if len(rows) != len(sequence):
         raise InputError(
-            f"The tokenizer of {model} makes {len(rows)} tokens of {len(sequence)} residues: "
+            f"The tokenizer of {model} makes {len(rows)} tokens from {len(sequence)} residues: "
             "give an ESM-2 model, with one token per residue."
         )
     return rows
@@ -65,7 +65,7 @@ def _load(model: str) -> tuple[Any, Any]:
             f"ESM-2 embeddings need the package transformers ({error}): pip install 'openmm-nemo[esm]'."
         ) from None
     try:
-        # Safetensors alone: other weights are pickles, which can run code.
+        # Only safetensors: other weight files are pickles, which can run code.
         loaded: Any = EsmModel.from_pretrained(
             model, add_pooling_layer=False, use_safetensors=True, output_loading_info=True
         )
@@ -74,9 +74,9 @@ def _load(model: str) -> tuple[Any, Any]:
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"The ESM-2 model {model!r} cannot be loaded ({reason}): give the name or folder of one."
+            f"The ESM-2 model {model!r} cannot be loaded ({reason}): give the name or folder of an ESM-2 model."
         ) from None
-    # Random numbers took their place.
+    # Missing weights were replaced by random numbers.
     if missing := sorted(loading["missing_keys"]):
         raise InputError(
             f"The model {model!r} lacks {len(missing)} weights of ESM-2 (first {missing[0]}): "

@@ -17,7 +17,7 @@ class OneHotEncoder(Encoder):
         return len(AMINO_ACIDS)
 
     def encode(self, config: NemoConfig, sequence: str, data: ArrayLike | None) -> np.ndarray:
-        """Columns for a protein; it takes no data beside the sequence."""
+        """Columns for a protein; it takes no data besides the sequence."""
         if data is not None:
             raise InputError("The one-hot encoding is made from the sequence: leave it out.")
         return np.eye(len(AMINO_ACIDS))[[AMINO_ACIDS.index(letter) for letter in sequence]]

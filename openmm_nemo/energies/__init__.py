@@ -1,6 +1,6 @@
-"""Energies of a chain: a sum of terms, each a function of positions and of coefficients (paper, equation 3).
+"""Energies of a chain: a sum of terms, each a function of positions and coefficients (paper, equation 3).
 
-A term is a module of this room and a line of `TERMS`.
+A term is a module of this package and a line of `TERMS`.
 """
 
 from openmm_nemo.energies.energy import Energy

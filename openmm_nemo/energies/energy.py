@@ -20,12 +20,12 @@ class Energy(nn.Module):
     Attributes
     ----------
     terms : nn.ModuleDict
-        The `EnergyTerm` objects by their names in `TERMS`.
+        `EnergyTerm` objects by their names in `TERMS`.
 
     Raises
     ------
     InputError
-        If there is no term of a name.
+        If a term is unknown.
     """
 
     def __init__(self, config: NemoConfig) -> None:
@@ -42,7 +42,7 @@ class Energy(nn.Module):
         x : Tensor, shape (B, L, 3)
             Angstrom.
         coefficients : list of Tensor
-            From the sequence network, those of one term after another, kT; a batch size of 1 is broadcast.
+            From the sequence network, term by term, kT; a batch size of 1 is broadcast.
         mask : Tensor, shape (B, L)
             1 for residues, 0 for padding, which comes last and whose positions are not read.
 
@@ -60,7 +60,7 @@ class Energy(nn.Module):
         return u
 
     def update_statistics(self, x: Tensor, mask: Tensor) -> None:
-        """Let the running statistics of all terms see positions ``x (B, L, 3)``, Angstrom; without gradients."""
+        """Update the running statistics of all terms with positions ``x (B, L, 3)``, Angstrom; no gradients."""
         modes = [(part, part.training) for part in self.modules()]
         self.eval()
         with torch.no_grad():

@@ -17,7 +17,7 @@ from openmm_nemo.geometry.vectors import cross, dot, place_rows
 from openmm_nemo.networks.blocks import ResidualStack, convolution, initialise
 from openmm_nemo.networks.normalization import BatchRenorm
 
-# What an untrained model starts from.
+# Coefficients of an untrained model.
 BOND_STIFFNESS = 10.0  # kT / Angstrom^2: bonds of 3.8 +- 0.3 Angstrom
 # Give an untrained model an rms force per residue of about 1 kT / Angstrom.
 NODE_COEFFICIENT = 0.5
@@ -51,7 +51,7 @@ def pair_directions(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     normal = cross(u[:, :-1], u[:, 1:])
     squared_sine = dot(normal, normal)
     bent = place_rows((squared_sine / (squared_sine + 0.1)).unsqueeze(-1), 1, x.shape[1])
-    # The residue before a padded one has a frame here that it would not have alone.
+    # The residue before a padded one has a frame here that it lacks in an unpadded chain.
     has_next = torch.cat([mask[:, 1:], torch.zeros_like(mask[:, :1])], dim=1)
     bent = bent * has_next.unsqueeze(-1)
     squared = distance * distance
@@ -63,8 +63,8 @@ class StructureNetwork(nn.Module):
     """1D and 2D convolutional networks over the invariant base features of a chain.
 
     The first 1D feature is the strain of the bond (j-1, j), sqrt(1 + (b - 3.8)^2) - 1 with b in
-    Angstrom. All others are bounded: without one that grows, exp(-U) could not be normalised and a
-    chain would come apart for good.
+    Angstrom. All others are bounded: without an unbounded one, exp(-U) could not be normalised and a chain would come
+    apart for good.
     """
 
     def __init__(self, config: NemoConfig) -> None:
@@ -85,7 +85,7 @@ class StructureNetwork(nn.Module):
         )
         self.node_output = convolution(1, c1, c1 - 1)
         self.pair_output = convolution(2, c2, c2)
-        # Mean squares: cosines and sines of a C-alpha chain; few radial functions are on at a time.
+        # Mean squares: cosines and sines of a C-alpha chain; few radial functions are active at a time.
         initialise(self.node_input.weight, second_moment=0.25)
         initialise(self.pair_input.weight, second_moment=0.25)
         initialise(self.node_output.weight)
@@ -142,7 +142,7 @@ class LearnedFeaturesHead(CoefficientHead):
         self.pair_coefficients = convolution(2, pair_channels, c2)
 
     def initialise(self) -> None:
-        """Start from bonds that hold and features that pull by about 1 kT / Angstrom."""
+        """Start with bonds that hold and features that exert forces of about 1 kT / Angstrom."""
         nodes, pairs = self.node_coefficients, self.pair_coefficients
         initialise(nodes.weight, NODE_COEFFICIENT / math.sqrt(nodes.in_channels))
         initialise(pairs.weight, PAIR_COEFFICIENT / math.sqrt(pairs.in_channels))
@@ -150,7 +150,7 @@ class LearnedFeaturesHead(CoefficientHead):
         nodes.bias = nn.Parameter(bias)
 
     def scale(self, factor: float, strength: float) -> None:
-        """Multiply all coefficients by ``factor``, and all but that of the bond strain by ``strength``."""
+        """Multiply all coefficients by ``factor``, and all except that of the bond strain by ``strength``."""
         with torch.no_grad():
             for layer in (self.node_coefficients, self.pair_coefficients):
                 for parameter in layer.parameters():
@@ -194,7 +194,7 @@ class LearnedFeatures(EnergyTerm):
     def make_head(
         config: NemoConfig, node_channels: int, pair_channels: int
     ) -> LearnedFeaturesHead:
-        """Head for a sequence network with so many channels; not initialised."""
+        """Head for a sequence network with these numbers of channels; not initialised."""
         c1, c2 = node_features(config), config.pair_features
         return LearnedFeaturesHead(node_channels, pair_channels, c1, c2)
 
@@ -205,7 +205,7 @@ class LearnedFeatures(EnergyTerm):
         return (l1 * f1).sum(dim=[1, 2]) + (l2 * f2).sum(dim=[1, 2, 3])
 
     def update_statistics(self, x: Tensor, mask: Tensor) -> None:
-        """Let the normalisations see positions ``x (B, L, 3)``, Angstrom."""
+        """Update the statistics of the normalisations with positions ``x (B, L, 3)``, Angstrom."""
         for module in self.modules():
             if isinstance(module, BatchRenorm):
                 module.train()

@@ -1,4 +1,4 @@
-"""The energy of one protein, and how it is kept: numbers and names, never code."""
+"""The energy of one protein, and its serialisation: numbers and names, never code."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ _HEADER = "openmm_nemo"
 
 
 class Origin(NamedTuple):
-    """Where a protein comes from.
+    """The model that the energy of a protein comes from.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Origin(NamedTuple):
     sha256 : str
         `openmm_nemo.NemoModel.fingerprint` of the model.
     config : NemoConfig
-        Of the model.
+        Configuration of the model.
     """
 
     model: str
@@ -41,7 +41,7 @@ class Origin(NamedTuple):
 
 
 class Constant(nn.Module):
-    """A tensor that moves with the module that has it, in TorchScript, too."""
+    """A tensor that moves with its module, also in TorchScript."""
 
     value: Tensor
 
@@ -57,7 +57,7 @@ class ProteinEnergy(nn.Module):
     ----------
     network : Energy
     coefficients : sequence of Tensor
-        Of the network's terms, without a batch dimension, kT.
+        Coefficients of the network's terms, without a batch dimension, kT.
     sequence : str
         One letter per residue.
     origin : Origin
@@ -68,7 +68,7 @@ class ProteinEnergy(nn.Module):
     ) -> None:
         super().__init__()
         self.network = network
-        # In the order in which they are read back: sums over another one are rounded otherwise.
+        # In the order in which they are read back: sums in another order are rounded differently.
         self.coefficients: Any = nn.ModuleList(
             Constant(values.detach().contiguous()) for values in coefficients
         )
@@ -90,7 +90,7 @@ class ProteinEnergy(nn.Module):
         return values
 
     def to_bytes(self) -> bytes:
-        """All of it as safetensors, with a digest of names and numbers."""
+        """The energy as safetensors, with a digest of names and numbers."""
         tensors = {
             name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()
         }
@@ -113,7 +113,7 @@ class ProteinEnergy(nn.Module):
         Raises
         ------
         InputError
-            If it is something else, was written by a newer version or has changed since it was written.
+            If the content is not a protein energy, was written by a newer version or has changed since it was written.
         """
         try:
             header, tensors = _read(content)
@@ -139,13 +139,13 @@ class ProteinEnergy(nn.Module):
         ) as error:
             raise InputError(
                 f"The energy of a protein cannot be read ({type(error).__name__}): "
-                "make the system again with create_system."
+                "create the system again with create_system."
             ) from None
         return energy
 
 
 def _read(content: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Header and tensors, as they were written."""
+    """Header and tensors as they were written."""
     size = int.from_bytes(content[:8], "little")
     header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_HEADER])
     tensors = safetensors.torch.load(content)
@@ -155,7 +155,7 @@ def _read(content: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise _newer()
     if header.pop("sha256") != _digest(header, tensors):
         raise InputError(
-            "The energy of a protein has changed since it was written: make the system again with create_system."
+            "The energy of a protein has changed since it was written: create the system again with create_system."
         )
     return header, tensors
 
@@ -177,7 +177,7 @@ def _newer() -> InputError:
 
 
 def _shapes(config: NemoConfig, length: int) -> list[tuple[int, ...]]:
-    """Of the coefficients of a protein, without a batch dimension."""
+    """Shapes of the coefficients of a protein, without a batch dimension."""
     return [
         (length, length, what.channels) if what.of_pairs else (length, what.channels)
         for term in terms_of(config).values()

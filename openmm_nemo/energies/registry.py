@@ -1,4 +1,4 @@
-"""The terms that an energy can have."""
+"""Registry of energy terms."""
 
 from openmm_nemo.config import NemoConfig
 from openmm_nemo.energies.learned import LearnedFeatures
@@ -6,7 +6,7 @@ from openmm_nemo.energies.term import EnergyTerm
 from openmm_nemo.errors import InputError
 
 TERMS: dict[str, type[EnergyTerm]] = {"learned": LearnedFeatures}
-"""Terms by the names that `NemoConfig.terms` has."""
+"""Terms by name, as used in `NemoConfig.terms`."""
 
 
 def terms_of(config: NemoConfig) -> dict[str, type[EnergyTerm]]:
@@ -15,9 +15,9 @@ def terms_of(config: NemoConfig) -> dict[str, type[EnergyTerm]]:
     Raises
     ------
     InputError
-        If one is unknown.
+        If a term is unknown.
     """
     for name in config.terms:
         if name not in TERMS:
-            raise InputError(f"There is no energy term {name!r}: use {', '.join(TERMS)}.")
+            raise InputError(f"There is no energy term {name!r}: use one of {', '.join(TERMS)}.")
     return {name: TERMS[name] for name in config.terms}

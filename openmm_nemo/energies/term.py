@@ -1,4 +1,4 @@
-"""What a term of the energy is (paper, equation 3)."""
+"""Base classes of the terms of the energy (paper, equation 3)."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
@@ -9,12 +9,12 @@ from openmm_nemo.config import NemoConfig
 
 
 class Coefficients(NamedTuple):
-    """What the sequence network gives a term: one tensor (B, L, C) for residues, or (B, L, L, C) for pairs.
+    """One tensor that the sequence network gives a term: (B, L, C) for residues, or (B, L, L, C) for pairs.
 
     Attributes
     ----------
     name : str
-        As in the paper or the docstring of the term.
+        Name as in the paper or the docstring of the term.
     of_pairs : bool
         Whether there are ``channels`` numbers per pair of residues instead of per residue.
     channels : int
@@ -31,11 +31,11 @@ class CoefficientHead(nn.Module, ABC):
 
     @abstractmethod
     def initialise(self) -> None:
-        """Start from coefficients of a sensible size; called once, after all layers of the model were made."""
+        """Start from coefficients of a sensible size; called once, after all layers of the model have been made."""
 
     @abstractmethod
     def scale(self, factor: float, strength: float) -> None:
-        """Multiply all coefficients by ``factor``, and by ``strength`` those that do not hold the chain together."""
+        """Scale all coefficients by ``factor``, and those that do not hold the chain together also by ``strength``."""
 
     @abstractmethod
     def forward(self, h: Tensor, p: Tensor, mask: Tensor) -> list[Tensor]:
@@ -60,9 +60,9 @@ class CoefficientHead(nn.Module, ABC):
 class EnergyTerm(nn.Module, ABC):
     """A term of U: a function of positions and coefficients, invariant under rigid motion.
 
-    Terms work in Angstrom and kT, in TorchScript, and can be differentiated twice. Their forces are finite everywhere,
-    where points coincide, too, and what stands at padding is not read. `tests/unit/energies/test_contract.py` holds
-    every term of `TERMS` to that.
+    Terms work in Angstrom and kT, can be compiled by TorchScript and differentiated twice. Their forces are finite
+    everywhere, even where points coincide, and positions at padding are not read.
+    `tests/unit/energies/test_contract.py` checks this for every term of `TERMS`.
 
     Parameters
     ----------
@@ -84,12 +84,12 @@ class EnergyTerm(nn.Module, ABC):
     @staticmethod
     @abstractmethod
     def coefficients(config: NemoConfig) -> list[Coefficients]:
-        """What `forward` takes."""
+        """The coefficients that `forward` takes."""
 
     @staticmethod
     @abstractmethod
     def make_head(config: NemoConfig, node_channels: int, pair_channels: int) -> CoefficientHead:
-        """Head for a sequence network with so many channels; not initialised."""
+        """Head for a sequence network with these numbers of channels; not initialised."""
 
     @abstractmethod
     def forward(self, x: Tensor, coefficients: list[Tensor], mask: Tensor) -> Tensor:
@@ -111,4 +111,4 @@ class EnergyTerm(nn.Module, ABC):
         """
 
     def update_statistics(self, x: Tensor, mask: Tensor) -> None:
-        """Let running statistics, if the term has any, see positions ``x (B, L, 3)``, Angstrom."""
+        """Update the running statistics, if the term has any, with positions ``x (B, L, 3)``, Angstrom."""

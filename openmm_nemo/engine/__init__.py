@@ -1,6 +1,6 @@
 """Everything that touches OpenMM: forces, systems, the integrator, reporters and trajectories."""
 
-# torch first: TorchForce's kernels can only be loaded into a process that has torch already.
+# torch first: TorchForce's kernels can only be loaded into a process that has already loaded torch.
 import torch  # noqa: F401
 
 from openmm_nemo.engine.force_frames import record_forces

@@ -1,9 +1,9 @@
 """Forces on the C-alphas of any simulation, for force matching (nemo.md, 6).
 
 A bead is the C-alpha of a residue, and the force on it is the sum of the forces on all atoms of the residue. Its mean,
-with the C-alphas held, is the force of their free energy if the residue can be moved by itself: no constraint ties it
-to other atoms, and none of its own is frozen (Noid et al., J. Chem. Phys. 128, 244114, 2008; Kraemer et al., J. Phys.
-Chem. Lett. 14, 3970, 2023).
+with the C-alphas held, is the force of their free energy if the residue can be moved independently: no constraint ties
+it to other atoms, and none of its own atoms is frozen (Noid et al., J. Chem. Phys. 128, 244114, 2008; Kraemer et al.,
+J. Phys. Chem. Lett. 14, 3970, 2023).
 """
 
 from collections.abc import Mapping
@@ -25,10 +25,10 @@ from openmm_nemo.progress import progress
 from openmm_nemo.residues import MIN_LENGTH
 
 MAX_CA_NM = 0.5
-"""Neighbours farther apart are not linked, or not in the same image of a periodic box; they are 0.38 nm apart."""
+"""Neighbours farther apart than this, instead of 0.38 nm, are not bonded or are in different periodic images."""
 
 CONSTRAINT_NM = 0.05
-"""Files round coordinates, but a constraint that is further off is one of other atoms."""
+"""Files round coordinates, but a constraint that is violated by more than this belongs to other atoms."""
 
 
 def record_forces(
@@ -41,22 +41,22 @@ def record_forces(
 ) -> ForceFrames:
     """Evaluate the forces on the C-alphas of a protein chain in every frame of a simulation.
 
-    Give frames with as many digits as you have: the rounding of XTC files is noise of the forces.
+    Use the most precise coordinates that you have: the rounding in XTC files adds noise to the forces.
 
     Parameters
     ----------
     trajectory : mdtraj.Trajectory
-        Of all particles of the system, with molecules whole; with unit cells if the system is periodic.
+        Frames of all particles of the system, with whole molecules; with unit cells if the system is periodic.
     system : openmm.System
-        The one that was simulated, with constraints inside residues alone (``app.HBonds`` or none).
+        System that was simulated, with constraints only inside residues (``app.HBonds`` or none).
     temperature : Quantity or float
-        Of the simulation, kelvin: forces are in units of its kT.
+        Temperature of the simulation, kelvin: forces are in units of its kT.
     chain : int, optional
-        Which chain of ``trajectory.topology``. Default: the only one with amino acids.
+        Index of the chain in ``trajectory.topology``. Default: the only one with amino acids.
     platform : str
-        Of OpenMM.
+        OpenMM platform.
     properties : mapping of str to str, optional
-        Of the platform, such as ``{"Precision": "mixed"}``.
+        Properties of the platform, such as ``{"Precision": "mixed"}``.
 
     Returns
     -------
@@ -65,17 +65,16 @@ def record_forces(
     Raises
     ------
     InputError
-        If trajectory and system do not fit together, or the chain is not one unbroken protein of at least four
-        residues; if its residues cannot be moved by themselves; if OpenMM cannot compute forces, or they are not
-        finite.
+        If trajectory and system do not match, or the chain is not one unbroken protein of at least four residues; if
+        its residues cannot be moved independently; if OpenMM cannot compute forces, or they are not finite.
     """
     kelvin = float(value_in(temperature, unit.kelvin))
     if not (np.isfinite(kelvin) and kelvin > 0):
-        raise InputError(f"The temperature is {kelvin} K: give that of the simulation.")
+        raise InputError(f"The temperature is {kelvin} K: give the temperature of the simulation.")
     n = system.getNumParticles()
     if trajectory.n_atoms != n:
         raise InputError(
-            f"The trajectory has {trajectory.n_atoms} atoms and the system {n} particles: give all that were simulated."
+            f"The trajectory has {trajectory.n_atoms} atoms and the system {n} particles: give all particles."
         )
     periodic = system.usesPeriodicBoundaryConditions()
     if periodic and trajectory.unitcell_lengths is None:
@@ -84,14 +83,14 @@ def record_forces(
         )
     if not np.isfinite(trajectory.xyz).all():
         frame = int(np.argmin(np.isfinite(trajectory.xyz).all((1, 2))))
-        raise InputError(f"Frame {frame} has positions that are not finite: leave it out.")
+        raise InputError(f"Frame {frame} has positions that are not finite: leave out this frame.")
     beads = _beads(trajectory.topology, chain)
     _check_map(system, beads)
     _check_frames(trajectory, system, beads, periodic)
     context = _context(system, platform, properties or {})
     forces = np.empty((len(trajectory), len(beads.residues), 3), dtype=np.float32)
     moves = beads.of_atom >= 0
-    for i in range(n):  # the atoms that carry virtual sites have the forces on them already
+    for i in range(n):  # forces on virtual sites are already on the atoms that carry them
         moves[i] &= not system.isVirtualSite(i)
     with progress("Frames", 0, len(trajectory)) as tell:
         for k in range(len(trajectory)):
@@ -108,13 +107,13 @@ class _Beads(NamedTuple):
     Attributes
     ----------
     residues : list of mdtraj Residue
-        L.
+        Residues, L of them.
     sequence : str
-        Their letters.
+        One-letter codes.
     ca : ndarray, shape (L,)
-        Their C-alphas.
+        Atom indices of the C-alphas.
     of_atom : ndarray, shape (N,)
-        Which residue, from 0, an atom belongs to; -1: none.
+        Index of the residue that each atom belongs to; -1: none.
     """
 
     residues: list[Any]
@@ -130,7 +129,9 @@ def _beads(topology: md.Topology, number: int | None) -> _Beads:
         if any(is_amino_acid(residue.name) for residue in chain.residues)
     }
     if not proteins:
-        raise InputError("The trajectory has no chain of amino acids: give one of a protein.")
+        raise InputError(
+            "The trajectory has no chain of amino acids: give a trajectory of a protein."
+        )
     listed = ", ".join(map(str, proteins))
     if number is None and len(proteins) > 1:
         raise InputError(f"The trajectory has the protein chains {listed}: choose one with chain.")
@@ -138,19 +139,21 @@ def _beads(topology: md.Topology, number: int | None) -> _Beads:
         raise InputError(f"The trajectory has no protein chain {number}: choose from {listed}.")
     residues = list(proteins[next(iter(proteins)) if number is None else number].residues)
     inside = [i for i, residue in enumerate(residues) if is_amino_acid(residue.name)]
-    residues = residues[inside[0] : inside[-1] + 1]  # without caps, and waters in the same chain
+    residues = residues[
+        inside[0] : inside[-1] + 1
+    ]  # without caps, and without waters in the same chain
     ca, letters = [], []
     for residue in residues:
         tabulated = gemmi.find_tabulated_residue(residue.name)
         if not parent(residue.name) or tabulated.kind == gemmi.ResidueKind.AAD:
             raise InputError(
-                f"Residue {residue} of the trajectory is none of the twenty amino acids, nor derived from one: "
+                f"Residue {residue} of the trajectory is not one of the twenty amino acids or derived from one: "
                 "choose another chain."
             )
         here = [atom.index for atom in residue.atoms if atom.name == "CA"]
         if len(here) != 1:
             raise InputError(
-                f"Residue {residue} of the trajectory has {len(here)} CA atoms: give one that has one a residue."
+                f"Residue {residue} of the trajectory has {len(here)} CA atoms: give a trajectory with one per residue."
             )
         ca += here
         letters.append(parent(residue.name))
@@ -165,19 +168,19 @@ def _beads(topology: md.Topology, number: int | None) -> _Beads:
 
 
 def _check_map(system: mm.System, beads: _Beads) -> None:
-    """Refuse residues that cannot be moved by themselves."""
+    """Refuse residues that cannot be moved independently."""
     for k in range(system.getNumConstraints()):
         i, j, _ = system.getConstraintParameters(k)
         if beads.of_atom[i] != beads.of_atom[j]:
             bead = beads.residues[max(beads.of_atom[i], beads.of_atom[j])]
             raise InputError(
-                f"A constraint of the system holds an atom of residue {bead} to one outside of it: simulate with "
-                "constraints inside residues alone, such as app.HBonds."
+                f"A constraint of the system ties an atom of residue {bead} to one outside it: simulate with "
+                "constraints only inside residues, such as app.HBonds."
             )
     for i in np.flatnonzero(beads.of_atom >= 0).tolist():
         if not system.isVirtualSite(i) and not system.getParticleMass(i)._value > 0:
             raise InputError(
-                f"Residue {beads.residues[beads.of_atom[i]]} has an atom without mass, which does not move: "
+                f"Residue {beads.residues[beads.of_atom[i]]} has an atom without mass, which cannot move: "
                 "simulate the whole chain."
             )
 
@@ -185,7 +188,7 @@ def _check_map(system: mm.System, beads: _Beads) -> None:
 def _check_frames(
     trajectory: md.Trajectory, system: mm.System, beads: _Beads, periodic: bool
 ) -> None:
-    """Refuse chains that are broken, in any frame, and atoms that are not those of the system."""
+    """Refuse chains that are broken in any frame, and atoms that do not match those of the system."""
     links, shortest, longest = _links(system, beads)
     for k, x in enumerate(trajectory.xyz):
         apart = np.linalg.norm(np.diff(x[beads.ca], axis=0), axis=1)
@@ -204,8 +207,8 @@ def _check_frames(
             first = links[np.argmax(wrong)]
             names = " and ".join(str(trajectory.topology.atom(int(i))) for i in first)
             raise InputError(
-                f"The atoms {names} of frame {k} are {10 * apart[np.argmax(wrong)]:.2f} Angstrom apart, which the "
-                "constraint of the system does not allow: give frames of this system, with its atoms in its order."
+                f"The atoms {names} of frame {k} are {10 * apart[np.argmax(wrong)]:.2f} Angstrom apart, which a "
+                "constraint of the system does not allow: give frames of this system, with the atoms in its order."
             )
         if periodic and apart.max() > trajectory.unitcell_lengths[k].min() / 2:
             raise InputError(
@@ -215,7 +218,7 @@ def _check_frames(
 
 
 def _links(system: mm.System, beads: _Beads) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Bonds and constraints of the chain, (n, 2), and how long they may be: from, to; nm."""
+    """Bonds and constraints of the chain, (n, 2), and the shortest and longest lengths allowed, nm."""
     pairs: list[tuple[int, int, float, float]] = []
     for k in range(system.getNumConstraints()):
         i, j, length = system.getConstraintParameters(k)
@@ -240,7 +243,7 @@ def _context(system: mm.System, platform: str, properties: Mapping[str, str]) ->
         return mm.Context(system, mm.VerletIntegrator(0.001), chosen, dict(properties))
     except mm.OpenMMException as error:
         raise InputError(
-            f"OpenMM cannot use the system on {platform} ({error}): correct it, or choose another platform or "
+            f"OpenMM cannot use the system on {platform} ({error}): fix the system, or choose another platform or "
             "properties."
         ) from None
 
@@ -262,7 +265,7 @@ def _forces(
             f"OpenMM cannot compute the forces of frame {frame} ({error}): give frames of this system."
         ) from None
     if not np.isfinite(forces).all():
-        raise InputError(f"Frame {frame} has forces that are not finite: leave it out.")
+        raise InputError(f"Frame {frame} has forces that are not finite: leave out this frame.")
     return forces
 
 

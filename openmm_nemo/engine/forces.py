@@ -14,16 +14,16 @@ from openmm_nemo.engine.protein import Protein
 BACKENDS = ("auto", "torchforce", "python")
 
 _TORCHSCRIPT = b"PK"
-"""Begins the archives that version 0.1 wrote."""
+"""First bytes of the archives that version 0.1 wrote."""
 
 SCALE_PARAMETER = "nemo_scale"
 """Global parameter of the context that multiplies the energy; 1 by default."""
 
 
 class NemoPythonEnergy:
-    """What a PythonForce computes: energy and forces of one protein.
+    """Energy and forces of one protein, as computed by a PythonForce.
 
-    OpenMM's XML pickles it. What it gives to the pickle are the bytes of `ProteinEnergy.to_bytes`: numbers and names.
+    OpenMM pickles it into XML. The pickle contains only the bytes of `ProteinEnergy.to_bytes`: numbers and names.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class NemoPythonEnergy:
 
     def __call__(self, state: mm.State) -> tuple[float, np.ndarray]:
         """Energy in kJ/mol and forces (N, 3) in kJ/mol/nm."""
-        # Whatever the caller's grad mode; and OpenMM may call from a thread of its own, which does not inherit it.
+        # Independent of the caller's grad mode, which the thread that OpenMM calls from may not inherit.
         with torch.inference_mode(False), torch.enable_grad():
             device = next(self._module.buffers()).device
             scale = torch.tensor(state.getParameters()[SCALE_PARAMETER], dtype=torch.float64)
@@ -68,12 +68,12 @@ def choose_backend(backend: str = "auto", platform: str | None = None) -> str:
     backend : {"auto", "torchforce", "python"}
         "auto": PythonForce, which works on every platform and with every release of torch.
     platform : str, optional
-        OpenMM platform that will be used. Default: any that is here.
+        OpenMM platform that will be used. Default: any available one.
 
     Raises
     ------
     ValueError
-        If the name is unknown, or TorchForce is asked for and does not work here.
+        If the name is unknown, or TorchForce is requested and does not work here.
     """
     if backend not in BACKENDS:
         raise ValueError(
@@ -90,12 +90,12 @@ def choose_backend(backend: str = "auto", platform: str | None = None) -> str:
 
 
 def check_particles(protein: Protein, particles: Sequence[int]) -> list[int]:
-    """Particles as a list of int; ValueError unless they are one different index for each residue."""
+    """Particles as a list of int; ValueError unless there is one distinct index per residue."""
     indices = [int(particle) for particle in particles]
     n = len(protein.sequence)
     if len(indices) != n or len(set(indices)) != n or min(indices) < 0:
         raise ValueError(
-            f"particles has {len(set(indices))} different indices: give one for each of the {n} residues."
+            f"particles has {len(set(indices))} different indices: give one per residue, {n} in all."
         )
     return indices
 
@@ -114,7 +114,7 @@ def create_force(
     backend : {"auto", "torchforce", "python"}
         "auto": PythonForce. Energies and forces are the same to rounding.
     particles : sequence of int, optional
-        Particles of the system that are the residues, in order. Default: all particles of the system.
+        Indices of the particles that are the residues, in order. Default: all particles of the system.
     force_group : int
         0 to 31.
 

@@ -1,4 +1,4 @@
-"""Which OpenMM platform to use when the user leaves the choice to us."""
+"""Choice of the OpenMM platform when the user does not choose one."""
 
 import ctypes
 import ctypes.util
@@ -13,10 +13,10 @@ _CL_DEVICE_TYPE_GPU_OR_ACCELERATOR = (1 << 2) | (1 << 3)
 
 
 def preferred_platforms() -> list[str]:
-    """Names of the platforms that are here, fastest first.
+    """Names of the available platforms, fastest first.
 
-    OpenCL is left out where none of its devices is a GPU or an accelerator. OpenMM ranks it above CPU even then, but on
-    a processor (PoCL, Intel's runtime) it gains nothing, rounds to single precision by default, and OpenMM itself warns
+    OpenCL is left out if none of its devices is a GPU or an accelerator. OpenMM ranks it above CPU even then, but on a
+    CPU (PoCL, Intel's runtime) it gains nothing, rounds to single precision by default, and OpenMM itself warns
     that results may be incorrect.
     """
     names = [name for name in platform_names() if name != "OpenCL" or opencl_has_gpu()]
@@ -25,7 +25,7 @@ def preferred_platforms() -> list[str]:
 
 @cache
 def opencl_has_gpu() -> bool:
-    """Whether OpenCL has a device that is a GPU or an accelerator; asks OpenCL itself, which OpenMM does not do."""
+    """Whether OpenCL has a device that is a GPU or an accelerator; asks OpenCL itself, because OpenMM does not say."""
     try:
         opencl = ctypes.CDLL(ctypes.util.find_library("OpenCL") or "libOpenCL.so.1")
     except OSError:

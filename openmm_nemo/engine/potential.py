@@ -16,7 +16,7 @@ class Potential(nn.Module):
     ----------
     energy : ProteinEnergy
     particles : sequence of int, optional
-        Which of the positions are its residues, in order. Default: all.
+        Indices of the positions that are its residues, in order. Default: all.
     """
 
     particles: Tensor

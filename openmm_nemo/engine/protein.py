@@ -1,4 +1,4 @@
-"""What OpenMM has to know about a protein."""
+"""What the OpenMM side needs to know about a protein."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""OpenMM reporters that mean something for coarse-grained, overdamped dynamics."""
+"""OpenMM reporters whose output is meaningful for coarse-grained, overdamped dynamics."""
 
 import csv
 import os
@@ -31,16 +31,16 @@ from openmm_nemo.geometry.similarity import radius_of_gyration, tm_score
 
 
 class _Reporter:
-    """What all reporters share: the interval, the protein and which particles it is.
+    """Base class of the reporters: the interval, the protein and its particles.
 
     Parameters
     ----------
     reportInterval : int
         Steps between reports.
     protein : ConditionedModel, optional
-        Default: that of the simulation's topology, if it came from ``protein.topology``.
+        Default: the protein of the simulation's topology, if that is ``protein.topology``.
     particles : sequence of int, optional
-        Particles that are its residues, in order. Default: all.
+        Indices of the particles that are its residues, in order. Default: all.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class _Reporter:
         return {"steps": steps, "periodic": False, "include": ["positions", "energy"]}
 
     def protein_of(self, simulation: app.Simulation) -> Protein:
-        """The protein that is simulated."""
+        """The simulated protein."""
         if self._protein is None:
             if not isinstance(simulation.topology, NemoTopology):
                 raise ValueError(
@@ -82,13 +82,13 @@ class NemoTrajectoryReporter(_Reporter):
     Parameters
     ----------
     file : path
-        Its extension chooses the format: .dcd, .xtc, .h5 or .pdb. Every frame is on disk when it is reported.
+        The extension determines the format: .dcd, .xtc, .h5 or .pdb. Every frame is on disk as soon as it is reported.
     reportInterval : int
         Steps between frames.
     protein : ConditionedModel, optional
-        Default: that of the simulation's topology, if it came from ``protein.topology``.
+        Default: the protein of the simulation's topology, if that is ``protein.topology``.
     particles : sequence of int, optional
-        Particles that are its residues, in order. Default: all.
+        Indices of the particles that are its residues, in order. Default: all.
     """
 
     def __init__(
@@ -104,10 +104,10 @@ class NemoTrajectoryReporter(_Reporter):
         self._writer: TrajectoryWriter | None = None
 
     def open(self, protein: Protein) -> TrajectoryWriter:
-        """Create the file, if that has not been done; the first report does it, too."""
+        """Create the file, unless that has been done; otherwise the first report does it."""
         if self._writer is None:
             self._writer = TrajectoryWriter(self._path, self.topology(protein))
-            # Also when the reporter is dropped, and at exit: a trajectory is never left without its end.
+            # Also when the reporter is deleted, and at exit: a trajectory file is always completed.
             weakref.finalize(self, self._writer.close)
         return self._writer
 
@@ -128,7 +128,7 @@ class NemoTrajectoryReporter(_Reporter):
         return coarse_topology(protein.sequence)
 
     def frame(self, protein: Protein, positions_nm: np.ndarray) -> np.ndarray:
-        """What is written for the residues at ``positions_nm (L, 3)``."""
+        """Positions to write for the residues at ``positions_nm (L, 3)``."""
         return positions_nm
 
 
@@ -151,17 +151,17 @@ class NemoAtomReporter(NemoTrajectoryReporter):
 
 
 class NemoStateReporter(_Reporter):
-    """Writes what is meaningful for overdamped dynamics of a chain as CSV: no fake temperature, no ns/day.
+    """Writes what is meaningful in overdamped dynamics of a chain as CSV: no fake temperature, no ns/day.
 
     Columns: step, u_kt (potential energy in kT at 300 K), energy_kj_mol, radius_of_gyration_angstrom,
     largest_displacement_angstrom (of the last step), clipped_fraction, accepted_cartesian_fraction and
-    accepted_internal_fraction (of all steps so far; with another integrator than `NemoLangevinIntegrator`, these four
-    are nan), steps_per_second (since the line before) and, with a reference, rmsd_angstrom and tm_score.
+    accepted_internal_fraction (of all steps so far; with an integrator other than `NemoLangevinIntegrator`, these four
+    are nan), steps_per_second (since the previous line) and, with a reference, rmsd_angstrom and tm_score.
 
     Parameters
     ----------
     file : path
-        Every line is on disk when it is reported. An existing file is replaced.
+        Every line is on disk as soon as it is reported. An existing file is replaced.
     reportInterval : int
         Steps between lines.
     protein, particles
@@ -169,7 +169,7 @@ class NemoStateReporter(_Reporter):
     reference : Quantity or ndarray, shape (L, 3), optional
         C-alpha positions to compare with, nm.
     speed : bool
-        Write steps_per_second, the one column that differs between equal runs.
+        Write steps_per_second, the only column that differs between identical runs.
     """
 
     COLUMNS = (
@@ -197,7 +197,7 @@ class NemoStateReporter(_Reporter):
         super().__init__(reportInterval, protein, particles)
         self._reference = None
         self._speed = speed
-        self._last = float("nan"), 0  # time and step of the line before
+        self._last = float("nan"), 0  # time and step of the previous line
         columns: tuple[str, ...] = self.COLUMNS
         if speed:
             columns += (self.SPEED_COLUMN,)
@@ -260,7 +260,7 @@ class NemoStateReporter(_Reporter):
             np.array(rows, dtype=float).reshape(n_lines, self._n_columns)
         except (OSError, ValueError, csv.Error) as error:
             raise InputError(
-                f"{earlier} cannot be read or lacks lines ({error}): start the run anew."
+                f"{earlier} cannot be read or lacks lines ({error}): start a new run."
             ) from None
         self._csv.writerows(rows)
         self._out.flush()

@@ -20,7 +20,7 @@ class NemoTopology(app.Topology):
     Attributes
     ----------
     protein : ConditionedModel
-        The protein, for reporters that rebuild its atoms.
+        Protein, for reporters that rebuild its atoms.
     """
 
     def __init__(self, protein: Protein):
@@ -69,9 +69,9 @@ def add_to_system(
     ----------
     protein : ConditionedModel
     system : openmm.System
-        Changed in place.
+        Modified in place.
     particles : sequence of int
-        Particles that are the residues, in order.
+        Indices of the particles that are the residues, in order.
     backend, force_group
         See `create_force`.
 
@@ -83,7 +83,7 @@ def add_to_system(
     Raises
     ------
     ValueError
-        If ``particles`` are not one particle of the system per residue.
+        If ``particles`` is not one particle of the system per residue.
     """
     n = system.getNumParticles()
     outside = [particle for particle in particles if not 0 <= particle < n]
@@ -106,13 +106,13 @@ def create_integrator(
     ----------
     protein : ConditionedModel
     temperature : Quantity or float
-        Kelvin.
+        Temperature, kelvin.
     seed : int, optional
-        Default: one chosen at random.
+        Random seed. Default: chosen at random.
     system : openmm.System, optional
     particles : sequence of int, optional
-        For a protein in a larger system: the system, and which of its particles are the residues, in order. They are
-        the one chain; all other particles take Cartesian steps with C = 1.
+        For a protein in a larger system: the system, and the indices of its particles that are the residues, in order.
+        They form the only chain; all other particles take Cartesian steps with C = 1.
     **options
         Other arguments of `NemoLangevinIntegrator`.
 

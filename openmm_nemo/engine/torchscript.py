@@ -1,6 +1,6 @@
-"""TorchScript of the networks, for TorchForce and for programs that have torch and not this package.
+"""TorchScript of the networks, for TorchForce and for programs that have torch but not this package.
 
-PyTorch deprecates TorchScript, and openmm-torch's TorchForce goes with it: nothing else in the package depends on this
+PyTorch deprecates TorchScript, and openmm-torch's TorchForce with it: nothing else in the package depends on this
 module.
 """
 
@@ -63,7 +63,7 @@ def export_energy(
     ----------
     protein : ConditionedModel
     particles : sequence of int, optional
-        Particles of the system that are its residues, in order. Default: all.
+        Indices of the particles that are its residues, in order. Default: all.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def export_imputation(protein: Any) -> torch.jit.ScriptModule:
 
 
 class Networks(Protocol):
-    """What is exported of a model; `openmm_nemo.NemoModel` has it."""
+    """The parts of a model that are exported; `openmm_nemo.NemoModel` has them."""
 
     @property
     def sequence_network(self) -> nn.Module:
@@ -106,7 +106,7 @@ class Networks(Protocol):
 def scripted_networks(model: Networks) -> dict[str, torch.jit.ScriptModule]:
     """TorchScript modules of a model by their file names, in evaluation mode.
 
-    In OpenMM's units, and for one protein, see `export_energy`.
+    In Angstrom and kT; for one protein in OpenMM's units, see `export_energy`.
 
     Parameters
     ----------
@@ -116,9 +116,9 @@ def scripted_networks(model: Networks) -> dict[str, torch.jit.ScriptModule]:
     -------
     dict of str to torch.jit.ScriptModule
         ``sequence.pt``: ``(s (B, L, q), mask (B, L)) -> SequenceOutput``, or `BaselineOutput`.
-        ``energy.pt``: ``(x (B, L, 3), coefficients, mask (B, L)) -> U (B,)``, with the list of tensors that is in the
-        output of ``sequence.pt``; a baseline has none.
-        ``imputation.pt``: ``(x (B, L, 3), s (B, L, q), mask (B, L)) -> atoms (B, L, 5, 3)``.
+        ``energy.pt``: ``(x (B, L, 3), coefficients, mask (B, L)) -> U (B,)``, with ``coefficients`` the list of tensors
+        in the output of ``sequence.pt``; a baseline has no such file. ``imputation.pt``: ``(x (B, L, 3), s (B, L, q),
+        mask (B, L)) -> atoms (B, L, 5, 3)``.
     """
     networks = {
         SEQUENCE_FILE: model.sequence_network,
@@ -133,7 +133,7 @@ def scripted_networks(model: Networks) -> dict[str, torch.jit.ScriptModule]:
 
 
 def write_scripted(model: Networks, folder: Path) -> list[str]:
-    """Write `scripted_networks` to an existing folder: each file whole or not at all, the same bytes every time.
+    """Write `scripted_networks` to an existing folder: each file atomically, and with the same bytes every time.
 
     Files of networks that the model does not have are removed.
 
@@ -153,23 +153,23 @@ def write_scripted(model: Networks, folder: Path) -> list[str]:
 
 
 def _archive(module: torch.jit.ScriptModule, name: str) -> bytes:
-    """What `torch.jit.save` writes, without where the sources were on this machine, a quarter of it."""
+    """What `torch.jit.save` writes, without the paths of the sources on this machine, a quarter of the size."""
     saved, kept = io.BytesIO(), io.BytesIO()
     torch.jit.save(module, saved)
     with zipfile.ZipFile(saved) as whole, zipfile.ZipFile(kept, "w") as archive:
         for entry in sorted(whole.namelist()):
             if not entry.endswith(".debug_pkl") and "serialization_id" not in entry:
-                # The first folder is the name of the archive, of a buffer that of nothing.
+                # The first folder is the name of the archive, which a buffer does not have.
                 _, _, inner = entry.partition("/")
                 archive.writestr(zipfile.ZipInfo(f"{name}/{inner}"), whole.read(entry))
     return kept.getvalue()
 
 
-# Energies of PythonForces that version 0.1 wrote; they open until version 1.0.
+# Energies of PythonForces written by version 0.1; readable until version 1.0.
 
 
 def load_archived_energy(content: bytes) -> nn.Module:
-    """The energy in an archive of TorchScript: ``forward(positions, nemo_scale)`` as that of `export_energy`."""
+    """The energy in an archive of TorchScript: ``forward(positions, nemo_scale)`` as from `export_energy`."""
     return torch.jit.load(io.BytesIO(content))
 
 
@@ -187,11 +187,11 @@ def save_archived_energy(module: nn.Module) -> bytes:
 def torchforce_problem() -> str | None:
     """Why TorchForce does not work here, in one sentence; None if it does.
 
-    TorchForce's kernels need torch to be loaded first. Where OpenMM came first, they are loaded again here. Then a
-    small force is evaluated, since a wheel built for another release of torch fails only when it is used.
+    TorchForce's kernels need torch to be loaded first. If OpenMM came first, they are loaded again here. Then a small
+    force is evaluated, because a wheel built for another release of torch fails only when it is used.
     """
     disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # it imports OpenMM by its old name, which warns
+    logging.disable(logging.WARNING)  # it imports OpenMM by its old name, which causes a warning
     try:
         import openmmtorch
     except ImportError as error:
@@ -213,7 +213,7 @@ def torchforce_problem() -> str | None:
 
 
 def _load_kernels() -> None:
-    """Load the plugin libraries of TorchForce that failed to load with OpenMM, for the platforms that are there."""
+    """Load the plugin libraries of TorchForce that failed to load with OpenMM, for the available platforms."""
     known = platform_names()
     for failure in mm.Platform.getPluginLoadFailures():
         for word in failure.replace(":", " ").split():
@@ -226,8 +226,8 @@ def _load_kernels() -> None:
 def torchforce_platform_problems() -> dict[str, str]:
     """Platforms on which TorchForce would end the process, and why.
 
-    The GPU libraries of openmmtorch 1.5 call a function that OpenMM 8.6 has with another argument. The linker misses it
-    when it is called, and ends the process without an exception.
+    The GPU libraries of openmmtorch 1.5 call a function whose argument changed in OpenMM 8.6. The linker does not find
+    it when it is called, and ends the process without an exception.
     """
     folder = Path(mm.version.openmm_library_path)
     if hasattr(ctypes.CDLL(str(folder / "libOpenMM.so")), _GET_POSITIONS):
@@ -238,7 +238,7 @@ def torchforce_platform_problems() -> dict[str, str]:
         if library.exists() and _GET_POSITIONS.encode() in library.read_bytes():
             problems[name] = (
                 f"TorchForce on {name} would end the process, because openmmtorch was built for another OpenMM: "
-                "there, use the backend 'python'"
+                "use the backend 'python' there"
             )
     return problems
 
@@ -256,11 +256,11 @@ def torchforce(protein: Protein, particles: Sequence[int] | None) -> Any:
 
 
 # OpenMM 8.6 crashes when it reads (or copies) a TorchForce of openmmtorch 1.5, which was built against the memory
-# layout of OpenMM 8.5. Writing works. Here such a force is read in Python, and OpenMM reads all else.
+# layout of OpenMM 8.5. Writing works. Here such a force is read in Python, and OpenMM reads everything else.
 
 
 def deserialize_system(xml: str) -> mm.System:
-    """System from the text that `openmm.XmlSerializer.serialize` made of one.
+    """System from the XML that `openmm.XmlSerializer.serialize` made.
 
     A PythonForce in it is a Python pickle, a TorchForce a TorchScript archive: read only files that you trust.
 
@@ -276,7 +276,7 @@ def deserialize_system(xml: str) -> mm.System:
     Raises
     ------
     openmm.OpenMMException
-        If it is not the XML of a system, or has a TorchForce where TorchForce does not work.
+        If it is not the XML of a system, or contains a TorchForce and TorchForce does not work here.
     """
     root = ElementTree.fromstring(xml)
     found = []

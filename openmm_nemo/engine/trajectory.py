@@ -79,7 +79,7 @@ class TrajectoryWriter:
     Parameters
     ----------
     path : path
-        Its extension chooses the format: .dcd, .xtc, .h5 (MDTraj's HDF5) or .pdb. An existing file is replaced.
+        The extension determines the format: .dcd, .xtc, .h5 (MDTraj's HDF5) or .pdb. An existing file is replaced.
     topology : mdtraj.Topology
 
     Raises
@@ -96,7 +96,7 @@ class TrajectoryWriter:
         self.topology = topology
         self.n_frames = 0
         kind = _FILES[self.path.suffix]
-        # Compressed, earlier frames would be written anew with every frame, and be lost when that fails.
+        # With compression, earlier frames would be rewritten with every new one, and lost if that fails.
         options = {"compression": None} if kind is HDF5TrajectoryFile else {}
         if kind is XTCTrajectoryFile:
             # Before there is a link to it, which MDTraj would remove instead.
@@ -123,7 +123,7 @@ class TrajectoryWriter:
         self.n_frames += 1
 
     def flush(self) -> None:
-        """Put all frames so far on disk."""
+        """Write all frames so far to disk."""
         with self._one_kind_of_error():
             if isinstance(self._file, PDBTrajectoryFile):
                 self._file._file.flush()
@@ -137,7 +137,7 @@ class TrajectoryWriter:
 
     @contextmanager
     def _one_kind_of_error(self) -> Iterator[None]:
-        """On a full disk MDTraj's DCD fails with a TypeError, HDF5 with a RuntimeError."""
+        """Raise OSError: on a full disk MDTraj's DCD fails with a TypeError, HDF5 with a RuntimeError."""
         try:
             yield
         except (TypeError, RuntimeError) as error:
@@ -157,15 +157,15 @@ class TrajectoryWriter:
         if self.n_frames < n_frames:
             raise InputError(
                 f"{earlier} has {self.n_frames} frames, but its checkpoint was written after "
-                f"{n_frames}: start the run anew."
+                f"{n_frames}: start a new run."
             )
 
 
 @contextmanager
 def _name_for_mdtraj(path: Path) -> Iterator[str | bytes]:
-    """A name by which MDTraj can open a file: its DCD and XTC know strings in ASCII only.
+    """A name by which MDTraj can open a file: its DCD and XTC accept only ASCII strings.
 
-    DCD takes bytes. For XTC, it is the name of a symbolic link, which is there until the file is open.
+    DCD takes bytes. For XTC, it is the name of a symbolic link, which exists until the file is open.
     """
     if path.suffix == ".dcd":
         yield os.fsencode(path)
@@ -179,17 +179,17 @@ def _name_for_mdtraj(path: Path) -> Iterator[str | bytes]:
 
 
 def check_format(path: Path) -> None:
-    """Raise InputError unless the extension of ``path`` is one of a trajectory."""
+    """Raise InputError unless ``path`` has the extension of a trajectory format."""
     if path.suffix not in FORMATS:
         raise InputError(
-            f"The trajectory {path.name!r} has no known extension: use {', '.join(FORMATS)}."
+            f"The trajectory {path.name!r} has no known extension: use one of {', '.join(FORMATS)}."
         )
 
 
 def _read_frames(path: Path, n_frames: int, n_atoms: int) -> Iterator[tuple[np.ndarray, int]]:
     """Positions (n_atoms, 3), nm, and step (0 if the format has none) of the first frames of a file.
 
-    What follows them is not looked at: a killed program may leave half a frame.
+    Anything after them is ignored: a killed program may leave half a frame.
     """
     try:
         if path.suffix == ".pdb":
@@ -206,7 +206,7 @@ def _read_frames(path: Path, n_frames: int, n_atoms: int) -> Iterator[tuple[np.n
                 yield from zip(xyz, steps.tolist(), strict=True)
     except Exception as error:  # MDTraj raises errors of many kinds for damaged files
         reason = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be read ({reason}): start the run anew.") from None
+        raise InputError(f"{path} cannot be read ({reason}): start a new run.") from None
 
 
 def _read_pdb(path: Path, n_atoms: int) -> Iterator[tuple[np.ndarray, int]]:

@@ -1,4 +1,4 @@
-"""Comparison of structures, and of ensembles of them with natives."""
+"""Comparison of structures, and of ensembles with native structures."""
 
 from openmm_nemo.evaluation.assessment import Assessment, assess, complete_linkage, three_d_jury
 from openmm_nemo.evaluation.tables import (

@@ -1,4 +1,4 @@
-"""What an ensemble says about a protein (nemo.md section 9; paper, 4.1 and appendix C)."""
+"""Assessment of the ensemble of a protein (nemo.md section 9; paper, 4.1 and appendix C)."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from openmm_nemo.evaluation.tm_align import pairwise_tm, tm_to_native
 from openmm_nemo.geometry import rmsd
 from openmm_nemo.geometry.similarity import contact_precision, gdt_ts, lddt_ca, radius_of_gyration
 
-if TYPE_CHECKING:  # it imports the engine, which imports this room
+if TYPE_CHECKING:  # loads OpenMM, which is not needed here
     from openmm_nemo.sampling.ensembles import Ensemble
 
 CLUSTER_TM = 0.5
@@ -19,9 +19,9 @@ CLUSTER_TM = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Assessment:
-    """An ensemble of n structures of a protein of L residues, its consensus, and how close both are to the native.
+    """An ensemble of n structures of a protein of L residues: its consensus, and how close both are to the native.
 
-    What needs a native is NaN, or None, where it is not known.
+    Without a native, the fields that need one are NaN or None.
 
     Attributes
     ----------
@@ -34,14 +34,14 @@ class Assessment:
     clusters : ndarray, shape (n,), int
         Cluster of every structure; 0 is the largest.
     representative : int
-        Structure that 3D-Jury chooses, from 0.
+        Index of the structure that 3D-Jury chooses.
     x : ndarray, shape (L, 3)
         C-alpha positions of the representative, Angstrom.
     native : ndarray, shape (L, 3), optional
     tm : ndarray, shape (n,)
         TM-score of every structure to the native.
     rmsd, gdt_ts, lddt, contact_precision : float
-        Of the representative; RMSD in Angstrom.
+        Measures of the representative; RMSD in Angstrom.
     rg : ndarray, shape (n,)
         Radii of gyration, Angstrom.
     native_rg : float
@@ -77,12 +77,12 @@ class Assessment:
 def assess(ensemble: "Ensemble", level: str = "", identity: float = np.nan) -> Assessment:
     """Cluster an ensemble, choose its representative and compare it with the native.
 
-    Takes about n^2 / 2 times what TM-align needs for a pair, in one process. It can be sent to other processes.
+    Takes about n^2 / 2 times as long as TM-align takes for a pair, in one process. Can be called in worker processes.
 
     Parameters
     ----------
     ensemble : Ensemble
-        At least one structure; without a native, what needs one is NaN.
+        At least one structure; without a native, measures that need one are NaN.
     level : str
     identity : float
         See `Assessment`.
@@ -146,8 +146,8 @@ def complete_linkage(tm: np.ndarray, threshold: float = CLUSTER_TM) -> np.ndarra
     Returns
     -------
     ndarray, shape (n,), int
-        Cluster of every structure, from the largest, 0, to the smallest; of equal ones that with the first structure
-        comes first.
+        Cluster of every structure, numbered from the largest, 0, to the smallest; clusters of equal size are ordered by
+        their first structure.
     """
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
@@ -177,14 +177,14 @@ def three_d_jury(tm: np.ndarray) -> int:
     Returns
     -------
     int
-        From 0; the first of equal ones.
+        Index of the structure; the first of equal ones.
     """
     return int((tm.sum(1) - tm.diagonal()).argmax())
 
 
 def _check(name: str, x: np.ndarray, native: np.ndarray | None) -> None:
     if not len(x):
-        raise InputError(f"The ensemble {name} has no structure: sample it again.")
+        raise InputError(f"The ensemble {name} has no structures: sample it again.")
     finite = np.isfinite(x).all((1, 2))
     if not finite.all():
         raise InputError(
@@ -200,5 +200,5 @@ def _check(name: str, x: np.ndarray, native: np.ndarray | None) -> None:
         )
     if not np.isfinite(native).all():
         raise InputError(
-            f"The native of {name} has positions that are not finite: give one that is complete."
+            f"The native of {name} has positions that are not finite: give a complete structure."
         )

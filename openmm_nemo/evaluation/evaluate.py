@@ -33,7 +33,7 @@ REPORT_FILE = "report.html"
 TABLE_FILE = "table.csv"
 
 NAMED = 5
-"""Proteins that a note names."""
+"""Maximum number of proteins that a note names."""
 
 
 class Evaluation(NamedTuple):
@@ -42,11 +42,11 @@ class Evaluation(NamedTuple):
     Attributes
     ----------
     assessments : list of Assessment
-        Of the proteins that could be assessed, in the order of their ids.
+        Assessments of the proteins that could be assessed, in the order of their ids.
     rows : list of Row
-        By level; the first is the total.
+        Rows by level; the first is the total.
     notes : list of str
-        What a reader of the figures has to know, a sentence each.
+        What a reader of the figures needs to know, one sentence each.
     """
 
     assessments: list[Assessment]
@@ -70,7 +70,7 @@ def evaluate(
     workers: int | None = None,
     tell: Callable[[int], None] = lambda count: None,
 ) -> Evaluation:
-    """Assess all ensembles of a folder and write report, tables and figures.
+    """Assess all ensembles in a folder and write report, tables and figures.
 
     An ensemble that cannot be assessed is left out, and a note says so.
 
@@ -82,11 +82,11 @@ def evaluate(
         Folder, made if it does not exist. Writes report.html, proteins.csv, table.csv and the figures; each appears
         when it is complete.
     split : Path, optional
-        File of an `openmm_nemo.data.splits.Split`, which knows levels and identities.
+        File of an `openmm_nemo.data.splits.Split`, which has levels and identities.
     workers : int, optional
-        Processes. Default: one for each processor. 1: this process.
+        Number of processes. Default: one per processor. 1: this process.
     tell : callable
-        Told the number of proteins that have been assessed, from time to time.
+        Called with the number of proteins assessed so far, from time to time.
 
     Returns
     -------
@@ -95,15 +95,15 @@ def evaluate(
     Raises
     ------
     InputError
-        If there is no ensemble, none can be assessed or none is in the split, TM-align is missing, the folder cannot be
-        written, or a process was killed.
+        If there are no ensembles, none can be assessed or none is in the split, TM-align is missing, the folder cannot
+        be written, or a process was killed.
     """
     ids = ensemble_ids(samples)
     if not ids:
         raise InputError(
             f"{samples} has no ensembles: give a folder that 'openmm-nemo sample' wrote."
         )
-    pairwise_tm(np.empty((0, 4, 3)))  # if TM-align is missing, that is known now
+    pairwise_tm(np.empty((0, 4, 3)))  # fails now if TM-align is missing
     tasks, notes = _tasks(samples, ids, split)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -121,7 +121,7 @@ def evaluate(
         assessments.sort(key=lambda a: a.id)
         left_out = sorted(failures.items())
         notes += [f"{id} is left out: {reason}" for id, reason in left_out[:NAMED]]
-        notes += _about([id for id, _ in left_out[NAMED:]], "Left out for such reasons, too")
+        notes += _about([id for id, _ in left_out[NAMED:]], "Also left out for such reasons")
         notes += _about([a.id for a in assessments if a.native is None], "Without native structure")
         evaluation = Evaluation(assessments, table_by_level(assessments), notes)
         _write(out, samples, evaluation)
@@ -133,14 +133,14 @@ def evaluate(
 
 
 def _tasks(samples: Path, ids: list[str], split: Path | None) -> tuple[list[_Task], list[str]]:
-    """What to assess, and notes about what the split does not know."""
+    """What to assess, and notes about proteins missing from the split."""
     if split is None:
         return [_Task(samples, id, "", np.nan) for id in ids], []
     places = Split.read(split).places
     unknown = [id for id in ids if id not in places]
     if unknown == ids:
         raise InputError(
-            f"{split} knows none of the proteins of {samples}: give the split of the set that they are from."
+            f"{split} has none of the proteins in {samples}: give the split of the set that they are from."
         )
     tasks = []
     for id in ids:
@@ -151,8 +151,8 @@ def _tasks(samples: Path, ids: list[str], split: Path | None) -> tuple[list[_Tas
         )
     unused = [id for id in ids if id in places and places[id].part == "unused"]
     return tasks, [
-        *_about(unknown, f"Not in {split.name}, so that their level is not known"),
-        *_about(unused, f"Unused in {split.name}, so that they have no level"),
+        *_about(unknown, f"Not in {split.name}, so their level is unknown"),
+        *_about(unused, f"Unused in {split.name}, so they have no level"),
     ]
 
 
@@ -172,7 +172,7 @@ def _write(out: Path, samples: Path, evaluation: Evaluation) -> None:
     pictures = draw_pictures(assessments)
     for picture in pictures:
         path = out / f"{picture.name}.png"
-        path.unlink(missing_ok=True)  # of an evaluation before, if there is none now
+        path.unlink(missing_ok=True)  # left by an earlier evaluation, if there is none now
         if picture.light:
             with completing(path) as partial:
                 partial.write_bytes(picture.light)
@@ -200,7 +200,7 @@ def _write_table(path: Path, rows: Sequence[Row]) -> None:
 
 
 def _settings(samples: Path) -> tuple[dict[str, object], bool]:
-    """How the ensembles were sampled, nothing if that is not known, and whether the model was trained."""
+    """How the ensembles were sampled, empty if unknown, and whether the model was trained."""
     try:
         record = json.loads((samples / RECORD_FILE).read_bytes())
         return dict(record["settings"]), bool(record["trained"])
@@ -216,12 +216,12 @@ def _assess_all(tasks: list[_Task], workers: int | None) -> Generator[tuple[str,
                 yield tasks[number].id, outcome
     except BrokenProcessPool:
         raise InputError(
-            "A process that compares structures was killed (memory may be short): give fewer --workers."
+            "A process that compares structures was killed (perhaps out of memory): use fewer --workers."
         ) from None
 
 
 def _assess(task: _Task) -> Assessment | str:
-    """The assessment, or why there is none."""
+    """The assessment, or the reason why there is none."""
     try:
         return assess(read_ensemble(task.samples, task.id), task.level, task.identity)
     except InputError as error:

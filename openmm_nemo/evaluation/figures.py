@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: the paper's Figures 4 and 9, and radii of gyration."""
+"""Figures of an evaluation: the paper's Figures 4 and 9, and radii of gyration."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -33,17 +33,17 @@ _MARKERS = {"C": "o", "A": "s", "T": "^", "H": "D", TRAIN: "P", "": "o"}
 
 
 class Picture(NamedTuple):
-    """A picture, or why there is none.
+    """A picture, or the reason why there is none.
 
     Attributes
     ----------
     name : str
-        Of its file, without extension.
+        Name of its file, without extension.
     title : str
     text : str
         What it shows, in words, or why there is nothing to draw.
     light, dark : bytes
-        PNG on white and on dark ground; empty if there is nothing to draw.
+        PNG on a light and on a dark background; empty if there is nothing to draw.
     """
 
     name: str
@@ -63,7 +63,7 @@ def draw_pictures(assessments: Sequence[Assessment]) -> list[Picture]:
     Returns
     -------
     list of Picture
-        Always the same four, without image where no protein has both numbers.
+        Always the same four, without an image where no protein has both numbers.
     """
     tm = np.array([a.representative_tm for a in assessments])
     mean_tm = np.array([a.tm.mean() for a in assessments])
@@ -200,7 +200,7 @@ def _gyration(
 
 
 def _scatter(axes: Any, x: np.ndarray, y: np.ndarray, levels: np.ndarray) -> None:
-    """Points with the colour and the marker of their level."""
+    """Points with the colour and marker of their level."""
     present = [level for level in LEVEL_NAMES if (levels == level).any()]
     for level in present:
         inside = levels == level
@@ -232,7 +232,7 @@ def _scatter(axes: Any, x: np.ndarray, y: np.ndarray, levels: np.ndarray) -> Non
 
 def _tm_axis(axes: Any, label: str, ink: str) -> None:
     axes.axhline(FOLD_TM, color=ink, linewidth=0.8, linestyle="--", zorder=0)
-    axes.set_ylim(0, 1.02)  # a point at 1 is whole
+    axes.set_ylim(0, 1.02)  # points at 1 are not cut off
     axes.set_ylabel(label)
 
 
@@ -241,7 +241,7 @@ def _opacity(n: int) -> float:
 
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> str:
-    """Spearman's rank correlation in words; nothing where it is not defined."""
+    """Spearman's rank correlation in words; empty where it is undefined."""
     if len(np.unique(x)) < 2 or len(np.unique(y)) < 2:
         return ""
     from scipy.stats import spearmanr
@@ -250,7 +250,7 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> str:
 
 
 def _picture(name: str, title: str, text: str, draw: Callable[[Any, str], None]) -> Picture:
-    # Here, because it takes longer than all else that the command line imports.
+    # Imported here, because it takes longer than everything else that the command line imports.
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""The report of an evaluation: one HTML file with tables, figures and structures, which opens without network."""
+"""The report of an evaluation: one HTML file with tables, figures and structures, which works offline."""
 
 import base64
 import os
@@ -17,7 +17,7 @@ from openmm_nemo.geometry import superpose
 from openmm_nemo.residues import THREE_LETTER
 
 PROTEINS_FILE = "proteins.csv"
-"""The table of all proteins, which lies beside the page."""
+"""The table of all proteins, next to the page."""
 
 SHOWN_STRUCTURES = 50
 SHOWN_ROWS = 1000
@@ -51,15 +51,15 @@ class _Column(NamedTuple):
 _COLUMNS = (
     _Column("Protein", ""),
     _Column("Length", "Residues."),
-    _Column("Level", "Of generalization: C, A, T or H, see above; train: in the training set."),
+    _Column("Level", "Level of generalization: C, A, T or H, see above; train: in the training set."),
     _Column("Identity", "Sequence identity to the nearest protein of the training set, %."),
     _Column("Clusters", "Clusters of the ensemble at TM-score 0.5: few where the model is certain."),
     _Column("TM", "TM-score of the representative."),
     _Column("Best TM", "TM-score of the structure of the ensemble that is closest to the native one."),
-    _Column("RMSD", "Of the representative, Å."),
-    _Column("GDT-TS", "Of the representative."),
-    _Column("lDDT", "Of the representative."),
-    _Column("Contacts", "Share of the representative's contacts that are native."),
+    _Column("RMSD", "RMSD of the representative, Å."),
+    _Column("GDT-TS", "GDT-TS of the representative."),
+    _Column("lDDT", "lDDT of the representative."),
+    _Column("Contacts", "Fraction of the representative's contacts that are native."),
     _Column("Rg", "Mean radius of gyration of the ensemble, Å."),
     _Column("Native Rg", "Radius of gyration of the native structure, Å."),
 )  # fmt: skip
@@ -91,7 +91,7 @@ def write_report(
     pictures : sequence of Picture
         See `openmm_nemo.evaluation.figures.draw_pictures`.
     notes : sequence of str
-        What a reader has to know, a sentence each.
+        What a reader needs to know, one sentence each.
     about : str
         How the ensembles were sampled.
     """
@@ -140,7 +140,7 @@ def rank(assessments: Sequence[Assessment]) -> list[Assessment]:
 
 
 def spread(ranked: Sequence[Assessment], limit: int) -> list[Assessment]:
-    """At most ``limit`` of a ranking: best, median and worst, and evenly spaced ones of the others."""
+    """At most ``limit`` proteins of a ranking: best, median and worst, and the others evenly spaced."""
     if len(ranked) <= limit:
         return list(ranked)
     marks = set(_landmarks(ranked).values())
@@ -154,7 +154,7 @@ def _known(a: Assessment) -> bool:
 
 
 def _landmarks(ranked: Sequence[Assessment]) -> dict[str, int]:
-    """Places of the best, the median and the worst of those that have a TM-score."""
+    """Positions of the best, the median and the worst among those with a TM-score."""
     known = sum(map(_known, ranked))
     return {"best": 0, "median": (known - 1) // 2, "worst": known - 1} if known >= 3 else {}
 
@@ -174,7 +174,7 @@ def _groups(shown: Sequence[Assessment], marks: dict[Assessment, str]) -> list[d
 
 
 def _protein(a: Assessment) -> dict[str, Any]:
-    """What the page shows of a protein beside the table: facts, and structures in one frame."""
+    """What the page shows of a protein besides the table: facts, and structures in one frame."""
     chains = [np.asarray(x, dtype=float) for x in (a.x, a.native) if x is not None]
     if a.native is not None:
         chains[0] = superpose(*map(torch.from_numpy, chains)).numpy()
@@ -204,10 +204,11 @@ def _protein(a: Assessment) -> dict[str, Any]:
 
 
 def _facing(chains: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Chains (L, 3), moved as one body so that the viewer looks along their shortest axis, with the longest across."""
+    """Chains (L, 3), rotated together so that the viewer looks along their shortest axis, with the longest one
+    across."""
     x = np.concatenate(chains)
     _, _, (across, up, _) = np.linalg.svd(x - x.mean(0), full_matrices=False)
-    # The third axis points to the viewer: what is seen is not the mirror image.
+    # The third axis points to the viewer, so that the view is not a mirror image.
     view = np.stack([across, up, np.cross(across, up)], axis=1)
     return [(chain - x.mean(0)) @ view for chain in chains]
 
@@ -246,7 +247,7 @@ def _summary(assessments: Sequence[Assessment]) -> str:
     text = f"{proteins} of {_span(lengths)} residues, {_span(sizes)} structures of each."
     trained = sum(a.level == TRAIN for a in assessments)
     if trained == len(assessments):
-        text += " All of them are in the training set."
+        text += " They are all in the training set."
     elif trained:
         text += f" {trained} of them are in the training set: they do not count in the means."
     return text
@@ -275,7 +276,7 @@ def _span(values: Sequence[int]) -> str:
 
 
 def _number(value: float, digits: int = 3, unit: str = "") -> str:
-    """The value in words; nothing where it is not known."""
+    """The value as text; empty where it is unknown."""
     return f"{value:.{digits}f}{unit}" if np.isfinite(value) else ""
 
 
@@ -292,5 +293,5 @@ def _read(name: str) -> str:
 
 
 def _script(name: str) -> str:
-    """Script to be written into a page: what would end it, or hide it, is escaped."""
+    """Script to be written into a page: anything that would end it, or hide it, is escaped."""
     return _read(name).replace("</script", r"<\/script").replace("<!--", r"<\!--")

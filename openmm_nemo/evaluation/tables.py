@@ -15,7 +15,7 @@ TRAIN = "train"
 LEVELS = ("C", "A", "T", "H", TRAIN)
 CLUSTER_COUNTS = ((1, 3), (4, 10), (11, 30), (31, None))
 FOLD_TM = 0.5
-"""Above this TM-score two structures have the same fold, most likely (Xu & Zhang 2010)."""
+"""TM-score above which two structures most likely have the same fold (Xu & Zhang 2010)."""
 
 HEADER = (
     "",
@@ -60,7 +60,7 @@ PROTEIN_COLUMNS = (
 class Row:
     """Means over a group of proteins.
 
-    A mean is over the proteins for which it is known, and NaN if there are none.
+    Each mean is over the proteins for which the value is known; NaN if there are none.
 
     Attributes
     ----------
@@ -70,14 +70,14 @@ class Row:
     tm, tm_error : float
         TM-score of the representative to the native, and the standard error of this mean over proteins.
     best_tm, mean_tm : float
-        Of the structure closest to the native, and of all structures.
+        TM-score of the structure closest to the native, and the mean over all structures.
     same_fold : float
-        Share of proteins whose representative has a TM-score above 0.5.
+        Fraction of proteins whose representative has a TM-score above 0.5.
     rmsd : float
         Angstrom.
     gdt_ts, lddt, contact_precision : float
     rg_ratio : float
-        Radius of gyration of the ensemble, its mean, over that of the native.
+        Mean radius of gyration of the ensemble, over that of the native.
     n_clusters : float
     """
 
@@ -96,7 +96,7 @@ class Row:
     n_clusters: float
 
     def cells(self) -> tuple[str, ...]:
-        """What is shown under `HEADER`; "-" where nothing is known."""
+        """Cells under `HEADER`; "-" where a value is unknown."""
         group, n_proteins, *means = astuple(self)
         decimals = [1 if name in ("RMSD (Å)", "clusters") else 3 for name in HEADER[2:]]
         shown = [
@@ -145,10 +145,10 @@ def table_lines(rows: Iterable[Row], group: str) -> Iterator[str]:
 
 
 def write_assessments(path: str | os.PathLike[str], assessments: Iterable[Assessment]) -> None:
-    """Write a CSV file with a line for each protein; nan is what is not known.
+    """Write a CSV file with one line per protein; unknown values are nan.
 
-    rmsd_angstrom and what follows are of the representative, but for the mean and the native's radius of gyration;
-    largest_cluster is how many structures it has.
+    rmsd_angstrom and the columns after it describe the representative, except for the mean and the native's radius of
+    gyration; largest_cluster is the number of structures in it.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """TM-scores of whole ensembles, by TM-align (Zhang & Skolnick, Nucleic Acids Res. 33, 2302, 2005).
 
-The alignment is fixed: residue i on residue i. The score is that of the program TM-score, which the field reports, to
-four digits. `openmm_nemo.evaluation.tm_score` is slower and finds more: in pairs of real domains of 30 to 200 residues
-0.002 on average and 0.02 at most, in shorter ones up to 0.05.
+The alignment is fixed: residue i to residue i. The score agrees to four digits with that of the program TM-score, which
+the field reports. `openmm_nemo.evaluation.tm_score` is slower and finds more: in pairs of real domains of 30 to 200
+residues 0.002 on average and 0.02 at most, in shorter ones up to 0.05.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def tm_to_native(x: np.ndarray, native: np.ndarray) -> np.ndarray:
 def pairwise_tm(x: np.ndarray) -> np.ndarray:
     """TM-score of every structure to every other one; symmetric, with ones on the diagonal.
 
-    TM-align holds Python's lock: threads do not help, one process for each protein does.
+    TM-align holds Python's global lock: threads do not help, but one process per protein does.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def pairwise_tm(x: np.ndarray) -> np.ndarray:
 
 
 def _score(tm_align: Callable[..., Any], mobile: np.ndarray, target: np.ndarray) -> float:
-    letters = "A" * len(target)  # they count only where an alignment is searched
+    letters = "A" * len(target)  # used only when an alignment is searched for
     alignment = (letters, letters)
     return tm_align(mobile, target, letters, letters, alignment=alignment).tm_norm_chain2
 

@@ -25,7 +25,7 @@ def chain_features(x: Tensor) -> Tensor:
     -------
     Tensor, shape (..., L, 4)
         Row j describes how x[j] is placed: bond length - 3.8 Angstrom, cos(a), and the cosine and sine of d, both times
-        sin(a) sin(a') of the two angles that the dihedral joins. Zero where not defined.
+        sin(a) sin(a') of the two angles that the dihedral joins. Zero where undefined.
     """
     n = x.shape[-2]
     u, b = bond_directions(x)

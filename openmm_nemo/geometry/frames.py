@@ -23,8 +23,8 @@ def residue_frames(x: Tensor, mask: Tensor) -> Tensor:
     Returns
     -------
     Tensor, shape (B, L, 3, 3)
-        The three unit vectors are the columns. A straight angle and a chain of fewer than three points have no normal:
-        columns 1 and 2 are zero. So is column 0 of a single point.
+        The three unit vectors are the columns. Columns 1 and 2 are zero where there is no normal: at a straight angle
+        and in a chain of fewer than three points. Column 0 is zero for a single point.
     """
     length = x.shape[1]
     u, _ = bond_directions(x)

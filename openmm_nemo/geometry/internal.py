@@ -102,7 +102,7 @@ def cartesian_to_internal(x: Tensor) -> Tensor:
 def cumulative_rotation(q: Tensor) -> Tensor:
     """Products Q[0] Q[1] ... Q[k] for every k, by a scan of depth log2(K).
 
-    The tree keeps float32 rounding errors at the depth of the tree. The recurrence that builds each normal from cross
+    With the tree, float32 rounding errors grow only with its depth. The recurrence that builds each normal from cross
     products of the last two directions is quadratic in the frame, and its errors explode within tens of residues.
 
     Parameters
@@ -165,7 +165,7 @@ def internal_to_cartesian(
 
 
 def rigid_frame(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Where a chain sits in space: what `internal_to_cartesian` needs to put it back.
+    """Position and orientation of a chain: what `internal_to_cartesian` needs to restore it.
 
     Parameters
     ----------
@@ -177,8 +177,8 @@ def rigid_frame(x: Tensor) -> tuple[Tensor, Tensor]:
     origin : Tensor, shape (..., 3)
         x[0].
     frame : Tensor, shape (..., 3, 3)
-        Rotation with columns u[0], n[1] x u[0], n[1]. Where there is no n[1], because the first three points are on a
-        line or fewer, it is any normal to u[0]; where there is no u[0], the frame is zero.
+        Rotation with columns u[0], n[1] x u[0], n[1]. If there is no n[1], because the first three points are collinear
+        or missing, any normal to u[0] is taken; if there is no u[0], the frame is zero.
     """
     bond = place_rows(x[..., 1:3, :] - x[..., :-1, :][..., :2, :], 0, 2)
     u, v = unit(bond[..., 0, :]), unit(bond[..., 1, :])

@@ -1,6 +1,6 @@
 """Products with the robot-arm Jacobian dx/dz in O(L), by prefix and suffix sums (nemo.md section 2; paper, A.1).
 
-A change of the internal coordinates of row j turns and shifts all points from j on. Seen from bond to bond this is
+A change of the internal coordinates of row j turns and shifts all points from j on. From bond to bond, this is
     d(x[k] - x[k-1]) = u dz_b[k] + Omega[k] x (x[k] - x[k-1]),   Omega[k] = sum of the rotations of rows 1 ... k,
 so J dz is two nested prefix sums and J^T f two nested suffix sums. Only bond vectors enter, never positions, so float32
 loses nothing to lever arms far from the origin.
@@ -17,7 +17,7 @@ from openmm_nemo.geometry.vectors import cross, dot, length, place_rows, suffix_
 
 
 class ChainAxes(NamedTuple):
-    """What each internal coordinate does, all of shape (..., L, 3), zero for the rigid-body coordinates.
+    """Effect of each internal coordinate; all of shape (..., L, 3), zero for the rigid-body coordinates.
 
     Attributes
     ----------

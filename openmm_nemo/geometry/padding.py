@@ -7,7 +7,7 @@ from openmm_nemo.geometry.rigid import centre
 
 
 def pair_mask(mask: Tensor) -> Tensor:
-    """(B, L, L) from (B, L): 1 where both residues are."""
+    """Mask of pairs (B, L, L) from the mask of residues (B, L): 1 where both residues are present."""
     return mask.unsqueeze(1) * mask.unsqueeze(2)
 
 

@@ -1,4 +1,4 @@
-"""Measures of how close two structures of the same chain are, residue i of one on residue i of the other."""
+"""Similarity of two structures of the same chain, with residue i aligned to residue i."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -21,9 +21,9 @@ class LocalDistanceTest(NamedTuple):
     Attributes
     ----------
     score : float
-        Of the whole chain, from 0 to 1.
+        lDDT of the whole chain, from 0 to 1.
     per_residue : Tensor, shape (L,)
-        Of the distances to each residue; NaN for a residue without neighbours.
+        lDDT of each residue, over the distances to it; NaN for a residue without neighbours.
     """
 
     score: float
@@ -38,10 +38,11 @@ def tm_distance(length: Tensor) -> Tensor:
 def tm_score(mobile: Tensor, target: Tensor) -> float:
     """TM-score for a fixed alignment (Zhang & Skolnick, Proteins 57, 702, 2004).
 
-    The largest value over superpositions is searched from superpositions of fragments. Each is improved by superposing
-    again with the weights 1 / (1 + (D_i / D0)^2)^2, which never lowers the score: what a residue adds is a convex
-    function of its squared distance, and its weight is the slope. In chains of fewer than 20 residues, where D0 is as
-    short as 0.5 Angstrom, so many superpositions fit a few residues that the best may be missed.
+    The search for the largest value over superpositions starts from superpositions of fragments. Each is improved by
+    superposing again with the weights 1 / (1 + (D_i / D0)^2)^2, which never lowers the score: the contribution of a
+    residue is a convex function of its squared distance, and its weight is the slope. In chains of fewer than 20
+    residues, where D0 is as short as 0.5 Angstrom, so many superpositions fit a few residues that the best may be
+    missed.
 
     Parameters
     ----------
@@ -65,9 +66,9 @@ def tm_score(mobile: Tensor, target: Tensor) -> float:
 def gdt_ts(mobile: Tensor, target: Tensor) -> float:
     """Global distance test, total score (Zemla, Nucleic Acids Res. 31, 3370, 2003).
 
-    The mean over cutoffs of 1, 2, 4 and 8 Angstrom of the largest share of residues that one superposition brings
-    within the cutoff of their partners; every cutoff has a superposition of its own. They are searched like that of
-    `tm_score`, with the weights 1 / (1 + (D_i / cutoff)^4)^2.
+    The mean over cutoffs of 1, 2, 4 and 8 Angstrom of the largest fraction of residues that one superposition brings
+    within the cutoff of their partners. Each cutoff has its own superposition, found as in `tm_score`, with the weights
+    1 / (1 + (D_i / cutoff)^4)^2.
 
     Parameters
     ----------
@@ -84,7 +85,7 @@ def gdt_ts(mobile: Tensor, target: Tensor) -> float:
     for scale2 in cutoff2:
 
         def close(distance2: Tensor, scale2: Tensor = scale2) -> Tensor:
-            # A sharp edge gets stuck sooner.
+            # With a sharper edge, the search gets stuck sooner.
             return 1 / (1 + (distance2 / scale2) ** 2)
 
         for distance2 in _search(mobile, target, close):
@@ -96,8 +97,8 @@ def gdt_ts(mobile: Tensor, target: Tensor) -> float:
 def lddt_ca(model: Tensor, native: Tensor) -> LocalDistanceTest:
     """Local distance difference test of C-alpha atoms (Mariani et al., Bioinformatics 29, 2722, 2013).
 
-    Of all pairs that are within 15 Angstrom in the native, the share whose distance in the model differs by at most a
-    threshold, averaged over thresholds of 0.5, 1, 2 and 4 Angstrom. No superposition is involved.
+    The fraction of pairs within 15 Angstrom in the native whose distance in the model differs by at most a threshold,
+    averaged over thresholds of 0.5, 1, 2 and 4 Angstrom. No superposition is involved.
 
     Parameters
     ----------
@@ -117,7 +118,7 @@ def lddt_ca(model: Tensor, native: Tensor) -> LocalDistanceTest:
 
 
 def contact_precision(model: Tensor, native: Tensor) -> float:
-    """Share of the model's contacts that are contacts in the native.
+    """Fraction of the model's contacts that are also contacts in the native.
 
     A contact is a pair of residues at least 6 apart in the sequence, the shortest range that CASP counts, whose C-alpha
     atoms are less than 8 Angstrom apart. (CASP takes C-beta, which NEMO's coarse state lacks.)
@@ -153,14 +154,14 @@ def _contacts(x: Tensor) -> Tensor:
 def _search(
     mobile: Tensor, target: Tensor, closeness: Callable[[Tensor], Tensor]
 ) -> Iterator[Tensor]:
-    """Squared distances (S, L), float64, after S superpositions at a time, which start from fragments and improve.
+    """Yield squared distances (S, L), float64, for S superpositions that start from fragments and improve.
 
     Parameters
     ----------
     mobile, target : Tensor, shape (L, 3)
     closeness : callable
-        From squared distances (S, L) to numbers from 0 to 1. Its mean is what is to be large; its square is the weight
-        in the next superposition.
+        Maps squared distances (S, L) to numbers from 0 to 1. Its mean is to be maximised; its square is the weight in
+        the next superposition.
     """
     x, y = (points.double() - points.double().mean(0) for points in (mobile, target))
     # Weighted means are linear in these columns, and so are squared distances after a motion: two matrix products.

@@ -13,7 +13,7 @@ def superpose(mobile: Tensor, target: Tensor, weight: Tensor | None = None) -> T
     ----------
     mobile, target : Tensor, shape (..., L, 3)
     weight : Tensor, shape (..., L), optional
-        Weight of each point, not negative. Default: all the same.
+        Non-negative weight of each point. Default: equal weights.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def best_rotation(covariance: Tensor) -> Tensor:
     Returns
     -------
     Tensor, shape (..., 3, 3)
-        To be multiplied from the right, no reflection.
+        To be multiplied from the right; never a reflection.
     """
     left, _, right = torch.linalg.svd(covariance)
     handedness = torch.linalg.det(left @ right)

@@ -11,13 +11,13 @@ def length(v: Tensor, shortest: float = 1e-6) -> Tensor:
     ----------
     v : Tensor, shape (..., 3)
     shortest : float
-        What counts as zero. The default (points 1e-6 Angstrom apart, angles 1e-6 rad from straight) is far below
-        anything in a structure and large enough that gradients stay finite in float32.
+        Shorter lengths count as zero. The default (points 1e-6 Angstrom apart, angles 1e-6 rad from straight) is far
+        below anything in a structure and large enough that gradients stay finite in float32.
 
     Returns
     -------
     Tensor, shape (...)
-        At least ``shortest``, so that it may be divided by.
+        At least ``shortest``, so that it is safe to divide by.
     """
     squared = (v * v).sum(-1)
     floor = torch.full_like(squared, shortest * shortest)

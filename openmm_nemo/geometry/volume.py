@@ -36,7 +36,7 @@ def log_volume(x: Tensor, mask: Tensor | None = None) -> Tensor:
 def log_volume_gradient(x: Tensor) -> Tensor:
     """Gradient of `log_volume` with respect to z.
 
-    In closed form; it does not depend on the dihedrals.
+    In closed form, independent of the dihedrals.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Models: from a sequence to a protein that can be simulated, and the files that models are kept in."""
+"""Models: from a sequence to a protein that can be simulated, and the files that models are stored in."""
 
 from openmm_nemo.models.conditioned import ConditionedModel
 from openmm_nemo.models.imputation import ATOM_NAMES, Imputation

@@ -1,4 +1,4 @@
-"""Chains that are conditioned and ready to move: the one way from the output of the networks to a simulation."""
+"""Conditioned chains, ready to simulate: the one path from network output to a simulation."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from openmm_nemo.geometry.padding import centred
 class ConditionedBatch:
     """B chains of at most L residues: different proteins, padded, or copies of one.
 
-    The energy is a function here: no dropout, and the running statistics of its normalisations.
+    The energy is a pure function here: there is no dropout, and normalisations use their running statistics.
 
     Attributes
     ----------
@@ -32,11 +32,11 @@ class ConditionedBatch:
     secondary_structure : Tensor, shape (B, L, 8)
         Logits.
     parameters : StepParameters or None
-        None in a baseline.
+        None for a baseline.
     coefficients : sequence of Tensor
-        Of the energy's terms, kT; a batch size of 1 is broadcast.
+        Coefficients of the energy's terms, kT; a batch size of 1 is broadcast.
     energy_network : Energy or None
-        None in a baseline.
+        None for a baseline.
     """
 
     mask: Tensor
@@ -50,7 +50,7 @@ class ConditionedBatch:
     def of_output(
         cls, output: SequenceOutput | BaselineOutput, mask: Tensor, energy_network: Energy | None
     ) -> "ConditionedBatch":
-        """The chains that the networks were given."""
+        """Batch of the chains that an output of the networks is for."""
         if isinstance(output, BaselineOutput) or energy_network is None:
             return cls(mask, output.z0, output.secondary_structure, None, (), None)
         parameters = StepParameters(
@@ -66,7 +66,7 @@ class ConditionedBatch:
         )
 
     def select(self, chains: Tensor) -> "ConditionedBatch":
-        """Some of the chains, perhaps repeated: ``chains`` are their indices, shape (B',), int64."""
+        """Batch of the chains with these indices, shape (B',), int64, possibly repeated."""
         return ConditionedBatch(
             self.mask[chains],
             self.z0[chains],
@@ -83,13 +83,13 @@ class ConditionedBatch:
         return centred(internal_to_cartesian(self.z0), self.mask)
 
     def energy(self, x: Tensor) -> Tensor:
-        """U (B,), kT, of ``x (B, L, 3)``, Angstrom; differentiable. Zero in a baseline."""
+        """U (B,), kT, of ``x (B, L, 3)``, Angstrom; differentiable. Zero for a baseline."""
         return self._energy(x, *self.coefficients)
 
     def _energy(self, x: Tensor, *coefficients: Tensor) -> Tensor:
         if self.energy_network is None:
             return x.new_zeros(len(x))
-        # In the backward pass, too, when a step is done again.
+        # Also in the backward pass, where steps are recomputed.
         with evaluation_mode(self.energy_network):
             energies: Tensor = self.energy_network(x, list(coefficients), self.mask)
         return energies
@@ -108,7 +108,7 @@ class ConditionedBatch:
         return rollout(self.energy, start, self.parameters, n_steps, **options)
 
     def trainable_rollout(self, x0: Tensor, n_steps: int, **options: Any) -> Tensor:
-        """Simulate for training: states (S+1, B, L, 3), Angstrom, with gradients to all that the networks gave.
+        """Simulate for training: states (S+1, B, L, 3), Angstrom, with gradients to all network outputs.
 
         Parameters
         ----------
@@ -140,7 +140,7 @@ class ConditionedBatch:
 
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode that gives every submodule its own mode back afterwards."""
+    """Switch a module to evaluation mode, and restore the mode of every submodule afterwards."""
     training = [part for part in module.modules() if part.training]
     if training:
         module.eval()

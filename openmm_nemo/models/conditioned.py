@@ -25,14 +25,14 @@ class ConditionedModel(nn.Module):
 
     Made by `NemoModel.condition`; independent of the model that made it. Lengths in Angstrom, energies in kT.
 
-    A baseline has s, z0, secondary_structure and the imputation alone: what needs an energy or step sizes raises
+    A baseline has only s, z0, secondary_structure and the imputation: methods that need an energy or step sizes raise
     InputError.
 
     Attributes
     ----------
     sequence : str
     has_energy : bool
-        False in a baseline.
+        False for a baseline.
     s : Tensor, shape (L, q)
     z0 : Tensor, shape (L, 3)
     cartesian_step, internal_step : Tensor, shape ()
@@ -86,17 +86,17 @@ class ConditionedModel(nn.Module):
         Raises
         ------
         InputError
-            In a baseline, which has none.
+            If the model is a baseline, which has none.
         """
         if self.potential is None:
             raise InputError(
-                "The model is a baseline without energy, which cannot be simulated: "
-                "take the one structure that it predicts, with 'openmm-nemo sample -n 1'."
+                "The model is a baseline without energy and cannot be simulated: "
+                "get the one structure that it predicts with 'openmm-nemo sample -n 1'."
             )
         return self.potential
 
     def energy(self, x: Tensor) -> Tensor:
-        """Energies (...), kT, of ``x (..., L, 3)``, Angstrom; differentiable."""
+        """Energies (...), kT, at ``x (..., L, 3)``, Angstrom; differentiable."""
         energies: Tensor = self.require_energy()(x.reshape(-1, *x.shape[-2:]))
         return energies.reshape(x.shape[:-2])
 
@@ -162,7 +162,7 @@ class ConditionedModel(nn.Module):
         n_chains : int
             Independent simulations, run as one batch.
         x0 : Tensor, shape (L, 3), optional
-            Initial positions, Angstrom. Default: those of z(0).
+            Initial positions, Angstrom. Default: from z(0).
         **options
             As for `openmm_nemo.dynamics.rollout`: seed, temperature, integrator, ...
 
@@ -174,7 +174,7 @@ class ConditionedModel(nn.Module):
         start = None if x0 is None else x0.to(self.z0).expand((n_chains, *x0.shape))
         return self.copies(n_chains).rollout(n_steps, start, **options)
 
-    # OpenMM is loaded by those who use it.
+    # OpenMM is imported only where it is needed.
 
     @property
     def topology(self) -> "NemoTopology":

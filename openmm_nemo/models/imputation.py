@@ -15,7 +15,7 @@ ATOM_NAMES = ("N", "CA", "C", "O", "SC")
 """Order of the imputed atoms; SC is the centre of mass of the side chain (R in the paper)."""
 
 INITIAL_DISTANCES = (1.46, 0.05, 1.52, 2.4, 2.0)
-"""Distances from the C-alpha that an untrained network gives, about the real ones, Angstrom."""
+"""Distances from the C-alpha in an untrained network, close to real ones, Angstrom."""
 
 
 class Imputation(nn.Module):
@@ -36,7 +36,7 @@ class Imputation(nn.Module):
         self.output = convolution(1, channels, 4 * len(ATOM_NAMES))
         initialise(self.input.weight, second_moment=0.25)
         initialise(self.output.weight)
-        # The first output of each atom is its length: start near the real one.
+        # The first output of each atom is its distance: start near the real one.
         start = torch.zeros(len(ATOM_NAMES), 4)
         start[:, 0] = torch.tensor(INITIAL_DISTANCES).expm1().log()
         with torch.no_grad():
@@ -65,13 +65,13 @@ class Imputation(nn.Module):
         return self.place(x, self.offsets(chain_features(x), s, mask), mask)
 
     def offsets(self, features: Tensor, s: Tensor, mask: Tensor) -> Tensor:
-        """What the network says (B, L, 20) of ``features (B, L, F)``, see `chain_features`, and of ``s``."""
+        """Output of the network (B, L, 20) for ``features (B, L, F)``, see `chain_features`, and ``s``."""
         h = self.input(features.transpose(1, 2))
         h = self.network(torch.cat([s.transpose(1, 2), h], dim=1), mask)
         return self.output(h).transpose(1, 2)
 
     def place(self, x: Tensor, offsets: Tensor, mask: Tensor) -> Tensor:
-        """Atoms (B, L, 5, 3) of ``x (B, L, 3)`` and of `offsets`."""
+        """Atoms (B, L, 5, 3) at ``x (B, L, 3)`` from the result of `offsets`."""
         output = offsets.unflatten(-1, (-1, 4))
         offset = F.softplus(output[..., :1]) * unit(output[..., 1:])
         turned = offset @ residue_frames(x, mask).transpose(-1, -2)

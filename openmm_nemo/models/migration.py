@@ -10,18 +10,18 @@ RENAMED = {
     "sequence_network.node_coefficients.": "sequence_network.term_heads.learned.node_coefficients.",
     "sequence_network.pair_coefficients.": "sequence_network.term_heads.learned.pair_coefficients.",
 }
-"""Parts of names in version 1 of model folders, and what they are now."""
+"""Parts of weight names in version 1 of model folders, and their current form."""
 
 
 def current_name(name: str) -> str:
-    """What a weight of any version is called now."""
+    """Current name of a weight of any version."""
     for old, new in RENAMED.items():
         name = name.replace(old, new)
     return name
 
 
 def original_name(name: str) -> str:
-    """What a weight was called when its kind first came; fingerprints depend on that alone."""
+    """Name of a weight when its kind was introduced; fingerprints depend only on this name."""
     for old, new in RENAMED.items():
         name = name.replace(new, old)
     return name

@@ -30,7 +30,7 @@ from openmm_nemo.residues import check_sequence
 class NemoModel(nn.Module):
     """NEMO (Ingraham et al., ICLR 2019) without its simulator, or the paper's baseline (4.2).
 
-    Random weights; `torch.manual_seed` before decides which. `from_pretrained` reads weights.
+    Weights are random, determined by `torch.manual_seed`; `from_pretrained` reads them from files.
 
     Parameters
     ----------
@@ -44,10 +44,10 @@ class NemoModel(nn.Module):
     description : str
         One sentence for users.
     name : str
-        What it was read by, see `from_pretrained`.
+        Name or path that it was read from, see `from_pretrained`.
     sequence_network : SequenceNetwork or BaselineNetwork
     energy : Energy or None
-        None in a baseline, see `NemoConfig.kind`.
+        None for a baseline, see `NemoConfig.kind`.
     imputation : Imputation
     """
 
@@ -74,7 +74,7 @@ class NemoModel(nn.Module):
         profile : array-like, shape (L, 20), optional
             Profile with columns in the order of `openmm_nemo.residues.AMINO_ACIDS`, for a profile model.
         **inputs
-            What the model's other encoders take, by their names in `openmm_nemo.encoders.ENCODERS`.
+            Inputs of the model's other encoders, by their names in `openmm_nemo.encoders.ENCODERS`.
 
         Returns
         -------
@@ -83,7 +83,7 @@ class NemoModel(nn.Module):
         Raises
         ------
         InputError
-            If the sequence is not one of at least four amino acids, or an input is not what the model takes.
+            If the sequence does not consist of at least four amino acids, or an input is not what the model takes.
         """
         s = encode(self.config, check_sequence(sequence), {"profile": profile, **inputs})
         return torch.from_numpy(s).to(self.imputation.input.weight).unsqueeze(0)
@@ -105,12 +105,12 @@ class NemoModel(nn.Module):
         Returns
         -------
         ConditionedModel
-            In evaluation mode, without gradients to the weights, of which it has its own copy.
+            In evaluation mode, with its own copy of the weights and no gradients to them.
 
         Raises
         ------
         InputError
-            As `encode`.
+            As for `encode`.
         """
         s = self.encode(sequence, profile, **inputs)
         with evaluation_mode(self.sequence_network), torch.no_grad():
@@ -125,7 +125,7 @@ class NemoModel(nn.Module):
         )
 
     def condition_batch(self, s: Tensor, mask: Tensor, precision: str = "32") -> ConditionedBatch:
-        """Run the sequence network on many proteins; differentiable by all weights.
+        """Run the sequence network on many proteins; differentiable with respect to all weights.
 
         Parameters
         ----------

@@ -16,7 +16,7 @@ class NemoPotentialImplFactory(MLPotentialImplFactory):
     """Creates `NemoPotentialImpl`."""
 
     def createImpl(self, name: str, model: str = "nemo-mini") -> "NemoPotentialImpl":
-        """Potential with an installed model or the folder of one."""
+        """Potential of an installed model or of a model folder."""
         return NemoPotentialImpl(NemoModel.from_pretrained(model))
 
 
@@ -44,7 +44,7 @@ class NemoPotentialImpl(MLPotentialImpl):
         Raises
         ------
         InputError
-            If there is no C-alpha atom, or one of a residue that is not one of the twenty amino acids.
+            If there is no C-alpha atom, or a residue with one is not one of the twenty amino acids.
         """
         chosen = None if atoms is None else set(atoms)
         found = False
@@ -52,7 +52,7 @@ class NemoPotentialImpl(MLPotentialImpl):
             beads = [
                 a for a in chain.atoms() if a.name == "CA" and (chosen is None or a.index in chosen)
             ]
-            # Calcium ions are named CA, too.
+            # Calcium ions are also named CA.
             beads = [a for a in beads if a.element is None or a.element.symbol != "Ca"]
             if not beads:
                 continue

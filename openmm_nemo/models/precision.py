@@ -1,8 +1,8 @@
-"""Networks that multiply numbers of 16 bits (bfloat16) in training, between inputs and outputs of 32.
+"""Mixed precision in training: networks that multiply 16-bit numbers (bfloat16) between 32-bit inputs and outputs.
 
-Convolutions and products of matrices are done with 16 bits and all else with 32: sums of residual connections, the
-statistics of normalisations, geometry, energies, steps, losses and the weights. Values whose rounding would move a
-chain, as z(0), are computed from the networks' features with 32 bits, too.
+Convolutions and matrix products use 16 bits and everything else 32: residual sums, the statistics of normalisations,
+geometry, energies, steps, losses and the weights. Values whose rounding would move a chain, such as z(0), are also
+computed from the networks' features in 32 bits.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ def sequence_output(
     Parameters
     ----------
     network : SequenceNetwork or BaselineNetwork
-        The latter has 32 bits always.
+        The latter always uses 32 bits.
     s : Tensor, shape (B, L, q)
     mask : Tensor, shape (B, L)
     precision : str
@@ -34,7 +34,7 @@ def sequence_output(
     Returns
     -------
     SequenceOutput or BaselineOutput
-        Of 32 bits.
+        In 32 bits.
     """
     if precision == "32" or isinstance(network, BaselineNetwork):
         return network(s, mask)
@@ -46,7 +46,7 @@ def sequence_output(
 def imputed_atoms(
     network: Imputation, x: Tensor, s: Tensor, mask: Tensor, precision: str
 ) -> Tensor:
-    """``network(x, s, mask)``, see `Imputation`: positions and frames have 32 bits.
+    """``network(x, s, mask)``, see `Imputation`: positions and frames use 32 bits.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def imputed_atoms(
     Returns
     -------
     Tensor, shape (B, L, 5, 3)
-        Of 32 bits, Angstrom.
+        Angstrom, 32 bits.
     """
     if precision == "32":
         return network(x, s, mask)

@@ -16,7 +16,7 @@ from openmm_nemo.models.migration import current_names
 from openmm_nemo.version import __version__
 
 FORMAT_VERSION = 2
-"""Of the files; 1 is read, too."""
+"""Version of the file format; version 1 can still be read."""
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 
@@ -47,13 +47,13 @@ def model_folders() -> list[Path]:
     installed, source = package / "torchscript_models", package.parent
     if installed.is_dir():
         return [installed]
-    # Beside an installed package that folder could be anybody's.
+    # Next to an installed package, that folder could be anyone's.
     in_source_tree = (source / "pyproject.toml").is_file()
     return [source / "torchscript_models"] if in_source_tree else []
 
 
 def list_models() -> dict[str, str]:
-    """Names of the installed models and what they are.
+    """Names and descriptions of the installed models.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def list_models() -> dict[str, str]:
 
 
 def find_model(name_or_path: str | Path) -> Path:
-    """Folder of an installed model or of one of the user's own.
+    """Folder of an installed model or of a user's own.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def find_model(name_or_path: str | Path) -> Path:
 
 
 def write_model(folder: str | Path, files: ModelFiles) -> None:
-    """Write a model folder; each file appears whole or not at all.
+    """Write a model folder, each file atomically.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def check_weights(weights: dict[str, Tensor], expected: dict[str, Tensor], folde
     Raises
     ------
     InputError
-        Naming the first tensor that is missing, unknown or of another shape.
+        If a tensor is missing, unknown or has another shape; the message names the first one.
     """
     path = folder / WEIGHTS_FILE
     for name, tensor in expected.items():
@@ -226,13 +226,14 @@ def _read_metadata(folder: Path) -> dict[str, Any]:
     if version not in (1, FORMAT_VERSION):
         writer = metadata.get("written_by", "the version of openmm_nemo that wrote it")
         raise InputError(
-            f"{path} has format version {version!r}, this openmm_nemo reads 1 and {FORMAT_VERSION}: install {writer}."
+            f"{path} has format version {version!r}, but this openmm_nemo reads 1 and {FORMAT_VERSION}: "
+            f"install {writer}."
         )
     return metadata
 
 
 def _digest(metadata: dict[str, Any], weights: bytes) -> str:
-    """SHA-256 of the canonical JSON of all metadata but the digest, then the weight file."""
+    """SHA-256 of the canonical JSON of all metadata except the digest, followed by the weight file."""
     content = {key: value for key, value in metadata.items() if key != "sha256"}
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
     return hashlib.sha256(canonical + weights).hexdigest()

@@ -1,4 +1,4 @@
-"""Layers that all networks are built of."""
+"""Layers that all networks are built from."""
 
 from openmm_nemo.networks.blocks import ResidualStack
 from openmm_nemo.networks.normalization import BatchRenorm

@@ -18,8 +18,8 @@ RESIDUAL_GAIN = 0.3
 def initialise(weight: Tensor, gain: float = 1.0, second_moment: float = 1.0) -> None:
     """Random weights that give outputs of root-mean-square ``gain``.
 
-    Before training the running statistics do nothing, so this alone keeps an untrained network well
-    scaled: features between the parts of the networks have a mean square of about 1.
+    Before training, the running statistics do nothing, so only this keeps an untrained network well scaled: features
+    passed between parts of the networks have a mean square of about 1.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class NormalizedConvolution(nn.Module):
         super().__init__()
         self.norm = BatchRenorm(channels)
         self.dropout = nn.Dropout(dropout)
-        # Without bias: that of the next normalisation does its work.
+        # No bias: the next normalisation has one.
         self.convolution = convolution(dimensions, channels, channels, width, dilation, bias=False)
         initialise(self.convolution.weight, gain, SILU_SECOND_MOMENT)
 
@@ -76,11 +76,11 @@ class ResidualBlock(nn.Module):
     Parameters
     ----------
     channels, width, dilation : int
-        Of the middle convolution.
+        Size of the middle convolution.
     dimensions : int
         1 for chains, 2 for pairs.
     dropout : float
-        Probability to drop a value.
+        Probability of dropping a value.
     gain : float
         Standard deviation of what an untrained block adds.
     """
@@ -105,21 +105,20 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualStack(nn.Module):
-    """Residual blocks and a last normalisation.
+    """Residual blocks followed by a normalisation.
 
-    It ends without activation: successive stacks add to one stream of features that keeps its
-    scale.
+    There is no final activation: successive stacks add to one stream of features that keeps its scale.
 
     Parameters
     ----------
     channels : int
     blocks : int
     width : int
-        Odd.
+        Width of the convolutions, odd.
     dimensions : int
         1 for (B, C, L), 2 for (B, C, L, L).
     dropout : float
-        Probability to drop a value.
+        Probability of dropping a value.
     dilations : tuple of int
         Dilations of successive blocks, repeated from the start.
     """

@@ -11,7 +11,7 @@ from openmm_nemo.networks.blocks import RESIDUAL_GAIN, ResidualStack, convolutio
 
 
 class PairAttention(nn.Module):
-    """Pairs to nodes: every residue i gathers over j what the nodes j and the pairs (i, j) say.
+    """Pairs to nodes: every residue i gathers features from all nodes j and pairs (i, j).
 
     Multi-head attention. The logits add the scaled product of node queries and keys to a linear
     function of the pair; the values are linear functions of the node j and of the pair (i, j).
@@ -45,8 +45,7 @@ class PairAttention(nn.Module):
 class OuterExpansion(nn.Module):
     """Nodes to pairs: linear functions of the nodes i and j plus a bilinear form of low rank.
 
-    ``gain`` is the root-mean-square of what it gives untrained, a third of the square from each
-    part.
+    ``gain`` is the root-mean-square of its untrained output, to which each part contributes a third of the square.
     """
 
     def __init__(self, nodes: int, pairs: int, rank: int, gain: float) -> None:

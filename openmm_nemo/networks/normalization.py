@@ -48,8 +48,7 @@ class BatchRenorm(nn.Module):
         ----------
         x : Tensor, shape (B, C, ...)
         mask : Tensor, shape (B, ...)
-            1 for valid positions, 0 for padding, which is normalised too but does not enter the
-            statistics.
+            1 for valid positions, 0 for padding, which is also normalised but does not enter the statistics.
 
         Returns
         -------

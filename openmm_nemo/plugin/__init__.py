@@ -1,7 +1,7 @@
-"""The compiled integrator: C++ sources in ``csrc/``, and loading what was built from them into OpenMM.
+"""The compiled integrator: C++ sources in ``csrc/``, and loading of the compiled libraries into OpenMM.
 
-``lib/`` holds libOpenMMNemo.so, with the integrator and its kernels for the Reference and CPU platforms, and for each
-of OpenCL, CUDA and HIP a library with the kernels for it.
+``lib/`` holds libOpenMMNemo.so, with the integrator and its kernels for the Reference and CPU platforms, and one
+library each with the kernels for OpenCL, CUDA and HIP.
 """
 
 import ctypes
@@ -18,11 +18,11 @@ LIBRARIES: dict[str, str | None] = {
     "libOpenMMNemoCUDA.so": "CUDA",
     "libOpenMMNemoHIP.so": "HIP",
 }
-"""The libraries, and which platform needs them; None: all."""
+"""Libraries, and the platform that needs each; None: all."""
 
 
 def _load(library: str) -> str | None:
-    """Why a library could not be loaded, or None."""
+    """Reason why a library could not be loaded, or None."""
     path = FOLDER / library
     if not path.exists():
         return "it was not built when openmm_nemo was installed: install a C++ compiler (g++), then openmm_nemo again"
@@ -61,7 +61,7 @@ def platform_names() -> list[str]:
 
 
 PROBLEMS: dict[str, str] = {}
-"""Why libraries that are needed could not be loaded."""
+"""Reasons why required libraries could not be loaded."""
 
 for _library, _platform in LIBRARIES.items():
     _needed = _platform is None or _platform in platform_names()
@@ -70,5 +70,5 @@ for _library, _platform in LIBRARIES.items():
 
 
 def plugin_problem() -> str | None:
-    """Why the compiled integrator is not in use, or None."""
+    """Reason why the compiled integrator is not in use, or None."""
     return PROBLEMS.get(CORE)

@@ -1,1 +1,1 @@
-"""Simulations in folders, which can be interrupted and resumed, and pictures of them."""
+"""Simulations in folders, which can be interrupted and resumed, and their plots."""

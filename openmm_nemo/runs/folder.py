@@ -1,4 +1,4 @@
-"""A run folder: the record of what decides the run, and the lock that keeps two runs out of one folder.
+"""A run folder: the record of the settings of the run, and the lock that keeps two runs out of one folder.
 
 The verbs that write a folder and can be interrupted (``simulate``, ``sample`` and ``train``) all use it.
 """
@@ -19,32 +19,32 @@ from openmm_nemo.errors import InputError
 from openmm_nemo.files import completing, json_digest
 
 FORMAT_VERSION = 2
-"""Version of the records that are written. Version 1 had no digest."""
+"""Version of newly written records. Version 1 had no digest."""
 
 LOCK_FILE = ".lock"
 
-START_ANEW = "start anew with another --out"
+START_ANEW = "start a new run with another --out"
 
 SHOWN_CHANGES = 5
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-"""Errors of file systems that have no locks."""
+"""Errors of file systems without locks."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class RunKind:
-    """How one verb uses its folders.
+    """How a verb uses its run folders.
 
     Attributes
     ----------
     record : str
         Name of the record, a JSON file.
     resume : str
-        What the user gives to continue a run.
+        What the user must give to continue a run.
     marker : str, optional
-        File whose presence makes a folder hold a run. Default: the record.
+        File whose presence means that a folder holds a run. Default: the record.
     oldest : int
         Oldest version of the record that can still be read.
     """
@@ -56,7 +56,7 @@ class RunKind:
 
 
 class RunFolder:
-    """A folder that one run at a time may write.
+    """A folder that only one run at a time may write.
 
     Parameters
     ----------
@@ -76,15 +76,15 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other runs out of the folder, which is made if it does not exist and removed again if it stays empty.
+        """Keep other runs out of the folder, which is made if it does not exist and removed if it stays empty.
 
-        The operating system drops the lock when the process ends, however it ends. File systems without locks cannot
-        keep anybody out; there, the run proceeds.
+        The operating system releases the lock when the process ends, however it ends. On file systems without locks,
+        the run proceeds without one.
 
         Raises
         ------
         InputError
-            If another run has the folder, or it cannot be written.
+            If the folder is in use by another run or cannot be written.
         """
         with self.writing():
             made = [place for place in (self.path, *self.path.parents) if not place.exists()]
@@ -93,7 +93,7 @@ class RunFolder:
         try:
             yield
         finally:
-            # Before the lock is dropped: afterwards, the file may be that of the next run.
+            # Before the lock is released: afterwards, the file may belong to the next run.
             with suppress(OSError):
                 (self.path / LOCK_FILE).unlink()
             os.close(descriptor)
@@ -102,7 +102,7 @@ class RunFolder:
                     place.rmdir()
 
     def _locked_file(self) -> int:
-        """File descriptor that has the lock."""
+        """File descriptor that holds the lock."""
         path = self.path / LOCK_FILE
         while True:
             try:
@@ -123,7 +123,7 @@ class RunFolder:
                     raise
             if _is_file(descriptor, path):
                 break
-            os.close(descriptor)  # the run that had it has just removed it
+            os.close(descriptor)  # the previous run has just removed it
         with suppress(OSError):  # a full disk does not matter
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()} {platform.node()}\n".encode(), 0)
@@ -131,17 +131,17 @@ class RunFolder:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Turn errors of the file system into sentences."""
+        """Turn errors of the file system into `InputError`."""
         try:
             yield
         except OSError as error:
             raise InputError(
                 f"{error.filename or self.path} cannot be written ({error.strerror or error}): fix this or give "
-                f"another --out; {self.kind.resume} continues a run that had begun."
+                f"another --out; {self.kind.resume} continues a run that had started."
             ) from error
 
     def check_new(self, names: Iterable[str] = ()) -> None:
-        """Raise InputError if the folder holds a run, or one of the files ``names`` that a new run would write."""
+        """Raise InputError if the folder holds a run, or one of the files ``names``, which a new run would write."""
         with self.writing():
             taken = [name for name in names if (self.path / name).exists()]
             if self.holds_run:
@@ -149,35 +149,35 @@ class RunFolder:
                     f"{self.path} already holds a run: give {self.kind.resume} to continue it, or another --out."
                 )
         if taken:
-            raise InputError(f"{self.path / taken[0]} is there already: give another --out.")
+            raise InputError(f"{self.path / taken[0]} already exists: give another --out.")
 
     def check_resumable(self) -> None:
         """Raise InputError unless the folder holds a run."""
         if not self.holds_run:
             raise InputError(
-                f"{self.path} holds no run to resume: leave {self.kind.resume} out to start one."
+                f"{self.path} holds no run to resume: leave out {self.kind.resume} to start one."
             )
 
     def check_settings(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        """Raise InputError, naming the changes, if settings differ from those that the run was begun with."""
-        # As JSON knows them.
+        """Raise InputError, naming the changes, if settings differ from those that the run was started with."""
+        # As JSON represents them.
         changes = list(_changes(before, json.loads(json.dumps(now))))
         if changes:
             shown = ", ".join(islice(changes, SHOWN_CHANGES))
             more = f" and {len(changes) - SHOWN_CHANGES} more" * (len(changes) > SHOWN_CHANGES)
             raise InputError(
-                f"The run in {self.path} was begun with {shown}{more}: keep to that, or give another --out."
+                f"The run in {self.path} was started with {shown}{more}: keep these, or give another --out."
             )
 
     def check_model(self, before: str, now: str, name: str) -> None:
-        """Raise InputError if the fingerprint of the model ``name`` differs from what the run was begun with."""
+        """Raise InputError if the fingerprint of the model ``name`` differs from that at the start of the run."""
         if before != now:
             raise InputError(
                 f"The model {name!r} has changed since the run in {self.path} began: {START_ANEW}."
             )
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file that appears when it is complete."""
+        """Write a file atomically."""
         with completing(self.path / name) as partial:
             partial.write_bytes(content)
 
@@ -193,15 +193,15 @@ class RunFolder:
         Parameters
         ----------
         parse : callable
-            Makes of the values what is returned.
+            Turns the values into what is returned.
         remedy : str
-            What the user can do if the record cannot be read.
+            What the user should do if the record cannot be read.
 
         Raises
         ------
         InputError
-            If there is no record, it cannot be read or parsed, has changed since it was written, or was written by a
-            version whose records this one does not know.
+            If there is no record, or it cannot be read or parsed, has changed since it was written, or was written by a
+            version whose records this one cannot read.
         """
         path = self.path / self.kind.record
         try:
@@ -227,7 +227,7 @@ def _cannot_be_read(path: Path, reason: str, remedy: str) -> NoReturn:
 
 
 def _read_owner(descriptor: int) -> str:
-    """The process that has the lock, in brackets; nothing if it has not said so yet."""
+    """The process that holds the lock, in parentheses; empty if it has not been written yet."""
     pid, _, node = os.pread(descriptor, 300, 0).decode(errors="replace").strip().partition(" ")
     if not pid:
         return ""
@@ -235,7 +235,7 @@ def _read_owner(descriptor: int) -> str:
 
 
 def _is_file(descriptor: int, path: Path) -> bool:
-    """Whether a path still names the file that is open."""
+    """Whether a path still refers to the open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
@@ -243,7 +243,7 @@ def _is_file(descriptor: int, path: Path) -> bool:
 
 
 def _changes(before: Any, now: Any, name: str = "") -> Iterator[str]:
-    """Differences of JSON values, in words."""
+    """Differences between JSON values, as text."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for key in {**before, **now}:
             yield from _changes(before.get(key), now.get(key), f"{name}.{key}".lstrip("."))

@@ -1,4 +1,4 @@
-"""What Ctrl-C does while a run works, and while modules are imported."""
+"""Handling of Ctrl-C during a run and during imports."""
 
 import os
 import signal
@@ -8,18 +8,18 @@ from threading import current_thread, main_thread
 from typing import Any
 
 EXIT_CODE = 130
-"""Exit code of a program that was interrupted, by the convention of shells."""
+"""Exit code of an interrupted program, by the convention of shells."""
 
 
 class Interrupts:
-    """Which signals came.
+    """The signals received.
 
     Attributes
     ----------
     came : bool
         Whether SIGINT or SIGTERM came.
     again : bool
-        Whether another one followed, which had its usual effect: an exception, unless somebody has caught that.
+        Whether another one followed, which had its usual effect: an exception, which may have been caught.
     """
 
     came = False
@@ -28,9 +28,9 @@ class Interrupts:
 
 @contextmanager
 def deferred_interrupts() -> Iterator[Interrupts]:
-    """Let SIGINT and SIGTERM wait until somebody looks at what came. A second one has its usual effect at once.
+    """Defer SIGINT and SIGTERM until the caller checks for them. A second one has its usual effect at once.
 
-    Threads other than the main one do not get signals.
+    Only the main thread receives signals.
     """
     interrupts = Interrupts()
     before: dict[signal.Signals, Any] = {}
@@ -54,14 +54,14 @@ def deferred_interrupts() -> Iterator[Interrupts]:
 
 @contextmanager
 def exit_on_interrupt() -> Iterator[None]:
-    """End the process on Ctrl-C, at once and without a word.
+    """End the process on Ctrl-C, immediately and silently.
 
-    For imports: an exception in the middle of one would be printed, or hidden, by compiled modules that were not
-    expecting it, and there is nothing to clean up.
+    For imports: compiled modules that do not expect an exception would print or hide it, and there is nothing to clean
+    up.
     """
     default = signal.default_int_handler
     if signal.getsignal(signal.SIGINT) is not default or current_thread() is not main_thread():
-        yield  # ignored, or handled by somebody else
+        yield  # ignored, or handled elsewhere
         return
     signal.signal(signal.SIGINT, lambda *_: os._exit(EXIT_CODE))
     try:

@@ -1,4 +1,4 @@
-"""The files of a simulation that grow while it runs, and those that complete it."""
+"""The files of a simulation: those that grow while it runs, and those written at its end."""
 
 import os
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from openmm_nemo.runs.settings import FINAL_FILES, PLOT_FILE, STATE_FILE, Simula
 
 
 class SimulationOutputs:
-    """Trajectories, table, final structures and picture of a simulation.
+    """Trajectories, table, final structures and plot of a simulation.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class SimulationOutputs:
 
     @contextmanager
     def open(self, simulation: app.Simulation) -> Iterator[None]:
-        """Open trajectories and table, with all that belongs to the steps so far; the simulation writes to them."""
+        """Open trajectories and table, with everything from the steps so far, and let the simulation write to them."""
         s = self.settings
         coarse, atoms, table = self._files
         reference = None if s.reference is None else np.array(s.reference) / ANGSTROM_PER_NM
@@ -70,20 +70,20 @@ class SimulationOutputs:
                 state = simulation.context.getState(positions=True, energy=True)
                 for reporter in self._reporters:
                     reporter.report(simulation, state)
-            # Not before: some formats make their file with the first frame.
+            # Not earlier: some formats create their file with the first frame.
             for file in self._files:
                 file.begin()
             yield
 
     def complete(self, positions_nm: np.ndarray, title: str) -> None:
-        """Close the open files, which get their names, and write the final structures and the picture.
+        """Close the open files, give them their final names, and write the final structures and the plot.
 
         Parameters
         ----------
         positions_nm : ndarray, shape (L, 3)
-            The last positions.
+            Last positions, nm.
         title : str
-            Title of the picture.
+            Title of the plot.
         """
         for reporter in self._reporters:
             reporter.close()
@@ -105,7 +105,7 @@ class SimulationOutputs:
 
 
 class _GrowingFile:
-    """A file that grows during a run, and gets its name when the run ends; until then it is NAME.partial.EXT."""
+    """A file that grows during a run as NAME.partial.EXT and gets its name when the run ends."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -113,11 +113,11 @@ class _GrowingFile:
         self.new = path.with_name(f"{path.stem}.new{path.suffix}")
 
     def earlier(self) -> Path:
-        """The file of an interrupted run: partial if it was killed, complete otherwise."""
+        """File of an interrupted run: partial if the run was killed, complete otherwise."""
         return self.partial if self.partial.exists() else self.path
 
     def begin(self) -> None:
-        """Replace the partial file by the new one, now that it has all that the earlier one had."""
+        """Replace the partial file by the new one, once it has everything from the earlier one."""
         os.replace(self.new, self.partial)
 
     def complete(self) -> None:

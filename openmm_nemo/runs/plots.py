@@ -1,4 +1,4 @@
-"""Pictures of simulations."""
+"""Plots of simulations."""
 
 import csv
 import os
@@ -51,7 +51,7 @@ def plot_simulation(
     reference : ndarray, shape (L, 3), optional
         Drawn in grey under the final chain, superposed.
     """
-    # Here, because it takes longer than all else that the command line imports.
+    # Imported here, because it takes longer than everything else that the command line imports.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -75,13 +75,13 @@ def plot_simulation(
         x = superpose(torch.from_numpy(x), torch.from_numpy(reference)).numpy()
     _draw_chains(figure.add_subplot(grid[:, 2]), x, reference)
     with warnings.catch_warnings():
-        # Letters that matplotlib's font lacks, in the name of a model, are drawn as boxes.
+        # Letters in the name of a model that matplotlib's font lacks are drawn as boxes.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
         figure.savefig(Path(file), dpi=120)
 
 
 def _draw_chains(axes: Any, x: np.ndarray, reference: np.ndarray | None) -> None:
-    """Draw a chain, and another one in grey, seen along their shortest axis; what is far is pale."""
+    """Draw a chain, and another one in grey, viewed along their shortest axis; distant parts are pale."""
     from matplotlib import colormaps
     from matplotlib.collections import LineCollection
     from matplotlib.colors import to_rgb
@@ -89,7 +89,7 @@ def _draw_chains(axes: Any, x: np.ndarray, reference: np.ndarray | None) -> None
 
     both = x if reference is None else np.concatenate([x, reference])
     _, _, (tall, wide, _) = np.linalg.svd(both - both.mean(0), full_matrices=False)
-    # The third axis points to the viewer: the picture is not the mirror image.
+    # The third axis points to the viewer, so that the plot is not a mirror image.
     view = np.stack([wide, tall, np.cross(wide, tall)], axis=1)
     thick = float(np.interp(len(x), [20, 200], [6, 3]))
     rainbow = colormaps["turbo"](np.linspace(0.08, 0.93, _FINE * (len(x) - 1)))[:, :3]
@@ -106,7 +106,7 @@ def _draw_chains(axes: Any, x: np.ndarray, reference: np.ndarray | None) -> None
     depth = lines[..., 2].mean(1)
     fog = 0.6 * (depth.max() - depth) / max(np.ptp(depth), 1e-9)
     tints = tints + fog[:, None] * (1 - tints)
-    # From far to near, each piece on a wider white one, which cuts what it crosses; longer, to cover the joints.
+    # From far to near, each piece on a wider white one that cuts what it crosses; longer, to cover the joints.
     order = np.argsort(depth)
     longer = lines + 0.6 * np.stack([lines[:, 0] - lines[:, 1], lines[:, 1] - lines[:, 0]], axis=1)
     axes.add_collection(
@@ -130,7 +130,7 @@ def _draw_chains(axes: Any, x: np.ndarray, reference: np.ndarray | None) -> None
 
 
 def _smooth(points: np.ndarray) -> np.ndarray:
-    """Catmull-Rom curve through the points, `_FINE` pieces from one to the next."""
+    """Catmull-Rom curve through the points, with `_FINE` pieces between neighbours."""
     ends = 2 * points[[0, -1]] - points[[1, -2]]
     p = np.concatenate([ends[:1], points, ends[1:]])[:, None]
     t = np.linspace(0, 1, _FINE, endpoint=False)[:, None]

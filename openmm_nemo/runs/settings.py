@@ -1,4 +1,4 @@
-"""What decides a simulation, and the record of it that its folder keeps."""
+"""Settings of a simulation, and their record in its folder."""
 
 import math
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ FINAL_FILES = ("final_coarse.pdb", "final_atoms.pdb")
 
 @dataclass(frozen=True)
 class SimulationSettings:
-    """All that decides a simulation; kept in its folder as JSON.
+    """Everything that determines a simulation; kept in its folder as JSON.
 
     Attributes
     ----------
@@ -28,15 +28,15 @@ class SimulationSettings:
     model : str
         Name or folder of the model.
     seed : int
-        From 1 to 2147483647.
+        Random seed, from 1 to 2147483647.
     steps : int
         Total number of steps.
     temperature : float
-        Kelvin.
+        Temperature, kelvin.
     report_interval : int
         Steps between frames and lines of the table.
     trajectory, atoms : str
-        File names of the coarse and of the atomic trajectory; the extension chooses the format.
+        File names of the coarse and of the atomic trajectory; the extension determines the format.
     backend : str
         See `create_force`.
     platform : str, optional
@@ -46,7 +46,7 @@ class SimulationSettings:
     profile, embedding : list, shape (L, 20), (L, K), optional
         For a model with these encoders.
     start : list, shape (L, 3), optional
-        Initial C-alpha positions, Angstrom. None: those of z(0).
+        Initial C-alpha positions, Angstrom. Default: from z(0).
     reference : list, shape (L, 3), optional
         C-alpha positions to compare with, Angstrom.
     """
@@ -76,11 +76,11 @@ class SimulationSettings:
             check_format(Path(name))
             if Path(name).name != name:
                 raise InputError(
-                    f"The trajectory {name!r} has a folder: give a file name, it is put into --out."
+                    f"The trajectory {name!r} includes a folder: give only a file name, which is put into --out."
                 )
             if name in FINAL_FILES or Path(Path(name).stem).suffix in (".partial", ".new"):
                 raise InputError(
-                    f"The run uses the name {name!r} for another file: give the trajectory another one."
+                    f"The run uses the name {name!r} for another file: give the trajectory another name."
                 )
         if self.trajectory == self.atoms:
             raise InputError(
@@ -106,6 +106,6 @@ class SimulationRecord(NamedTuple):
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> "SimulationRecord":
-        """Take the values that were read from the file."""
+        """Record from the values in the file."""
         settings = SimulationSettings(**values["settings"])
         return cls(settings, values["model_fingerprint"], values["integrator"])

@@ -38,13 +38,13 @@ from openmm_nemo.runs.settings import (
 CHECKPOINT_SECONDS = 10.0
 
 BLOCK_SECONDS = 0.2
-"""Time of a block of steps, after which progress is shown and Ctrl-C has its effect."""
+"""Duration of a block of steps, after which progress is shown and Ctrl-C takes effect."""
 
 
 class SimulationRun:
-    """A simulation in a folder: settings, trajectories, table, checkpoint and picture.
+    """A simulation in a folder: settings, trajectories, table, checkpoint and plot.
 
-    As a context manager, it leaves the folder to others at the end. Until then, no other run can have it.
+    As a context manager, it releases the folder at the end; until then, no other run can use it.
 
     Parameters
     ----------
@@ -56,8 +56,8 @@ class SimulationRun:
     Raises
     ------
     InputError
-        If another run has the folder, or it cannot be written, already holds a run, or holds none to resume; if the
-        model has changed since, or what the run was begun with is not available here.
+        If the folder is in use by another run, cannot be written, already holds a run, or holds none to resume; if the
+        model has changed since the start, or the platform or integrator of the run is not available here.
     """
 
     settings: SimulationSettings
@@ -101,13 +101,13 @@ class SimulationRun:
         Returns
         -------
         bool
-            False if the user interrupted the run (SIGINT or SIGTERM): its files are complete up to that step.
+            False if the user interrupted the run (SIGINT or SIGTERM); its files are complete up to that step.
 
         Raises
         ------
         InputError
-            If the forces are not finite: the files are complete up to that step. If a file cannot be written: the run
-            can be resumed from its last checkpoint. If the files of a run that is resumed are not what they were.
+            If the forces are not finite; the files are then complete up to that step. If a file cannot be written; the
+            run can then be resumed from its last checkpoint. If the files of a resumed run have changed.
         """
         failure = None
         with (
@@ -129,14 +129,14 @@ class SimulationRun:
                     break
                 now = time.monotonic()
                 block = _next_block(block, now - began)
-                # The last checkpoint comes when all files are complete: what is not finished can be resumed.
+                # The last checkpoint is written after all files are complete, so that an unfinished run can be resumed.
                 if now - saved > CHECKPOINT_SECONDS and self.step < steps:
                     self._write_checkpoint()
                     saved = now
                 progress(self.step)
             complete = self.step >= steps
             failure = failure or self._problem_now()
-            if interrupts.again:  # OpenMM makes a failure of an exception in a PythonForce
+            if interrupts.again:  # OpenMM turns an exception in a PythonForce into a failure
                 raise KeyboardInterrupt
             self._complete_files()
         if failure is not None:
@@ -146,7 +146,7 @@ class SimulationRun:
         return complete
 
     def _begin(self, settings: SimulationSettings) -> None:
-        """Write what makes a folder a run; the record last, because it says that there is one."""
+        """Write the files that make a folder a run; the record last, because it marks the folder."""
         outputs = (settings.trajectory, settings.atoms, STATE_FILE, PLOT_FILE)
         self.folder.check_new((*outputs, *FINAL_FILES, *XML_FILES))
         self._load_model(settings)
@@ -162,7 +162,9 @@ class SimulationRun:
                     self.folder.write(name, xml(part).encode())
                 self._write_checkpoint()
                 self._write_record()
-            except BaseException:  # there is no run yet: leave nothing in the way of the next one
+            except (
+                BaseException
+            ):  # there is no run yet: leave nothing in the way of the next attempt
                 for name in (*XML_FILES, CHECKPOINT_FILE):
                     (self.folder.path / name).unlink(missing_ok=True)
                 raise
@@ -174,27 +176,28 @@ class SimulationRun:
         name = record.settings.model
         self.folder.check_model(record.model_fingerprint, self._fingerprint, name)
         checkpoint = self._read_checkpoint()
-        # Records of version 0.1 lack the platform if the user had not chosen one.
+        # Records of version 0.1 lack the platform if the user did not choose one.
         platform = record.settings.platform or _platform_of(checkpoint)
         if platform not in (None, *platform_names()):
             raise InputError(
-                f"The run in {self.folder.path} was begun on the platform {platform}, which is not available here "
-                f"(available: {', '.join(platform_names())}): resume where it is, or {START_ANEW}."
+                f"The run in {self.folder.path} was started on the platform {platform}, which is not available here "
+                f"(available: {', '.join(platform_names())}): resume where it is available, or {START_ANEW}."
             )
         self.settings = replace(record.settings, platform=platform)
         self.simulation = self._create_simulation(self.settings)
         integrator = type(self.simulation.integrator).__name__
         if record.integrator != integrator:
             raise InputError(
-                f"The run in {self.folder.path} was begun with the {record.integrator}, and here is the {integrator}: "
-                f"'openmm-nemo doctor' says why; resume where the run began, or {START_ANEW}."
+                f"The run in {self.folder.path} was started with the {record.integrator}, but this "
+                f"installation has the {integrator}: 'openmm-nemo doctor' says why; "
+                f"resume where the run was started, or {START_ANEW}."
             )
         try:
             self.simulation.context.loadCheckpoint(checkpoint)
         except mm.OpenMMException as error:
             raise InputError(
                 f"{self.folder.path / CHECKPOINT_FILE} cannot be loaded ({_one_line(error)}): "
-                f"resume where the run began, or {START_ANEW}."
+                f"resume where the run was started, or {START_ANEW}."
             ) from None
 
     def _load_model(self, settings: SimulationSettings) -> None:
@@ -250,7 +253,7 @@ class SimulationRun:
         self._write_checkpoint()
 
     def _problem_now(self) -> str | None:
-        """What is wrong with the energy of the last state, which no step follows that would notice."""
+        """Problem with the energy of the last state, which no further step would notice."""
         try:
             energy = self.simulation.context.getState(energy=True).getPotentialEnergy()._value
         except mm.OpenMMException as error:
@@ -275,7 +278,7 @@ class SimulationRun:
             content = path.read_bytes()
         except OSError as error:
             raise InputError(f"{path} cannot be read ({error.strerror}): {START_ANEW}.") from None
-        # OpenMM does not look at what follows, and does not notice if a checkpoint is cut short or damaged.
+        # OpenMM ignores what follows, and does not notice if a checkpoint is cut short or damaged.
         size = hashlib.sha256().digest_size
         state, digest = content[:-size], content[-size:]
         if hashlib.sha256(state).digest() != digest:
@@ -284,7 +287,7 @@ class SimulationRun:
 
 
 def _next_block(block: int, seconds: float) -> int:
-    """Steps of the next block, after one that took ``seconds``; at most twice as many."""
+    """Steps in the next block, after one that took ``seconds``; at most twice as many."""
     return max(1, min(2 * block, int(block * BLOCK_SECONDS / max(seconds, 1e-9))))
 
 
@@ -300,13 +303,13 @@ def _backend(backend: str, platform: str) -> str:
 
 
 def _platform_of(checkpoint: bytes) -> str | None:
-    """Name of the platform that wrote a checkpoint: OpenMM puts it behind a heading and a version of four bytes."""
+    """Name of the platform that wrote a checkpoint: OpenMM writes it after a heading and a version of four bytes."""
     found = re.match(rb"OpenMM Binary Checkpoint\n\0.{4}(\w+)\n", checkpoint, re.DOTALL)
     return found[1].decode() if found else None
 
 
 def _fingerprint(model: NemoModel, protein: ConditionedModel) -> str:
-    """Digest of the weights and the input; not of what is computed from them, which may differ in the last bit."""
+    """Digest of the weights and the input, but not of values computed from them, which may differ in the last bit."""
     inputs = protein.s.float().cpu().numpy().tobytes()
     return hashlib.sha256(model.fingerprint().encode() + inputs).hexdigest()
 

@@ -1,11 +1,11 @@
 """Ensembles of structures on disk: what ``openmm-nemo sample`` writes and ``openmm-nemo evaluate`` reads.
 
-A folder of ensembles has a folder for each protein, named by its id:
+A folder of ensembles has one folder per protein, named by its id:
 
-    coarse.h5      C-alpha traces: MDTraj's HDF5 with the topology inside, a frame for each structure, nm
+    coarse.h5      C-alpha traces: MDTraj's HDF5 with the topology inside, one frame per structure, nm
     atoms.h5       N, CA, C, O and the side chain's centre (SC) of the same structures
-    native.h5      the C-alpha trace of the experimental structure, where it is known
-    samples.csv    a line for each structure: sample, seed, u_kt, radius_of_gyration_angstrom
+    native.h5      the C-alpha trace of the experimental structure, if it is known
+    samples.csv    one line per structure: sample, seed, u_kt, radius_of_gyration_angstrom
 """
 
 import csv
@@ -42,7 +42,7 @@ class Ensemble:
     id : str
         Unique within a folder of ensembles.
     sequence : str
-        One letter a residue, length L.
+        One letter per residue, length L.
     x : ndarray, shape (n, L, 3), float32
         C-alpha positions, Angstrom.
     atoms : ndarray, shape (n, L, 5, 3), float32
@@ -52,7 +52,7 @@ class Ensemble:
     native : ndarray, shape (L, 3), optional
         C-alpha positions of the experimental structure, Angstrom.
     seeds : ndarray, shape (n,), int64, optional
-        Of the noise of each structure.
+        Random seed of each structure.
     """
 
     id: str
@@ -70,11 +70,11 @@ def ensemble_folder(folder: str | os.PathLike[str], id: str) -> Path:
     Raises
     ------
     InputError
-        If the id cannot be the name of a folder.
+        If the id is not a valid folder name.
     """
     if not can_name_a_file(id):
         raise InputError(
-            f"The id {id!r} cannot be the name of a folder: give one without slashes that begins with no dot."
+            f"The id {id!r} cannot be the name of a folder: give one without slashes or a leading dot."
         )
     return Path(folder) / id
 
@@ -97,13 +97,13 @@ def write_ensemble(folder: str | os.PathLike[str], ensemble: Ensemble) -> None:
     Raises
     ------
     InputError
-        If the id cannot be the name of a folder, or something of that name is there.
+        If the id is not a valid folder name, or something with that name exists.
     OSError
         If a file cannot be written.
     """
     place = ensemble_folder(folder, ensemble.id)
     if place.exists():
-        raise InputError(f"{place} is there already: remove it or write to another folder.")
+        raise InputError(f"{place} already exists: remove it or write to another folder.")
     partial = place.with_name(f".{place.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -125,11 +125,11 @@ def read_ensemble(folder: str | os.PathLike[str], id: str) -> Ensemble:
     Raises
     ------
     InputError
-        If there is none, or a file of it is damaged.
+        If there is none, or one of its files is damaged.
     """
     place = ensemble_folder(folder, id)
     if not (place / SAMPLES_FILE).is_file():
-        raise InputError(f"{folder} has no ensemble of {id}: 'openmm-nemo sample' makes one.")
+        raise InputError(f"{folder} has no ensemble of {id}: make one with 'openmm-nemo sample'.")
     seeds, energy = _read_samples(place / SAMPLES_FILE)
     n = len(energy)
     sequence, x = _read_frames(place / COARSE_FILE, n, None)
@@ -141,12 +141,12 @@ def read_ensemble(folder: str | os.PathLike[str], id: str) -> Ensemble:
 
 
 def read_ensembles(folder: str | os.PathLike[str]) -> Iterator[Ensemble]:
-    """Read all ensembles of a folder, one after another, in the order of their ids.
+    """Read all ensembles in a folder one by one, in the order of their ids.
 
     Raises
     ------
     InputError
-        If there is none; while it is read, if a file is damaged.
+        If there are none; during reading, if a file is damaged.
     """
     ids = ensemble_ids(folder)
     if not ids:
@@ -161,7 +161,7 @@ def _write_frames(path: Path, x: np.ndarray, topology: md.Topology) -> None:
     xyz = np.asarray(x, dtype=np.float32).reshape(-1, topology.n_atoms, 3) / ANGSTROM_PER_NM
     try:
         md.Trajectory(xyz, topology).save_hdf5(str(path))
-    except RuntimeError as error:  # of HDF5, on a full disk
+    except RuntimeError as error:  # from HDF5, on a full disk
         reason = "writing failed, the disk may be full"
         raise OSError(errno.EIO, reason, str(path)) from error
 
@@ -177,7 +177,7 @@ def _read_frames(path: Path, n_frames: int, sequence: str | None) -> tuple[str, 
     if sequence not in (None, found) or trajectory.topology != topology:
         raise _damaged(path, "its atoms are not those of the protein")
     if trajectory.n_frames != n_frames:
-        raise _damaged(path, f"it has {trajectory.n_frames} structures and not {n_frames}")
+        raise _damaged(path, f"it has {trajectory.n_frames} structures instead of {n_frames}")
     if not np.isfinite(trajectory.xyz).all():
         raise _damaged(path, "it has positions that are not finite")
     return found, trajectory.xyz * np.float32(ANGSTROM_PER_NM)
@@ -191,7 +191,7 @@ def _write_samples(path: Path, ensemble: Ensemble) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for k in range(n):
-            # Nine digits are what float32 needs.
+            # float32 needs nine digits.
             writer.writerow([k, seeds[k], f"{ensemble.energy[k]:.9g}", f"{rg[k]:.6g}"])
 
 

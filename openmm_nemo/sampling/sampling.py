@@ -1,13 +1,13 @@
 """Ensembles of many proteins, in parallel on one machine or on a Dask cluster: ``openmm-nemo sample``.
 
-The unit of work is a batch of samples of one protein, so that all processors share a single long protein, too. Workers
-need openmm_nemo, but no files of ours: the model is sent to them, their structures come back, and only this process
-writes. To use many machines, start a scheduler on one and a worker for each processor on all:
+The unit of work is a batch of samples of one protein, so that all processors can share even a single long protein.
+Workers need openmm_nemo, but none of our files: the model is sent to them, their structures come back, and only this
+process writes. To use many machines, start a scheduler on one and a worker per processor on all:
 
     dask scheduler                                                        # prints tcp://ADDRESS:8786
     dask worker tcp://ADDRESS:8786 --nworkers -1 --nthreads 1             # on every machine
 
-and give ``--scheduler tcp://ADDRESS:8786``, in an environment of the same packages.
+and give ``--scheduler tcp://ADDRESS:8786``, in an environment with the same packages.
 """
 
 import hashlib
@@ -48,34 +48,34 @@ MAX_SAMPLES = 2**20
 LAST_SEED = 2**31 - 1
 
 BATCH_SIZE = 10
-"""Samples of a batch: more are hardly faster on one processor, and leave others without work."""
+"""Samples per batch: more are hardly faster on one processor, and leave others without work."""
 
 PAIR_NUMBERS = 2**23
-"""Numbers of one 2D layer of a batch; several layers are in memory at once."""
+"""Size of one 2D layer of a batch; several layers are in memory at once."""
 
 STEPS_KEPT = 10
-"""Steps whose states are in memory at once."""
+"""Number of steps whose states are in memory at once."""
 
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """All that decides the samples of a protein; kept beside them as JSON.
+    """Everything that determines the samples of a protein; kept with them as JSON.
 
     Attributes
     ----------
     model : str
         Name or folder of the model.
     n_samples : int
-        Of each protein.
+        Number of samples per protein.
     steps : int
-        Of each simulation; the sample is its last state.
+        Number of steps per simulation; the sample is its last state.
     temperature : float
-        Kelvin.
+        Temperature, kelvin.
     seed : int
-        Not negative. See `sample_seeds`.
+        Random seed, non-negative, see `sample_seeds`.
     engine : {"torch", "openmm"}
-        The simulator in PyTorch, many chains at once, or the integrator in OpenMM, one chain after another. The same
-        numbers to rounding.
+        The PyTorch simulator, many chains at once, or the integrator in OpenMM, one chain after another. The results
+        are the same to rounding.
     """
 
     model: str
@@ -101,14 +101,14 @@ class SamplingSettings:
 
 
 class Protein(NamedTuple):
-    """What is sampled.
+    """A protein to sample.
 
     Attributes
     ----------
     id : str
         Name of its ensemble.
     sequence : str
-        One letter a residue, length L.
+        One letter per residue, length L.
     native : ndarray, shape (L, 3), optional
         C-alpha positions of the experimental structure, Angstrom.
     profile, embedding : array-like, shape (L, 20), (L, K), optional
@@ -123,7 +123,7 @@ class Protein(NamedTuple):
 
     @property
     def inputs(self) -> dict[str, ArrayLike | None]:
-        """What is known beside the sequence, by the encoder that takes it."""
+        """Inputs besides the sequence, by the encoder that takes them."""
         return {"profile": self.profile, "embedding": self.embedding}
 
 
@@ -133,9 +133,9 @@ class Sampled(NamedTuple):
     Attributes
     ----------
     ids : list of str
-        Proteins that were sampled now.
+        Ids of the proteins that were sampled in this call.
     failures : dict of str to str
-        Why others were not, by id.
+        Reasons why others were not, by id.
     """
 
     ids: list[str]
@@ -143,7 +143,7 @@ class Sampled(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A batch of samples of one protein: those from ``start`` to before ``stop``."""
+    """A batch of samples of one protein, from ``start`` to ``stop`` (exclusive)."""
 
     protein: Protein
     start: int
@@ -152,7 +152,7 @@ class Task(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """Structures of a batch, float32.
+    """Structures in a batch, float32.
 
     Attributes
     ----------
@@ -161,7 +161,7 @@ class Samples(NamedTuple):
     atoms : ndarray, shape (B, L, 5, 3)
         Angstrom.
     energy : ndarray, shape (B,)
-        U at x, kT; zero of a baseline, which has none.
+        U at x, kT; zero for a baseline, which has none.
     """
 
     x: np.ndarray
@@ -175,13 +175,13 @@ Results = Generator[tuple[Task, Samples | str], None, None]
 def sample_seeds(seed: int, id: str, n_samples: int) -> range:
     """Seeds of the noise of all samples of a protein.
 
-    They depend on the user's seed and the id alone: sample k is the same in every run. The first one is a hash of both,
-    and the others follow it. That two of the user's seeds share samples of a protein has a probability of 2 n / 2^31.
+    They depend only on the user's seed and the id: sample k is the same in every run. The first seed is a hash of both,
+    and the others follow it. The probability that two user seeds share samples of a protein is 2 n / 2^31.
 
     Parameters
     ----------
     seed : int
-        Of the user.
+        The user's seed.
     id : str
     n_samples : int
         n, at most 2^20.
@@ -189,7 +189,7 @@ def sample_seeds(seed: int, id: str, n_samples: int) -> range:
     Returns
     -------
     range
-        From 1 to 2^31 - 1, as OpenMM takes them.
+        Seeds from 1 to 2^31 - 1, as OpenMM requires.
     """
     digest = hashlib.sha256(f"{seed} {id}".encode()).digest()
     first = 1 + int.from_bytes(digest[:8]) % (LAST_SEED - MAX_SAMPLES)
@@ -206,9 +206,9 @@ def sample_ensembles(
     batch_size: int | None = None,
     tell: Callable[[int], None] = lambda count: None,
 ) -> Sampled:
-    """Sample all proteins of which ``folder`` has no ensemble yet, see `openmm_nemo.sampling.ensembles`.
+    """Sample all proteins that have no ensemble in ``folder`` yet, see `openmm_nemo.sampling.ensembles`.
 
-    Every ensemble appears when it is complete. Repeat a call that was interrupted to continue.
+    Every ensemble appears when it is complete. Repeat an interrupted call to continue.
 
     Parameters
     ----------
@@ -218,14 +218,14 @@ def sample_ensembles(
     proteins : sequence of Protein
     settings : SamplingSettings
     workers : int, optional
-        Processes, of one thread each. Default: all processors. 1: this process.
+        Number of processes, with one thread each. Default: all processors. 1: this process.
     scheduler : str, optional
-        Address of a Dask scheduler whose workers take the place of processes.
+        Address of a Dask scheduler whose workers are used instead of processes.
     batch_size : int, optional
-        Samples that a process simulates at once; does not change them but for rounding. Default: 10, or fewer of a long
-        protein.
+        Number of samples that a process simulates at once; changes them only by rounding. Default: 10, or fewer for a
+        long protein.
     tell : callable
-        Told how many samples there are, of those that were there before, too, from time to time.
+        Called with the number of samples so far, including earlier ones, from time to time.
 
     Returns
     -------
@@ -235,14 +235,14 @@ def sample_ensembles(
     ------
     InputError
         If two proteins have the same id, or one cannot be the input of the model; if the model is a baseline, which
-        predicts one structure, and more are asked for; if the folder has samples of other settings, of another model
-        or of another protein of that id, is in use by another run or cannot be written; if a process was killed or the
-        cluster does not answer.
+        predicts one structure, and more are requested; if the folder has samples with other settings, of another model
+        or of another protein with that id, is in use by another run or cannot be written; if a process was killed or
+        the cluster does not answer.
     """
     _check_proteins(proteins, model)
     if model.energy is None and settings.n_samples > 1:
         raise InputError(
-            "The model is a baseline, which predicts one structure of each protein: give -n 1."
+            "The model is a baseline, which predicts one structure per protein: give -n 1."
         )
     run = RunFolder(folder, SAMPLING)
     with run.lock(), run.writing():
@@ -251,7 +251,7 @@ def sample_ensembles(
         missing = {protein.id: protein for protein in proteins if protein.id not in done}
         count = (len(proteins) - len(missing)) * settings.n_samples
         tell(count)
-        # Long ones first, so that no processor is left with one at the end.
+        # Long ones first, so that no processor is left with a long one at the end.
         ordered = sorted(missing.values(), key=lambda protein: -len(protein.sequence))
         tasks = [
             task for protein in ordered for task in _tasks(protein, settings, model, batch_size)
@@ -314,7 +314,7 @@ def _write(
 
 
 class _Record(NamedTuple):
-    """What the folder says about its samples."""
+    """Record of the samples in a folder."""
 
     settings: dict[str, Any]
     model_fingerprint: str
@@ -329,13 +329,13 @@ class _Record(NamedTuple):
 def _begin(
     run: RunFolder, model: NemoModel, proteins: Sequence[Protein], settings: SamplingSettings
 ) -> None:
-    """Write the record of a new folder, or compare that of an old one."""
+    """Write the record of a new folder, or check that of an old one."""
     folder, anew = run.path, "give another --out"
     fingerprint = model.fingerprint()
     inputs = {protein.id: json_digest(_input_of(protein)) for protein in proteins}
     if run.holds_run:
         before = run.read_record(_Record.parse)
-        name = before.settings.pop("model", "")  # which may have moved
+        name = before.settings.pop("model", "")  # its folder may have moved
         now = {key: value for key, value in asdict(settings).items() if key != "model"}
         run.check_settings(before.settings, now)
         run.check_model(before.model_fingerprint, fingerprint, name)
@@ -347,7 +347,9 @@ def _begin(
         raise InputError(f"{folder} has ensembles, but no {RECORD_FILE}: {anew}.")
     for name in inputs.keys() - ensemble_ids(folder):
         if ensemble_folder(folder, name).exists():
-            raise InputError(f"{folder / name} is there, but is no ensemble: remove it, or {anew}.")
+            raise InputError(
+                f"{folder / name} exists, but is not an ensemble: remove it, or {anew}."
+            )
     run.write_record(
         {
             "model_fingerprint": fingerprint,
@@ -359,7 +361,7 @@ def _begin(
 
 
 def _input_of(protein: Protein) -> list[Any]:
-    """What the networks see of a protein, as JSON knows it."""
+    """Input of the networks for a protein, as JSON values."""
     profile, *others = (
         None if rows is None else np.asarray(rows).tolist() for rows in protein.inputs.values()
     )
@@ -370,11 +372,11 @@ def _input_of(protein: Protein) -> list[Any]:
 
 
 def run_task(weights: bytes, task: Task) -> Samples | str:
-    """Samples of a batch, or why there are none; ``weights`` is a pickled `NemoModel`."""
+    """Samples in a batch, or the reason why there are none; ``weights`` is a pickled `NemoModel`."""
     protein = _load(weights).condition(task.protein.sequence, **task.protein.inputs)
     settings = task.settings
     if not all(tensor.isfinite().all() for tensor in protein.buffers()):
-        return "what the network makes of its sequence is not finite"
+        return "the network's output for its sequence is not finite"
     seeds = sample_seeds(settings.seed, task.protein.id, settings.n_samples)[task.start : task.stop]
     try:
         if protein.has_energy:
@@ -407,10 +409,10 @@ def sample_with_torch(
     ----------
     protein : ConditionedModel
     seeds : range
-        Consecutive, one for each simulation.
+        Consecutive seeds, one per simulation.
     steps : int
     temperature : float
-        Kelvin.
+        Temperature, kelvin.
 
     Returns
     -------
@@ -433,8 +435,8 @@ def sample_with_openmm(
 ) -> Tensor:
     """As `sample_with_torch`, in OpenMM, one simulation after another.
 
-    On the Reference platform, which is in every OpenMM, has positions in double precision and one thread; the time goes
-    into the network.
+    Uses the Reference platform, which every OpenMM has, with positions in double precision and one thread; most of the
+    time is spent in the network.
     """
     integrator = protein.create_integrator(temperature)
     reference = mm.Platform.getPlatformByName("Reference")
@@ -443,7 +445,7 @@ def sample_with_openmm(
     start = context.createCheckpoint()
     x = []
     for seed in seeds:
-        context.loadCheckpoint(start)  # with its counter of steps, on which the noise depends
+        context.loadCheckpoint(start)  # including the step counter, on which the noise depends
         integrator.setRandomNumberSeed(seed)
         integrator.step(steps)
         positions = context.getState(positions=True).getPositions(asNumpy=True)._value
@@ -464,6 +466,6 @@ def _on_this_machine(tasks: list[Task], weights: bytes, workers: int | None) -> 
                 yield tasks[number], outcome
     except BrokenProcessPool:
         raise InputError(
-            "A process that samples was killed (memory may be short, then give fewer --workers or a smaller "
+            "A process that samples was killed (if it ran out of memory, use fewer --workers or a smaller "
             "--batch-size): rerun the same command to continue."
         ) from None

@@ -1,4 +1,4 @@
-"""The model card: what a model was made from and how, in Markdown."""
+"""Model cards in Markdown: what a model was made from, and how."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,11 +17,11 @@ FIGURES = {
     "validation/tm_z0": "TM-score of z(0)",
     "validation/rmsd_z0": "RMSD of z(0), Angstrom",
 }
-"""Metrics in the card and what they are called there."""
+"""Metrics in the card, and their names there."""
 
 NO_NOTES = """## Limits
 
-Nobody has written down yet what this model is good for: the figures above are of one structure of each of a few
+The limits of this model have not been documented yet: the figures above are for one structure of each of a few
 held-out domains.
 """
 
@@ -36,18 +36,18 @@ EXPLAINED_BASELINE = EXPLAINED | {
 
 
 class Run(NamedTuple):
-    """What a run came to, until a checkpoint.
+    """State of a run at a checkpoint.
 
     Attributes
     ----------
     updates : int
     skipped : int
-        Of these.
+        How many of these were skipped.
     sittings : list of Sitting
     metrics : dict of str to ndarray, shape (n, 2)
         See `read_metrics`.
     has_config : bool
-        Whether its TOML file is beside the card.
+        Whether its TOML file is next to the card.
     """
 
     updates: int
@@ -66,7 +66,7 @@ def model_card(
     scripts: Sequence[str],
     notes: str | None = None,
 ) -> str:
-    """Markdown of a trained model.
+    """Model card of a trained model.
 
     Parameters
     ----------
@@ -74,12 +74,12 @@ def model_card(
     model : NemoModel
     settings : TrainingSettings
     split : Split
-        That it was trained on.
+        Split that it was trained on.
     run : Run
     scripts : sequence of str
-        TorchScript files beside the card, see `scripted_networks`.
+        TorchScript files next to the card, see `scripted_networks`.
     notes : str, optional
-        Appended as it is.
+        Markdown that is appended unchanged.
     """
     parts = [
         f"# {name}\n\n**{settings.description}**",
@@ -89,7 +89,7 @@ def model_card(
         "## Data\n\n" + _data(settings, split, run),
         "## Stages\n\n" + _stages(settings.stages),
         "## Settings\n\n" + _table(("key", "value"), _settings(settings)),
-        "## To repeat it\n\n" + _command(settings, run),
+        "## Reproducing it\n\n" + _command(settings, run),
         "## Files\n\n" + _files(model, scripts),
         NO_NOTES.rstrip() if notes is None else notes.rstrip("\n"),
     ]
@@ -97,7 +97,7 @@ def model_card(
 
 
 def duration(seconds: float) -> str:
-    """Hours and minutes, or seconds if there are less than 100 of them."""
+    """Duration in hours and minutes, or in seconds below 100 s."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)
@@ -118,7 +118,7 @@ def _summary(
     if chosen.start:
         yield "began with", f"the weights of `{Path(chosen.start).name}`"
     yield "parameters", f"{sum(weight.numel() for weight in model.parameters()):,}"
-    yield "weights", f"moving average of the run's, decay {settings.ema_decay}"
+    yield "weights", f"moving average over the run, decay {settings.ema_decay}"
     yield "updates", f"{run.updates:,} of {settings.updates:,}, {run.skipped:,} of them skipped"
     yield "seed", settings.seed
     if run.sittings:
@@ -136,11 +136,11 @@ def _validation(settings: TrainingSettings, run: Run) -> str:
             last = int(values[-1, 0]) + 1
             rows.append((what, f"{values[-1, 1]:.3f}"))
     if not rows:
-        return "There was none before this checkpoint."
+        return "The model was not validated before this checkpoint."
     steps = settings.stage_of(last - 1)[0].steps
     domains = f"{run.sittings[-1]['validation_domains']} " if run.sittings else ""
     return (
-        f"After update {last:,}: means over one structure of each of {domains}held-out domains, windows of up to "
+        f"After update {last:,}: means over one structure for each of {domains}held-out domains, windows of up to "
         f"{settings.data.max_length} residues, after {steps} steps.\n\n" + _table(("", ""), rows)
     )
 
@@ -152,8 +152,8 @@ def _data(settings: TrainingSettings, split: Split, run: Run) -> str:
     rows.append(("unused", "", len(split.ids("unused"))))
     learnt = f"{run.sittings[-1]['training_domains']:,} domains of " if run.sittings else ""
     return (
-        f"Trained on {learnt}the set `{settings.data.set.name}` (sha256 {split.domains_sha256[:16]}...), divided by "
-        f"CATH with the seed {split.seed} ([split.json](split.json)). Held-out domains are new to the training set at "
+        f"Trained on {learnt}the set `{settings.data.set.name}` (sha256 {split.domains_sha256[:16]}...), split by "
+        f"CATH with seed {split.seed} ([split.json](split.json)). Held-out domains are new to the training set at "
         "their level: C class, A architecture, T topology, H homologous superfamily.\n\n"
         + _table(("part", "level", "domains"), [row for row in rows if row[2]])
     )
@@ -187,7 +187,7 @@ def _command(settings: TrainingSettings, run: Run) -> str:
     processes = run.sittings[-1]["processes"] if run.sittings else 1
     options = f" --devices {processes}" if processes > 1 else ""
     where = (
-        "With [training.toml](training.toml), whose paths lead to the set and to split.json:"
+        "With [training.toml](training.toml), after setting its paths to the set and to split.json:"
         if run.has_config
         else "With a TOML file of the settings above:"
     )
@@ -198,9 +198,10 @@ def _command(settings: TrainingSettings, run: Run) -> str:
 def _files(model: NemoModel, scripts: Sequence[str]) -> str:
     explained = EXPLAINED if model.energy is not None else EXPLAINED_BASELINE
     return (
-        "`NemoModel.from_pretrained(FOLDER)` reads config.json and model.safetensors. TorchScript, for programs with "
-        "torch alone; `s (B, L, q)` is the one-hot sequence, letters in the order ACDEFGHIKLMNPQRSTVWY, with the "
-        "profile appended if the model takes one, `mask (B, L)` is 1 for residues and 0 for padding:\n\n"
+        "`NemoModel.from_pretrained(FOLDER)` reads config.json and model.safetensors. The TorchScript files are for "
+        "programs that only have torch; `s (B, L, q)` is the one-hot sequence, letters in the order "
+        "ACDEFGHIKLMNPQRSTVWY, with the profile appended if the model takes one, `mask (B, L)` is 1 for residues and 0 "
+        "for padding:\n\n"
         + _table(("file", "what"), [(f"`{name}`", explained[name]) for name in scripts])
     )
 

@@ -10,7 +10,7 @@ from openmm_nemo.training.gradient_norms import draw_norms, read_norms
 
 
 def read_metrics(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Series of a table of metrics, each (n, 2): update and value; a line of the table has some of them."""
+    """Series in a table of metrics, each (n, 2): update and value; not every line of the table has all metrics."""
     series: dict[str, list[tuple[float, float]]] = {}
     with open(path, newline="") as file:
         for row in csv.DictReader(file):
@@ -27,7 +27,7 @@ def plot_curves(
     stage_ends: tuple[int, ...] = (),
     norms: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Draw all series of a table over the updates, a panel each.
+    """Draw all series of a table over the updates, one panel each.
 
     Parameters
     ----------

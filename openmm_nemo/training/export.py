@@ -1,4 +1,4 @@
-"""From a run to a model that others can use: ``openmm-nemo export``."""
+"""Export a run as a model that others can use: ``openmm-nemo export``."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def export(checkpoint: Path, out: Path, notes: Path | None = None) -> NemoModel:
     out : Path
         Made if it does not exist.
     notes : Path, optional
-        Markdown with which the card ends: limits, evaluation.
+        Markdown to append to the card: limits, evaluation.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def export(checkpoint: Path, out: Path, notes: Path | None = None) -> NemoModel:
         _metrics(folder / METRICS_FILE),
         config.is_file(),
     )
-    anew = settings.model.model_copy(update={"start": None})  # which need not be there any more
+    anew = settings.model.model_copy(update={"start": None})  # which may no longer exist
     module = NemoTraining(settings.model_copy(update={"model": anew}))
     module.load_state_dict(current_names(content["state_dict"]))
     model = module.model

@@ -21,7 +21,7 @@ FORCES = "forces"
 
 
 class FrameBatch(NamedTuple):
-    """B frames of K proteins, of at most L residues; all numbers of padding are zero.
+    """B frames of K proteins, of at most L residues; everything is zero at padding.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class FrameBatch(NamedTuple):
     mask : Tensor, shape (K, L)
         1 for residues.
     protein : Tensor, shape (B,), int64
-        Which of the proteins, from 0, a frame is of.
+        Index of the protein that each frame belongs to.
     x : Tensor, shape (B, L, 3)
         C-alpha positions, Angstrom, with the mean of every frame at the origin.
     forces : Tensor, shape (B, L, 3)
@@ -44,12 +44,12 @@ class FrameBatch(NamedTuple):
     forces: Tensor
 
     def to(self, device: torch.device) -> "FrameBatch":
-        """The same on a device."""
+        """The same batch on a device."""
         return FrameBatch(*(tensor.to(device) for tensor in self))
 
 
 class FramePool:
-    """All frames of some files, to draw from.
+    """All frames of some files, to draw batches from.
 
     Parameters
     ----------
@@ -59,18 +59,18 @@ class FramePool:
     Raises
     ------
     InputError
-        If there is none, one cannot be read, or their temperatures differ.
+        If there are no files, one cannot be read, or their temperatures differ.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
         if not paths:
-            raise InputError("There are no files of force frames: give one or more.")
+            raise InputError("There are no files of force frames: give at least one.")
         self._files = [ForceFrames.read(path) for path in paths]
         for path, frames in zip(paths, self._files, strict=True):
             if frames.temperature != self._files[0].temperature:
                 raise InputError(
-                    f"{paths[0]} is of {self._files[0].temperature:g} K and {path} of {frames.temperature:g} K: "
-                    "give files of one temperature."
+                    f"{paths[0]} is at {self._files[0].temperature:g} K and {path} at {frames.temperature:g} K: "
+                    "give files with the same temperature."
                 )
         self._ends = np.cumsum([len(frames) for frames in self._files])
 
@@ -78,11 +78,11 @@ class FramePool:
         return int(self._ends[-1])
 
     def draw(self, n: int, seed: int) -> FrameBatch:
-        """Batch of ``n`` random frames, all equally likely, perhaps some more than once: a function of the seed."""
+        """Batch of ``n`` frames, drawn uniformly with replacement; determined by the seed."""
         return self.take(np.random.default_rng(seed).integers(len(self), size=n))
 
     def take(self, frames: Sequence[int] | np.ndarray) -> FrameBatch:
-        """Batch of frames, counted from 0 through all files."""
+        """Batch of frames, numbered from 0 across all files."""
         numbers = np.asarray(frames)
         file = np.searchsorted(self._ends, numbers, side="right")
         chosen, protein = np.unique(file, return_inverse=True)
@@ -97,7 +97,7 @@ class FramePool:
             i = number - self._ends[k]  # from the end
             x.append(torch.from_numpy(here.positions[i] - here.positions[i].mean(0)))
             forces.append(torch.from_numpy(here.forces[i].copy()))
-        # Of the longest protein; the longest frame is one of it.
+        # All are padded to the longest protein; the longest frame belongs to it.
         return FrameBatch(
             s=pad_sequence(one_hot, batch_first=True).float(),
             mask=pad_sequence([torch.ones(len(s)) for s in sequences], batch_first=True),
@@ -108,15 +108,15 @@ class FramePool:
 
 
 def model_forces(model: NemoModel, frames: FrameBatch) -> Tensor:
-    """Forces -grad U on the C-alphas of frames; differentiable by all weights where gradients are enabled.
+    """Forces -grad U on the C-alphas of frames; differentiable with respect to all weights where gradients are enabled.
 
-    The networks are functions here, without dropout and with their running statistics: these are the forces of the
-    model that is simulated.
+    The networks are pure functions here, without dropout and with their running statistics: these are the forces that a
+    simulation uses.
 
     Parameters
     ----------
     model : NemoModel
-        With an energy, of sequences without profile.
+        Model with an energy and without profiles.
     frames : FrameBatch
 
     Returns

@@ -1,4 +1,4 @@
-"""The gradient along the roll-outs of a run: a table, and a picture of it."""
+"""Gradient norms along the roll-outs of a run: a table, and its picture."""
 
 import csv
 import os
@@ -13,19 +13,19 @@ from openmm_nemo.files import completing
 from openmm_nemo.training.module import NemoTraining
 
 CELLS = 200
-"""Updates are binned to at most so many columns of the picture."""
+"""Maximum number of columns in the picture; updates are binned."""
 
 
 class GradientNorms(Callback):
-    """Writes a line whenever metrics are logged and whenever an update is left out.
+    """Writes a line whenever metrics are logged and whenever an update is skipped.
 
-    The line has the number of the update (from 0), whether it was left out (0 or 1), and
+    The line has the number of the update (from 0), whether it was skipped (0 or 1), and
     `NemoTraining.gradient_norms`: the gradient's norm at the last step of the roll-out, at the one before, and so on.
 
     Parameters
     ----------
     path : Path
-        CSV that `begin_table` has begun.
+        CSV file that `begin_table` started.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,9 +39,9 @@ class GradientNorms(Callback):
         batch: Any,
         batch_index: int,
     ) -> None:
-        """Write."""
+        """Write a line."""
         assert isinstance(module, NemoTraining)
-        number = trainer.global_step  # of updates, with this one
+        number = trainer.global_step  # of updates, including this one
         if number % trainer.log_every_n_steps and not module.was_skipped:  # type: ignore[attr-defined]
             return
         norms = module.gradient_norms().tolist()
@@ -52,7 +52,7 @@ class GradientNorms(Callback):
 
 
 def begin_table(path: Path, steps: int, update: int) -> None:
-    """Begin a table of so many steps, with the lines of an interrupted run's that belong to updates before this one."""
+    """Start a table for this number of steps, with the lines of an interrupted run up to this update."""
     head = ["update", "skipped", *(f"step -{k}" for k in range(1, steps + 1))]
     kept = [",".join(head) + "\n"]
     if update and path.exists():
@@ -70,7 +70,7 @@ def read_norms(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray] | 
     updates : ndarray, shape (n,)
     log_norms : ndarray, shape (n, S)
         log10 of the norms, last step first: infinite where they are not finite, NaN where there was no step. None
-        instead of both if there is nothing to see.
+        instead of both if there is nothing to show.
     """
     if not Path(path).exists():
         return None
@@ -89,7 +89,7 @@ def read_norms(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray] | 
 
 
 def draw_norms(axes: Any, updates: np.ndarray, log_norms: np.ndarray) -> None:
-    """Draw a table of `read_norms`: updates to the right, steps back in time upwards; not finite is red."""
+    """Draw a table of `read_norms`: updates to the right, steps back in time upwards, not finite in red."""
     width = max(int(updates[-1]) // CELLS + 1, 10)
     cells = np.full((int(updates[-1]) // width + 1, log_norms.shape[1]), np.nan)
     for update, line in zip(updates, log_norms, strict=True):
@@ -97,7 +97,7 @@ def draw_norms(axes: Any, updates: np.ndarray, log_norms: np.ndarray) -> None:
     finite = log_norms[np.isfinite(log_norms)]
     from matplotlib import colormaps
 
-    # Matplotlib leaves infinity out.
+    # Matplotlib does not draw infinity.
     image = axes.imshow(
         np.where(np.isposinf(cells), finite.max() + 1, cells).T,
         origin="lower",

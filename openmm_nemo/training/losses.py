@@ -1,4 +1,4 @@
-"""Losses, one class for each term of nemo.md section 6 (paper, 3.2 and B.2), all of shape (B,): one number a chain."""
+"""Losses, one class for each term of nemo.md section 6 (paper, 3.2 and B.2); all give one number per chain, (B,)."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,37 +14,37 @@ from openmm_nemo.residues import AMINO_ACIDS
 from openmm_nemo.training.tm_superposition import tm_superpose
 
 CONTACT_DISTANCE = 12.0
-"""D0 of the contact weights, Angstrom: our choice, the paper does not print it."""
+"""D0 of the contact weights, Angstrom: our choice, the paper does not give it."""
 
 CHARGES = 0.084 * 332
 """Product of the partial charges of DSSP's hydrogen bond, kcal/mol Angstrom (Kabsch & Sander 1983)."""
 
 BOND_ENERGY = -0.5
-"""Below it the data have a hydrogen bond, kcal/mol."""
+"""Energy below which the data have a hydrogen bond, kcal/mol."""
 
 MIN_SEPARATION = 3
-"""Residues apart along the chain from which hydrogen bonds are scored."""
+"""Smallest sequence separation at which hydrogen bonds are scored."""
 
 
 class Prediction(NamedTuple):
-    """What the model makes of a batch of B chains, of at most L residues.
+    """Prediction of the model for a batch of B chains of at most L residues.
 
     Attributes
     ----------
     x0, x : Tensor, shape (B, L, 3)
         Initial and final positions, Angstrom.
     states : Tensor, shape (K, B, L, 3)
-        Positions on the way, Angstrom.
+        Intermediate positions, Angstrom.
     atoms : Tensor, shape (B, L, 5, 3)
         N, CA, C, O and side-chain centre at x, Angstrom.
     data_atoms : Tensor, shape (B, L, 5, 3)
-        The same, rebuilt at the C-alphas of the data.
+        The same atoms, rebuilt at the C-alphas of the data.
     secondary_structure : Tensor, shape (B, L, 8)
         Logits of the sequence network.
     energy : callable
-        U of positions (B, L, 3): shape (B,), kT.
+        U at positions (B, L, 3): shape (B,), kT.
     growth : Tensor, shape (B,)
-        log(|F(x) - F(x + delta)| / |delta|) of some step F, with the same noise, and some small delta.
+        log(|F(x) - F(x + delta)| / |delta|) for some step F, with the same noise, and some small delta.
     """
 
     x0: Tensor
@@ -58,7 +58,7 @@ class Prediction(NamedTuple):
 
 
 class Likelihood(nn.Module):
-    """U(data) - U(model), through the energy alone (eq. 6; eq. 7 is printed with the opposite sign).
+    """U(data) - U(model), with gradients only through the energy (eq. 6; eq. 7 is printed with the opposite sign).
 
     Its gradient is that of the negative log likelihood where the model's positions are samples of exp(-U).
     """
@@ -69,10 +69,10 @@ class Likelihood(nn.Module):
 
 
 class EnergySize(nn.Module):
-    """Mean square of the energy a residue, at the data and at the model's positions, kT^2.
+    """Mean square of the energy per residue, at the data and at the model's positions, kT^2.
 
-    The likelihood alone can fall for ever: by ever larger energies, which make the steps of the simulation too long for
-    them, which makes the energies at the model's positions larger still. (Du & Mordatch, NeurIPS 2019, section 3.4.)
+    On its own, the likelihood can fall forever: as energies grow, the steps of the simulation become too long for them,
+    which makes the energies at the model's positions larger still. (Du & Mordatch, NeurIPS 2019, section 3.4.)
     """
 
     def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
@@ -84,7 +84,7 @@ class EnergySize(nn.Module):
 
 
 class _OfPositions(nn.Module):
-    """Loss of the final positions or, if ``initial``, of the initial ones, that is of z(0).
+    """Loss on the final positions or, if ``initial``, on the initial ones, those of z(0).
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ class Angles(_OfPositions):
 
 
 class Bonds(_OfPositions):
-    """Mean error of the distances between C-alphas in sequence, Angstrom; H says nothing about them."""
+    """Mean error of the distances between consecutive C-alphas, Angstrom; H does not contain them."""
 
     def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
         """Mean of |b(model) - b(data)|; shape (B,)."""
@@ -135,13 +135,13 @@ class Bonds(_OfPositions):
 
 
 class Trajectory(nn.Module):
-    """Contact-weighted mean error of D_ij v_ij, where x_j is in the frame of x_i, Angstrom, over states on the way."""
+    """Contact-weighted mean error of D_ij v_ij, i.e. x_j in the frame of x_i, over intermediate states, Angstrom."""
 
     def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
         """Mean over pairs and states; shape (B,)."""
         model_distance, model = _places(prediction.states)
         data_distance, data = _places(batch.x)
-        # Padding turns the frame of the last residue; it has none without.
+        # Padding gives the last residue a frame, which it should not have.
         framed = F.pad(batch.mask[:, 2:], (1, 1))
         mask = framed.unsqueeze(-1) * batch.mask.unsqueeze(-2)
         error = length(model - data)
@@ -161,7 +161,7 @@ class TemplateModelling(_OfPositions):
 
 
 class Imputation(nn.Module):
-    """Mean distance of the atoms that are rebuilt at the data's C-alphas from those of the data, Angstrom."""
+    """Mean distance between the atoms rebuilt at the data's C-alphas and those of the data, Angstrom."""
 
     def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
         """Mean over the atoms that the data have; shape (B,)."""
@@ -184,7 +184,7 @@ class HydrogenBonds(nn.Module):
         self.c = nn.Parameter(torch.tensor(-4.6))
 
     def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
-        """Cross-entropy a residue; shape (B,)."""
+        """Cross-entropy per residue; shape (B,)."""
         data, there = hydrogen_bond_energy(batch.backbone, batch.atom_mask, batch.s)
         model, _ = hydrogen_bond_energy(prediction.atoms, batch.atom_mask, batch.s)
         bonded = (data < BOND_ENERGY).to(model)
@@ -205,7 +205,7 @@ class SecondaryStructure(nn.Module):
 
 
 class Lyapunov(nn.Module):
-    """Growth of small perturbations in a step, where there is any (eq. 13)."""
+    """Growth of small perturbations in a step, where they grow (eq. 13)."""
 
     def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
         """max(0, log growth); shape (B,)."""
@@ -229,7 +229,7 @@ LOSSES: dict[str, Callable[[], nn.Module]] = {
     "secondary_structure": SecondaryStructure,
     "lyapunov": Lyapunov,
 }
-"""All losses by the names that settings give weights to."""
+"""All losses by name, as used in the settings."""
 
 
 def hydrogen_bond_energy(atoms: Tensor, atom_mask: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
@@ -240,7 +240,7 @@ def hydrogen_bond_energy(atoms: Tensor, atom_mask: Tensor, s: Tensor) -> tuple[T
     atoms : Tensor, shape (B, L, 5, 3)
         Angstrom.
     atom_mask : Tensor, shape (B, L, 5)
-        1 for atoms that are there.
+        1 for atoms that are present.
     s : Tensor, shape (B, L, q)
         One-hot sequence: prolines have no hydrogen.
 
@@ -249,7 +249,7 @@ def hydrogen_bond_energy(atoms: Tensor, atom_mask: Tensor, s: Tensor) -> tuple[T
     energy : Tensor, shape (B, L, L)
         kcal/mol.
     there : Tensor, shape (B, L, L)
-        1 for pairs whose atoms are there, at least `MIN_SEPARATION` apart along the chain.
+        1 for pairs whose atoms are present and that are at least `MIN_SEPARATION` apart in sequence.
     """
     n, ca, c, o = atoms[:, :, :4].unbind(2)
     n_residues = n.shape[1]
@@ -257,7 +257,7 @@ def hydrogen_bond_energy(atoms: Tensor, atom_mask: Tensor, s: Tensor) -> tuple[T
     hydrogen = n - unit(unit(carbon_before - n) + unit(ca - n))
 
     def inverse(first: Tensor, second: Tensor) -> Tensor:
-        # DSSP takes atoms closer than 0.5 Angstrom for that far.
+        # DSSP treats atoms closer than 0.5 Angstrom as 0.5 Angstrom apart.
         return 1 / length(first.unsqueeze(2) - second.unsqueeze(1)).clamp_min(0.5)
 
     energy = CHARGES * (inverse(n, o) + inverse(hydrogen, c) - inverse(hydrogen, o) - inverse(n, c))
@@ -288,7 +288,7 @@ def _directions(x: Tensor) -> Tensor:
 
 
 def _contact_weight(model: Tensor, data: Tensor) -> Tensor:
-    """Weights of pairs; constants, or the loss could be lowered by moving residues out of their reach."""
+    """Weights of pairs, as constants: otherwise the loss could be lowered by moving residues out of range."""
     return torch.sigmoid(CONTACT_DISTANCE - torch.minimum(model, data)).detach()
 
 

@@ -1,4 +1,4 @@
-"""The training of a model, as a Lightning module (paper, 3.2 and appendix B)."""
+"""Training of a model as a Lightning module (paper, 3.2 and appendix B)."""
 
 import dataclasses
 import hashlib
@@ -24,11 +24,11 @@ from openmm_nemo.training.processes import mean_over_processes, running_statisti
 from openmm_nemo.training.settings import ModelSettings, StageSettings, TrainingSettings
 
 STATISTICS_EVERY = 10
-"""Updates of stages without simulation, in which the statistics of the energy's normalisations are not needed yet."""
+"""In stages without simulation, the statistics of the energy's normalisations are updated only this often."""
 
 
 def first_model(settings: ModelSettings) -> NemoModel:
-    """The model that training begins with: random weights, or those of another model.
+    """The model that training starts from: random weights, or those of another model.
 
     Raises
     ------
@@ -43,8 +43,8 @@ def first_model(settings: ModelSettings) -> NemoModel:
             here, there = getattr(config, field.name), getattr(started.config, field.name)
             if here != there:
                 raise InputError(
-                    f"The model {settings.start}, which training is to start from, has {field.name} {there}, not "
-                    f"{here}: give model.preset, model.profile and model.changes as it was made with."
+                    f"The start model {settings.start} has {field.name} {there}, not "
+                    f"{here}: set model.preset, model.profile and model.changes as when it was made."
                 )
         model.load_state_dict(started.state_dict())
     network = model.sequence_network
@@ -56,9 +56,9 @@ def first_model(settings: ModelSettings) -> NemoModel:
 class NemoTraining(lightning.LightningModule):
     """A model that learns stage by stage.
 
-    Everything random is a function of the seed, of the number of the update and of the process, so that a run that is
-    resumed is the run that was not interrupted. Processes that share each update have batches and noise of their own,
-    and the rest in common: gradients, running statistics and the growth that damping follows are means over them.
+    Everything random is a function of the seed, the number of the update and the process, so that a resumed run is
+    identical to an uninterrupted one. Processes that share each update have their own batches and noise, and everything
+    else in common: gradients, running statistics and the growth that damping follows are means over them.
 
     Parameters
     ----------
@@ -70,12 +70,12 @@ class NemoTraining(lightning.LightningModule):
     ----------
     model : NemoModel
     losses : nn.ModuleDict
-        All losses; some have weights of their own.
+        All losses; some have trainable weights.
     damping : AdaptiveDamping
     skipped : int
-        Updates that were left out, because their gradient was not finite or too large.
+        Updates that were skipped because their gradient was not finite or too large.
     was_skipped : bool
-        Whether the last one was.
+        Whether the last update was skipped.
     """
 
     def __init__(self, settings: TrainingSettings, force_frames: FramePool | None = None) -> None:
@@ -97,7 +97,7 @@ class NemoTraining(lightning.LightningModule):
         """Weighted sum of the stage's losses."""
         stage, _ = self.settings.stage_of(self.global_step)
         seed = self._seed("update", self.global_step)
-        torch.manual_seed(seed)  # of dropout
+        torch.manual_seed(seed)  # for dropout
         self._growth = GradientGrowth()
         self._metrics = {}
         self._statistics = [value.clone() for value in running_statistics(self.model)]
@@ -130,7 +130,7 @@ class NemoTraining(lightning.LightningModule):
         return total
 
     def _force_error(self) -> Tensor:
-        """Errors of the forces of the frames that this update draws."""
+        """Force errors of the frames that this update draws."""
         assert self.force_frames is not None
         seed = self._seed("frames", self.global_step)
         frames = self.force_frames.draw(self.settings.data.batch_size, seed)
@@ -146,12 +146,12 @@ class NemoTraining(lightning.LightningModule):
             self._metrics["gradient/damping"] = torch.tensor(self.damping.factor)
 
     def configure_gradient_clipping(self, *arguments: Any, **options: Any) -> None:
-        """Scale large gradients down; leave out those that are not finite or far too large, and count them.
+        """Scale large gradients down; skip and count updates whose gradient is not finite or far too large.
 
-        An update that is left out changes neither weights nor running statistics.
+        A skipped update changes neither weights nor running statistics.
         """
         norm = nn.utils.clip_grad_norm_(self.parameters(), self.settings.max_gradient_norm)
-        self.was_skipped = not norm.item() <= self._largest_norm  # NaN, too
+        self.was_skipped = not norm.item() <= self._largest_norm  # true for NaN, too
         if self.was_skipped:
             self.skipped += 1
             for parameter in self.parameters():
@@ -163,7 +163,7 @@ class NemoTraining(lightning.LightningModule):
         self._write_metrics()
 
     def _write_metrics(self) -> None:
-        """Give the loggers, now and then, the metrics of this update; Lightning would add those of earlier stages."""
+        """Log the metrics of this update from time to time; Lightning would add those of earlier stages."""
         if (self.global_step + 1) % self.trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         values = torch.stack(
@@ -181,8 +181,8 @@ class NemoTraining(lightning.LightningModule):
     def gradient_norms(self) -> Tensor:
         """|g| at the steps of the last roll-out that were back-propagated, last first; shape (S,), 1/Angstrom.
 
-        g is the gradient of the loss by the positions of all chains after a step; of several processes, the root mean
-        square. All of them have to call it.
+        g is the gradient of the loss with respect to the positions of all chains after a step; with several processes,
+        the root mean square over them. All of them must call this.
         """
         if not self._growth.norms:
             return torch.zeros(0)
@@ -191,10 +191,10 @@ class NemoTraining(lightning.LightningModule):
         return squares.sqrt()
 
     def on_validation_start(self) -> None:
-        """Warn of updates that were left out since the last time."""
+        """Warn about updates that were skipped since the last validation."""
         if self.skipped > self._reported and self.trainer.is_global_zero:
             warnings.warn(
-                f"{self.skipped - self._reported} of the updates before {self.global_step} were left out: their "
+                f"{self.skipped - self._reported} of the updates before {self.global_step} were skipped: their "
                 f"gradients were not finite or larger than {self._largest_norm:g}.",
                 stacklevel=2,
             )
@@ -232,12 +232,12 @@ class NemoTraining(lightning.LightningModule):
                 )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what is neither a weight nor the optimizer's."""
+        """Save state that is neither weights nor the optimizer's."""
         checkpoint["damping_log_growth"] = self.damping.log_growth
         checkpoint["skipped"] = self.skipped
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it back; runs of version 0.1 have other names of weights."""
+        """Restore it; runs of version 0.1 have other names of weights."""
         for key in ("state_dict", "current_model_state"):
             if key in checkpoint:
                 checkpoint[key] = current_names(checkpoint[key])
@@ -245,7 +245,7 @@ class NemoTraining(lightning.LightningModule):
         self.skipped = self._reported = checkpoint["skipped"]
 
     def _seed(self, what: str, number: int, process: int | None = None) -> int:
-        """Seed of the noise, by default another one for each process; far from those of other updates."""
+        """Seed of the noise, by default different for each process; far from the seeds of other updates."""
         process = self.global_rank if process is None else process
         text = f"{self.settings.seed} {what} {number} {process}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) // 2

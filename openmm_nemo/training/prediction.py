@@ -1,4 +1,4 @@
-"""From a batch of domains to what the losses look at: networks, roll-out, atoms (paper, Figure 6)."""
+"""From a batch of domains to what the losses need: networks, roll-out, atoms (paper, Figure 6)."""
 
 from dataclasses import dataclass
 
@@ -21,11 +21,11 @@ class RolloutSettings:
     Attributes
     ----------
     steps : int
-        Of a roll-out; 0: the initial state is the prediction.
+        Steps per roll-out; 0: the initial state is the prediction.
     backpropagated : int
-        Last steps through which gradients flow; with all of them, they reach the initial state.
+        Number of last steps through which gradients flow; if it is all steps, gradients reach the initial state.
     states : int
-        States on the way that the losses see, spread over the steps that are back-propagated.
+        Number of intermediate states that the losses see, spread over the back-propagated steps.
     """
 
     steps: int = 100
@@ -47,7 +47,7 @@ def predict(
 ) -> Prediction:
     """Simulate the chains of a batch from their sequences.
 
-    The energy is a function: no dropout, and the running statistics of its normalisations, see `update_statistics`.
+    The energy is a pure function: no dropout, and normalisation by running statistics, see `update_statistics`.
 
     Parameters
     ----------
@@ -55,22 +55,22 @@ def predict(
     batch : Batch
     settings : RolloutSettings
     seed : int
-        Of all noise.
+        Random seed.
     from_data : Tensor, shape (B,), bool, optional
-        Chains whose roll-outs begin at the data; all others begin at x0, the initial state of the networks.
+        Chains whose roll-outs start from the data; all others start from x0, the initial state of the networks.
     damping : float
         See `openmm_nemo.dynamics.backpropagation.trainable_rollout`.
     growth : GradientGrowth, optional
         See `openmm_nemo.dynamics.backpropagation.trainable_rollout`.
     lyapunov : bool
-        Measure the growth of a perturbation, with its gradient, in one random step; else it is zero.
+        Measure the growth of a perturbation, with its gradient, in one random step; otherwise it is zero.
     precision : str
-        See `TrainingSettings`; a baseline has 32.
+        See `TrainingSettings`; a baseline always uses "32".
 
     Returns
     -------
     Prediction
-        Of a baseline, x0 and its atoms; its energy and growth are zero.
+        For a baseline, x0 and its atoms, with zero energy and growth.
     """
     chains = model.condition_batch(batch.s, batch.mask, precision)
     x0 = chains.initial_positions()
@@ -112,16 +112,16 @@ def predict(
 
 
 def update_statistics(model: NemoModel, batch: Batch, prediction: Prediction) -> None:
-    """Let the energy's normalisations see what a roll-out passes through: data, and states of the model.
+    """Update the energy's normalisation statistics with what a roll-out passes through: data, and states of the model.
 
-    Without dropout, as there is none in roll-outs. A baseline has no energy.
+    Without dropout, as in roll-outs. Does nothing for a baseline.
 
     Parameters
     ----------
     model : NemoModel
     batch : Batch
     prediction : Prediction
-        Of the batch.
+        Prediction for the batch.
     """
     if model.energy is None:
         return

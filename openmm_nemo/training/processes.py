@@ -1,4 +1,4 @@
-"""Agreement among processes that share each update, which is what keeps them, and a run that is resumed, the same."""
+"""Means over the processes that share each update, which keep these processes, and resumed runs, identical."""
 
 from collections.abc import Iterable
 
@@ -10,9 +10,9 @@ from openmm_nemo.networks import BatchRenorm
 
 
 def mean_over_processes(tensors: Iterable[Tensor]) -> None:
-    """Put the means over all processes in the place of floating-point tensors; a process that is alone keeps its own.
+    """Replace floating-point tensors by their means over all processes; a single process keeps its own.
 
-    Every process calls it with tensors of the same shapes, in the same order.
+    Every process must call this with tensors of the same shapes, in the same order.
     """
     if not (dist.is_available() and dist.is_initialized()):
         return

@@ -1,4 +1,4 @@
-"""How long a run took, and on what: kept in its checkpoint, for the model card."""
+"""How long a run took and on what hardware, kept in its checkpoints for the model card."""
 
 import importlib.metadata
 import platform
@@ -12,20 +12,20 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 SITTINGS = "sittings"
-"""Key of the checkpoint."""
+"""Key in the checkpoint."""
 
 
 class Sitting(TypedDict):
-    """A run from its start, or from where it was resumed, to a checkpoint.
+    """An uninterrupted part of a run: from its start, or from where it was resumed, to a checkpoint.
 
     Attributes
     ----------
     updates : int
-        Of the whole run, at its end.
+        Updates of the whole run at the end of this part.
     seconds : float
-        Of these, those of updates that were lost do not count.
+        Duration, without updates that were lost.
     processes : int
-        That shared each update.
+        Number of processes that shared each update.
     hardware, software : str
     training_domains, validation_domains : int
     """
@@ -40,7 +40,7 @@ class Sitting(TypedDict):
 
 
 class Record(Callback):
-    """Adds the sittings of a run to each of its checkpoints."""
+    """Adds the uninterrupted parts of a run to each of its checkpoints."""
 
     def __init__(self) -> None:
         self._before: list[Sitting] = []
@@ -48,7 +48,7 @@ class Record(Callback):
 
     @property
     def seconds(self) -> float:
-        """Of all sittings."""
+        """Duration of all parts."""
         return sum(sitting["seconds"] for sitting in self._before) + self._passed
 
     @property
@@ -65,7 +65,7 @@ class Record(Callback):
         module: lightning.LightningModule,
         checkpoint: dict[str, Any],
     ) -> None:
-        """Add this sitting, as far as it got, to those before."""
+        """Add this part so far to the earlier ones."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         sitting = Sitting(
             updates=trainer.global_step,
@@ -84,7 +84,7 @@ class Record(Callback):
         module: lightning.LightningModule,
         checkpoint: dict[str, Any],
     ) -> None:
-        """Take over the sittings before."""
+        """Restore the earlier parts."""
         self._before = checkpoint.get(SITTINGS, [])
 
 

@@ -1,4 +1,4 @@
-"""What decides a training run, read from one TOML file."""
+"""Settings of a training run, read from one TOML file."""
 
 import tomllib
 from pathlib import Path
@@ -14,7 +14,7 @@ from openmm_nemo.training.losses import LOSSES
 from openmm_nemo.training.prediction import RolloutSettings
 
 NEED_SIMULATOR = ("likelihood", "energy_size", "lyapunov", FORCES)
-"""Losses that a baseline, without energy, cannot have."""
+"""Losses that need an energy, which a baseline does not have."""
 
 
 class _Table(BaseModel):
@@ -31,15 +31,15 @@ class ModelSettings(_Table):
     preset : str
         See `NemoConfig.preset`.
     profile : bool
-        Whether the input is a sequence and its profile.
+        Whether the input includes a profile.
     changes : dict
         Hyperparameters of `NemoConfig` that differ from the preset.
     start : str, optional
-        Model whose weights training begins with, instead of random ones: a folder, relative to the file, or a name of
+        Model whose weights training starts from, instead of random ones: a folder, relative to the file, or a name in
         `openmm_nemo.list_models`. It must have the same hyperparameters.
     cooling, strength : float
-        Change of an energy that has not been trained yet, see `SequenceNetwork.cool`: noise blurs short simulations,
-        from which it learns. With 1 and 1 it begins, as one that has been trained, with what is there.
+        Scaling of an energy that has not been trained yet, see `SequenceNetwork.cool`: noise blurs the short
+        simulations that it learns from. 1 and 1 leave the energy as it is, which suits one that has been trained.
     """
 
     preset: str = "tiny"
@@ -53,7 +53,7 @@ class ModelSettings(_Table):
         """Hyperparameters of the networks."""
         preset = NemoConfig.preset(self.preset, self.profile)
         changes = self.changes
-        if changes.get("lstm_units"):  # alone, it made a baseline in version 0.1
+        if changes.get("lstm_units"):  # in version 0.1, this alone made a baseline
             changes = {"kind": "baseline"} | changes
         return NemoConfig.from_dict(preset.to_dict() | changes)
 
@@ -93,25 +93,25 @@ class DataSettings(_Table):
 
 
 class StageSettings(_Table):
-    """A part of a run, with its own roll-outs and weights.
+    """A part of a run, with its own roll-outs and losses.
 
     Attributes
     ----------
     updates : int
-        Of the weights.
+        Number of updates of the weights.
     steps, backpropagated, states : int
         See `RolloutSettings`.
     min_steps : int, optional
-        Roll-outs have from this to ``steps`` steps, another number in each update, so that the energy learns what to do
-        early and late. Default: ``steps``.
+        Roll-outs have between this and ``steps`` steps, a different number in each update, so that the energy learns
+        what to do early and late. Default: ``steps``.
     from_data : float
-        Share of the roll-outs that begin at the data; all others begin at the initial state of the networks. The first
-        learn to stay, the others to get there.
+        Fraction of the roll-outs that start from the data, and learn to stay there; all others start from the initial
+        state of the networks, and learn to get there.
     losses : dict of str to float
-        Weights of `openmm_nemo.training.losses.LOSSES` and of "forces", see `openmm_nemo.training.force_matching`; what
-        is not named does not count.
+        Weights of `openmm_nemo.training.losses.LOSSES` and of "forces", see `openmm_nemo.training.force_matching`;
+        losses that are not named are not used.
     learning_rate : float
-        Highest of the stage; it rises to it and falls to zero along a cosine.
+        Peak learning rate of the stage; the rate rises to it and then falls to zero along a cosine.
     """
 
     updates: int = Field(ge=1)
@@ -129,7 +129,7 @@ class StageSettings(_Table):
         known = (*LOSSES, FORCES)
         for name, weight in losses.items():
             if name not in known:
-                raise ValueError(f"there is no loss {name!r}, use those of {', '.join(known)}")
+                raise ValueError(f"there is no loss {name!r}, use one of {', '.join(known)}")
             if not weight > 0:
                 raise ValueError(f"the weight of {name} is {weight}, use a positive number")
         return losses
@@ -141,7 +141,7 @@ class StageSettings(_Table):
         return self
 
     def rollout(self, seed: int) -> RolloutSettings:
-        """How chains are simulated in an update of this seed."""
+        """How chains are simulated in an update with this seed."""
         shortest = self.steps if self.min_steps is None else self.min_steps
         steps = shortest + seed % (self.steps - shortest + 1)
         return RolloutSettings(steps, self.backpropagated, self.states)
@@ -153,26 +153,26 @@ class TrainingSettings(_Table):
     Attributes
     ----------
     description : str
-        One sentence on the model for its users.
+        One sentence about the model, for its users.
     seed : int
-        Of everything that is random.
+        Random seed.
     data : DataSettings
     model : ModelSettings
     stages : list of StageSettings
         One after another.
     precision : str
-        "32", or "bf16": sequence network and imputation multiply numbers of 16 bits; see
+        "32", or "bf16", with which the sequence network and the imputation multiply 16-bit numbers; see
         `openmm_nemo.models.precision`.
     warm_up : int
         Updates of each stage during which the learning rate rises to its value.
     max_gradient_norm : float
-        Larger gradients are scaled down to it.
+        Larger gradients are scaled down to this norm.
     skip_factor : float
-        Updates whose gradient is larger than ``max_gradient_norm`` times this, or not finite, are left out.
+        Updates whose gradient is larger than ``max_gradient_norm`` times this, or not finite, are skipped.
     ema_decay : float
-        Of the moving average of the weights, which is what is exported.
+        Decay of the moving average of the weights, which is what is exported.
     validate_every : int
-        Updates.
+        Number of updates between validations.
     """
 
     description: str
@@ -189,7 +189,7 @@ class TrainingSettings(_Table):
 
     @property
     def updates(self) -> int:
-        """Of all stages."""
+        """Updates of all stages."""
         return sum(stage.updates for stage in self.stages)
 
     @property
@@ -212,9 +212,9 @@ def read_settings(path: Path) -> TrainingSettings:
     Raises
     ------
     InputError
-        If it cannot be read, or a key is missing, unknown or has a wrong value; if a baseline has settings that need an
-        energy, or a precision; if the model takes what sets of domains do not have; if a stage learns from forces that
-        are not given, or with profiles.
+        If it cannot be read, or a key is missing, unknown or has a wrong value; if a baseline has a precision or
+        settings that need an energy; if the model takes inputs that sets of domains do not have; if a stage learns from
+        forces that are not given, or with profiles.
     """
     try:
         values = tomllib.loads(path.read_text())
@@ -251,7 +251,7 @@ def _check_encoders(path: Path, settings: TrainingSettings, config: NemoConfig) 
     if config.encoders != known:
         raise InputError(
             f"{path}: model.changes.encoders is {list(config.encoders)}, but sets of domains have sequences and "
-            "profiles alone: leave it out, and give model.profile for a profile model."
+            "profiles only: leave it out, and set model.profile for a profile model."
         )
 
 
@@ -266,14 +266,14 @@ def _check_forces(path: Path, settings: TrainingSettings) -> None:
             )
         if settings.model.profile:
             raise InputError(
-                f"{place}, but the model needs profiles, which frames do not have: leave one of them out."
+                f"{place}, but the model needs profiles, which frames do not have: use only one of them."
             )
 
 
 def _check_baseline(path: Path, settings: TrainingSettings) -> None:
     if settings.precision != "32":
         raise InputError(
-            f"{path}: precision is {settings.precision}, but the model is a baseline, whose LSTM learns with 32 bits: "
+            f"{path}: precision is {settings.precision}, but the model is a baseline, whose LSTM learns in 32 bits: "
             "leave it out."
         )
     for number, stage in enumerate(settings.stages):

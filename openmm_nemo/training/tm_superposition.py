@@ -12,7 +12,7 @@ FIRST_STEP, LAST_STEP = 1.0, 0.003
 """Angstrom; the steps shrink geometrically."""
 
 CANDIDATES = 4
-"""Starts that are followed beyond the first `SCREENING` iterations."""
+"""Number of starts that are continued beyond the first `SCREENING` iterations."""
 
 SCREENING = 20
 
@@ -21,15 +21,15 @@ SEGMENTS = tuple(
     for parts in (1, 2, 4, 8)
     for start in range(2 * parts - 1)
 )
-"""Parts of the chain from whose Kabsch superpositions the search starts: from the whole alone it is often trapped."""
+"""Parts of the chain whose Kabsch superpositions start the search; the whole chain alone often traps it."""
 
 
 def tm_superpose(mobile: Tensor, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Move chains to where their TM-score with others is highest.
 
-    Every iteration moves and turns a chain by a fixed step in the direction of the sign of each component of the
-    gradient. Signs have no gradient: back-propagation through these iterations, as in the paper, leaves the derivative
-    with the rotation and the translation held fixed, which is that of the maximum.
+    Every iteration moves and rotates a chain by a fixed step along the sign of each component of the gradient. Signs
+    have no gradient: back-propagation through these iterations, as in the paper, leaves the derivative with rotation
+    and translation held fixed, which is that of the maximum.
 
     Parameters
     ----------

@@ -45,14 +45,14 @@ LOG_EVERY = 10
 
 
 class Outcome(NamedTuple):
-    """What a run came to.
+    """Result of a run.
 
     Attributes
     ----------
     updates, skipped : int
-        Of the weights, and how many of them were left out because of their gradients.
+        Number of updates of the weights, and how many of them were skipped because of their gradients.
     seconds : float
-        Since the run began, without interruptions.
+        Duration of the run, without interruptions.
     interrupted : bool
         Whether a signal ended it before its last update.
     """
@@ -71,10 +71,10 @@ def train(
     nodes: int = 1,
     seed: int | None = None,
 ) -> Outcome | None:
-    """Train a model as a TOML file says, see `TrainingSettings`.
+    """Train a model with the settings in a TOML file, see `TrainingSettings`.
 
     Writes to ``out``: settings.json, training.toml (a copy of the file), metrics.csv, gradient_norms.csv (see
-    `GradientNorms`), TensorBoard's files, last.ckpt every few minutes and at the end, and curves.png.
+    `GradientNorms`), TensorBoard files, last.ckpt every few minutes and at the end, and curves.png.
 
     Parameters
     ----------
@@ -82,29 +82,29 @@ def train(
     out : Path
         Made if it does not exist.
     resume : bool
-        Go on from last.ckpt: the same batches, noise and weights as without the interruption.
+        Continue from last.ckpt, with the same batches, noise and weights as without the interruption.
     devices : int, optional
-        GPUs, or processes where there are none, of each machine. Default: all GPUs, or one process. Each takes batches
-        of its own, and an update follows the mean of their gradients.
+        Number of GPUs, or of processes if there are none, per node. Default: all GPUs, or one process. Each takes its
+        own batches, and an update follows the mean of their gradients.
     nodes : int
-        Machines, on each of which the same command is given, see `lightning.pytorch.Trainer`.
+        Number of nodes, on each of which the same command is run, see `lightning.pytorch.Trainer`.
     seed : int, optional
-        Instead of that of the file.
+        Random seed, instead of the one in the file.
 
     Returns
     -------
     Outcome, optional
-        Of the first process; None of all others.
+        Result in the first process; None in all others.
 
     Raises
     ------
     InputError
-        If the settings or the data cannot be read; if ``out`` holds a run already, or none to resume, or one of other
-        settings or of another number of processes; if another run has it or it cannot be written; if there are fewer
+        If the settings or the data cannot be read; if ``out`` already holds a run, or none to resume, or one with other
+        settings or another number of processes; if it is in use by another run or cannot be written; if there are fewer
         GPUs.
     """
     for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # they greet and advertise
+        logging.getLogger(name).setLevel(logging.WARNING)  # they print greetings and advertisements
     settings = read_settings(config)
     if seed is not None:
         settings = settings.model_copy(update={"seed": seed})
@@ -116,7 +116,7 @@ def train(
         max_steps=settings.updates,
         devices=devices or "auto",
         num_nodes=nodes,
-        # A stage does not train all weights; running statistics are the same in all processes already.
+        # A stage does not train all weights; running statistics are already the same in all processes.
         strategy=DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
         if processes > 1
         else "auto",
@@ -130,7 +130,7 @@ def train(
                 out,
                 "last",
                 train_time_interval=timedelta(minutes=CHECKPOINT_MINUTES),
-                # Processes of which one was interrupted cannot agree on a checkpoint.
+                # If one process was interrupted, the processes cannot agree on a checkpoint.
                 save_on_exception=processes == 1,
                 enable_version_counter=False,
             ),
@@ -148,7 +148,7 @@ def train(
     run = RunFolder(out, TRAINING)
     if resume:
         run.check_resumable()
-    # The first process has the folder on behalf of all others.
+    # The first process holds the folder on behalf of all others.
     with run.lock() if trainer.is_global_zero else nullcontext():
         if resume:
             before = read_run_settings(out).model_dump(mode="json")
@@ -166,7 +166,7 @@ def train(
                 _write_inputs(run, config, settings, data)
                 if resume:
                     metrics = _metrics_before(out / METRICS_FILE, data.start)
-                    logger.experiment.metrics = metrics  # it begins by removing the file
+                    logger.experiment.metrics = metrics  # it starts by removing the file
                     logger.save()
             interrupted = _fit(trainer, module, data, checkpoint if resume else None, processes)
             if not trainer.is_global_zero:
@@ -178,7 +178,7 @@ def train(
 def _write_inputs(
     run: RunFolder, config: Path, settings: TrainingSettings, data: DomainData
 ) -> None:
-    """Write what decides the run."""
+    """Write the settings of the run."""
     run.write_record({"settings": settings.model_dump(mode="json")})
     run.write(CONFIG_COPY, config.read_bytes())
     data.split.write(run.path / SPLIT_FILE)
@@ -200,7 +200,7 @@ def _fit(
             with _ctrl_c_as_sigterm() if processes == 1 else nullcontext():
                 trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
         except SystemExit:
-            # What Lightning makes of SIGINT and SIGTERM, after it has saved a checkpoint.
+            # Lightning's response to SIGINT and SIGTERM, after saving a checkpoint.
             if processes > 1:
                 raise
             return True
@@ -215,7 +215,7 @@ def draw_curves(run: Path, settings: TrainingSettings, file: Path) -> None:
 
 
 class _Progress(RichProgressBar):
-    """Without epochs, of which a run has no certain number, and without the version of a log."""
+    """Progress bar without epochs, of which a run has no fixed number, and without the version of a log."""
 
     def get_metrics(self, *arguments: Any) -> Any:
         """The loss."""
@@ -226,7 +226,7 @@ class _Progress(RichProgressBar):
 
 
 class _SaveAtEnd(Callback):
-    """Saves the checkpoint, before the callback that follows puts the averaged weights in the place of the others."""
+    """Saves the checkpoint before the next callback replaces the weights by the averaged ones."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -238,10 +238,10 @@ class _SaveAtEnd(Callback):
 
 @contextmanager
 def _ctrl_c_as_sigterm() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of the update, of which the checkpoint would have a half; a second one does not."""
+    """Defer Ctrl-C to the end of the update, so that no checkpoint has half of one; a second one acts at once."""
     default = signal.default_int_handler
     if signal.getsignal(signal.SIGINT) is not default or current_thread() is not main_thread():
-        yield  # ignored, or somebody else's
+        yield  # ignored, or handled elsewhere
         return
 
     def receive(*_: Any) -> None:
@@ -258,7 +258,7 @@ def _ctrl_c_as_sigterm() -> Iterator[None]:
 
 
 def _devices(devices: int | None) -> int:
-    """Processes of this machine."""
+    """Number of processes on this machine."""
     there = torch.cuda.device_count()
     if devices and there and devices > there:
         raise InputError(f"--devices is {devices}, but there are {there} GPUs here: give fewer.")
@@ -266,13 +266,13 @@ def _devices(devices: int | None) -> int:
 
 
 def _check_processes(out: Path, checkpoint: dict[str, Any], processes: int) -> None:
-    """Batches, noise and means are those of so many processes."""
+    """Refuse another number of processes, which determines batches, noise and means."""
     sittings = checkpoint.get(SITTINGS)
     before = sittings[-1]["processes"] if sittings else processes
     if before != processes:
         raise InputError(
-            f"{out} was begun with {before} processes, not {processes}: resume with as many (--devices times --nodes), "
-            "or give another --out."
+            f"{out} was started with {before} processes, not {processes}: resume with the same number "
+            "(--devices times --nodes), or give another --out."
         )
 
 
@@ -281,7 +281,9 @@ def _metrics_before(path: Path, update: int) -> list[dict[str, str]]:
     if not path.exists():
         return []
     with open(path, newline="") as file:
-        rows = [row for row in csv.DictReader(file) if None not in row.values()]  # else cut short
+        rows = [
+            row for row in csv.DictReader(file) if None not in row.values()
+        ]  # otherwise cut short
     lines = [{name: value for name, value in row.items() if value} for row in rows]
     return [line for line in lines if int(line["step"]) < update]
 
@@ -296,7 +298,7 @@ def read_run_settings(folder: Path) -> TrainingSettings:
     """
 
     def parse(values: dict[str, Any]) -> TrainingSettings:
-        # Version 0.1 wrote nothing but the settings.
+        # Version 0.1 wrote only the settings.
         return TrainingSettings.model_validate(values.get("settings", values))
 
     return RunFolder(folder, TRAINING).read_record(parse, "give a folder of a run")

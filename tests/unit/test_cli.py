@@ -8,13 +8,14 @@ import shutil
 from functools import partial
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import torch
 
 import openmm_nemo
 from openmm_nemo import NemoConfig, NemoModel
-from openmm_nemo.cli import VERBS
+from openmm_nemo.cli import VERBS, cli
 from openmm_nemo.engine import forces, torchforce_problem
 from tests.helpers import command_line, contents, names, refused
 
@@ -74,6 +75,12 @@ def test_help_names_the_verbs(option):
     assert (outcome.code, outcome.err) == (0, "")
     for verb in VERBS:
         assert re.search(rf"^  {verb} +[A-Z].*\.$", outcome.out, re.M)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_summary_of_a_verb_is_the_first_line_of_its_own_help(verb):
+    _, summary = VERBS[verb]
+    assert cli.get_command(click.Context(cli), verb).help.splitlines()[0] == summary
 
 
 def test_help_of_simulate_names_every_option_and_default():

@@ -1,6 +1,6 @@
 """`NemoLangevinIntegrator`: the mixed Cartesian and internal-coordinate Langevin step in OpenMM (nemo.md 5.5).
 
-The compiled one where it was built, else one that is driven from Python; for one seed, both give the same trajectory.
+The compiled one if it was built, otherwise one driven from Python; both give the same trajectory for the same seed.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The integrator that was compiled as an OpenMM plugin (openmm_nemo/plugin)."""
+"""The integrator compiled as an OpenMM plugin (openmm_nemo/plugin)."""
 
 import ctypes
 from typing import Any
@@ -13,7 +13,7 @@ from openmm_nemo.plugin import core_functions
 class CompiledIntegrator(LangevinInterface, mm.Integrator):  # noqa: D101 (below)
     __doc__ = LangevinInterface.__doc__
 
-    # The C++ object holds all that there is. OpenMM's Python knows no constructor of it, but can read one from XML.
+    # The C++ object holds all data. OpenMM's Python layer has no constructor for it, but can read one from XML.
 
     def _create(self, settings: Settings) -> None:
         root = ElementTree.fromstring(core_functions().openmm_nemo_default_xml())
@@ -33,7 +33,7 @@ class CompiledIntegrator(LangevinInterface, mm.Integrator):  # noqa: D101 (below
         self._adopt(mm.XmlSerializer.deserialize(ElementTree.tostring(root, encoding="unicode")))
 
     def _adopt(self, integrator: Any) -> None:
-        """Become the Python object of an integrator that OpenMM has made."""
+        """Become the Python object of an integrator that OpenMM created."""
         if not (
             isinstance(integrator, mm.Integrator)
             and core_functions().openmm_nemo_owns(int(integrator.this))
@@ -45,7 +45,7 @@ class CompiledIntegrator(LangevinInterface, mm.Integrator):  # noqa: D101 (below
 
     @classmethod
     def from_xml(cls, xml: str) -> "CompiledIntegrator":
-        """Integrator from the text that `openmm.XmlSerializer.serialize` made of one."""
+        """Integrator from the XML that `openmm.XmlSerializer.serialize` made."""
         integrator = cls.__new__(cls)
         integrator._adopt(mm.XmlSerializer.deserialize(xml))
         return integrator
@@ -67,6 +67,6 @@ class CompiledIntegrator(LangevinInterface, mm.Integrator):  # noqa: D101 (below
 
 
 def _check(problem: bytes | None) -> None:
-    """Raise what a function of the library says is wrong."""
+    """Raise the error that a function of the library returned."""
     if problem is not None:
         raise mm.OpenMMException(problem.decode())

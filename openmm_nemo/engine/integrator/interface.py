@@ -1,4 +1,4 @@
-"""What both implementations of `NemoLangevinIntegrator` share: arguments, getters, setters, counters."""
+"""Common interface of both implementations of `NemoLangevinIntegrator`: arguments, getters, setters, counters."""
 
 import math
 import random
@@ -16,12 +16,12 @@ DETREND_CODES: dict[Detrend, int] = {False: 0, True: 1, "system": 2}
 
 
 class Settings(NamedTuple):
-    """What is fixed when an integrator is made.
+    """Settings that are fixed when an integrator is made.
 
     Attributes
     ----------
     detrend, measure_correction, metropolis
-        As for the integrator; ``detrend`` by its number in `DETREND_CODES`.
+        As for the integrator; ``detrend`` as its number in `DETREND_CODES`.
     cartesian_preconditioner : ndarray, shape (N,) or (0,)
     internal_preconditioner : ndarray, shape (N, 3) or (0, 3)
         Empty: 1.
@@ -49,15 +49,15 @@ class LangevinInterface:
     both. Particles in no chain take the Cartesian step only, and stay where they are if their mass is 0. Constraints
     are refused; virtual sites follow their particles.
 
-    There are no velocities and no physical time: a step counts as 1 ps in reports, velocities stay what the user set
-    and mean nothing, and the kinetic energy is 0. The noise depends on seed, step, chain and bead alone: the same seed
-    gives the same trajectory on every platform, to rounding, and after a restart from a checkpoint.
+    There are no velocities and no physical time: a step counts as 1 ps in reports, velocities stay as the user set them
+    and have no meaning, and the kinetic energy is 0. The noise depends only on seed, step, chain and bead: the same
+    seed gives the same trajectory on every platform, to rounding, and after a restart from a checkpoint.
 
     The step as printed is not exact: its samples deviate from a Boltzmann distribution by the size of the step, by the
     speed limit, by the detrending and, without ``measure_correction``, by the volume element of the internal
-    coordinates. With ``metropolis=True`` the sampler is exact at any step size. Every step is then a Cartesian
-    sub-step followed by an internal sub-step, each of which leaves exp(-U/kT) dx invariant, and so does their
-    composition. A sub-step proposes w' = w - (v/2) g(w) + sqrt(v) p and accepts it with probability min(1, A),
+    coordinates. With ``metropolis=True`` the sampler is exact at any step size. Every step is then a Cartesian sub-step
+    followed by an internal sub-step. Each leaves exp(-U/kT) dx invariant, and so does their composition. A sub-step
+    proposes w' = w - (v/2) g(w) + sqrt(v) p and accepts it with probability min(1, A),
 
         log A = log pi(w') - log pi(w) + log q(w | w') - log q(w' | w),    q(w' | w) = N(w'; w - (v/2) g(w), v)
 
@@ -68,30 +68,30 @@ class LangevinInterface:
     whether or not U depends on them; the Cartesian sub-step moves them. g is minus the gradient of log pi. Dihedrals
     are taken as real numbers of which U and F are periodic functions, so that -dz leads back from z' to z. Each
     sub-step evaluates energy and forces once, in all particles at once. Detrending and the speed limit are off; a
-    rejected sub-step leaves all where it was. It is exact to the rounding of the
-    platform's energies, and computed on the host.
+    rejected sub-step leaves everything in place. It is exact to the rounding of the platform's energies, and computed
+    on the host.
 
     Parameters
     ----------
     temperature : Quantity or float
-        Kelvin. kT comes from it alone.
+        Temperature, kelvin; it alone determines kT.
     cartesian_step : Quantity or float
         eps_x, nm^2: variance of the Cartesian noise per step where C = 1.
     internal_step : float
-        eps_z: the same in the units of z (b~ from Angstrom, a~ and d dimensionless).
+        eps_z: the same, in the units of z (b~ from Angstrom, a~ and d dimensionless).
     cartesian_preconditioner : array, shape (N,), optional
-        C_x of every particle. Default: 1.
+        C_x of each particle. Default: 1.
     internal_preconditioner : array, shape (N, 3), optional
         C_z of b~, a~ and d in the row of the particle that they place. Default: 1.
     max_displacement : Quantity or float
         Speed limit of the internal step, nm per step; infinite: none.
     detrend : bool or "system"
-        Remove net translation and rotation of every chain, or those of all that moves, so that chains are free to move
-        relative to each other.
+        Remove net translation and rotation of every chain, or with "system" those of all moving particles, so that
+        chains are free to move relative to each other.
     measure_correction : bool
-        Make the internal step, too, sample exp(-U/kT) dx (nemo.md 5.6).
+        Make the internal step also sample exp(-U/kT) dx (nemo.md 5.6).
     seed : int, optional
-        Not negative. Default, or 0: one chosen at random, see `getRandomNumberSeed`.
+        Random seed, non-negative. Default, or 0: chosen at random, see `getRandomNumberSeed`.
     chains : lists of int, optional
         Particle indices of every chain, in chain order. Default: all particles are one chain.
     metropolis : bool
@@ -182,7 +182,7 @@ class LangevinInterface:
         self._set_positive("max_displacement", value_in(displacement, unit.nanometer))
 
     def getDetrend(self) -> Detrend:
-        """Whose net translation and rotation are removed: True (of every chain), False or "system"."""
+        """Whose net translation and rotation are removed: True (each chain), False (none) or "system"."""
         code = int(self._get("detrend"))
         return next(name for name, number in DETREND_CODES.items() if number == code)
 
@@ -211,7 +211,7 @@ class LangevinInterface:
         return int(self._get("steps"))
 
     def getNumClippedSteps(self) -> int:
-        """Steps in which the internal step of a chain met the speed limit."""
+        """Steps in which the internal step of a chain hit the speed limit."""
         return int(self._get("clipped_steps"))
 
     def getLargestDisplacement(self) -> unit.Quantity:
@@ -238,7 +238,7 @@ class LangevinInterface:
 
 
 def split_chains(flat: Sequence[int]) -> list[list[int]] | None:
-    """Chains from their particles with -1 after every chain; None if there are none."""
+    """Chains from a list of their particles with -1 after each chain; None if there are none."""
     chains: list[list[int]] = [[]]
     for particle in flat:
         if particle < 0:

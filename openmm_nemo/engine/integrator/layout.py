@@ -1,4 +1,4 @@
-"""Where the particles of a system go in padded batches of chains."""
+"""The places of a system's particles in padded batches of chains."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ class ChainLayout(NamedTuple):
     Attributes
     ----------
     system : tuple of float
-        What it was made for, see `summary`.
+        `summary` of the system that it was made for.
     particles : Tensor, shape (chains, longest), int64
         Particle of every bead; 0 in padding.
     mask : Tensor, shape (chains, longest)
@@ -44,7 +44,7 @@ class ChainLayout(NamedTuple):
 
 
 def summary(system: mm.System) -> tuple[float, ...]:
-    """Number of constraints and all masses: what decides whether and how a system can be simulated."""
+    """Number of constraints and all masses, which determine whether and how a system can be simulated."""
     masses = (system.getParticleMass(i)._value for i in range(system.getNumParticles()))
     return (system.getNumConstraints(), *masses)
 
@@ -73,7 +73,7 @@ def chain_layout(
     ------
     openmm.OpenMMException
         If the system has constraints, lacks a particle of a chain or gives it no mass, or is periodic and its rotation
-        is removed; or if a preconditioner is for another number of particles.
+        is to be removed; or if a preconditioner is for another number of particles.
     """
     n = system.getNumParticles()
     if system.getNumConstraints() > 0:
@@ -83,7 +83,7 @@ def chain_layout(
         )
     if detrends_system and system.usesPeriodicBoundaryConditions():
         raise mm.OpenMMException(
-            "detrend='system' takes out the rotation of the whole system, which means nothing in a periodic box: use "
+            "detrend='system' removes the rotation of the whole system, which has no meaning in a periodic box: use "
             "detrend=True or detrend=False."
         )
     masses = np.array([system.getParticleMass(i)._value for i in range(n)])
@@ -96,7 +96,7 @@ def chain_layout(
                 )
             if masses[particle] == 0:
                 raise mm.OpenMMException(
-                    f"Particle {particle} of chain {number} has mass 0 and could not move: give "
+                    f"Particle {particle} of chain {number} has mass 0 and cannot move: give "
                     "it a mass, or leave it out of the chains."
                 )
     cartesian = _per_particle("cartesian_preconditioner", cartesian_preconditioner, n, 1)[:, 0]

@@ -24,7 +24,7 @@ NOISE_BLOCK = 64
 class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (below)
     __doc__ = LangevinInterface.__doc__
 
-    # Parameters and counters are variables of the C++ object, so that OpenMM's XML, states and checkpoints keep them.
+    # Parameters and counters are variables of the C++ object, so that OpenMM saves them in XML, states and checkpoints.
     _context: Any = None  # weakref.ref[mm.Context]
     _layout: ChainLayout | None = None
     _noise: tuple[tuple[int, int], Tensor] | None = None
@@ -51,8 +51,8 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
             "zero",
         ):
             self.addGlobalVariable(name, 0.0)
-        # Only `step` below moves particles. Run from C++ (a CompoundIntegrator does), this makes positions
-        # infinite: better than a simulation that silently stands still.
+        # Only `step` below moves particles. When run from C++, as by a CompoundIntegrator, this makes positions
+        # infinite, which is better than a simulation that silently stands still.
         self.addComputePerDof("x", "x/zero")
         self._set("detrend", settings.detrend)
         self._set("measure_correction", float(settings.measure_correction))
@@ -74,7 +74,7 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
 
     @classmethod
     def from_xml(cls, xml: str) -> "PythonIntegrator":
-        """Integrator from the text that `openmm.XmlSerializer.serialize` made of one."""
+        """Integrator from the XML that `openmm.XmlSerializer.serialize` made."""
         integrator = cls.__new__(cls)
         custom = mm.XmlSerializer.deserialize(xml)
         if not isinstance(custom, mm.CustomIntegrator):
@@ -97,8 +97,8 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
         Raises
         ------
         openmm.OpenMMException
-            If the integrator has no context, the system has constraints, a chain is not possible in it, or energy,
-            forces or step are not finite; positions and counters are then those of the last good step.
+            If the integrator has no context, the system has constraints, a chain does not fit it, or energy, forces or
+            step are not finite; positions and counters are then those of the last good step.
         """
         context, layout = self._bind()
         groups = self.getIntegrationForceGroups()
@@ -164,7 +164,7 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
             context.setTime(context.getTime() + self.getStepSize())
 
     def _draw(self, step: int, layout: ChainLayout) -> Tensor:
-        """Noise of a step, (chains + 1, beads, 2, 3); the last row is for the particles in no chain, by index."""
+        """Noise of a step, (chains + 1, beads, 2, 3); the last row is for particles in no chain, by index."""
         key = (step // NOISE_BLOCK, self.getRandomNumberSeed())
         if self._noise is None or self._noise[0] != key:
             rows = len(layout.particles) + (1 if len(layout.free) else 0)
@@ -194,7 +194,7 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
             )
             self._noise = None
             # TorchScript rewrites a module after its first call, which changes the last bits of the forces. That call
-            # is made here, so that a run that is resumed repeats the one that was not interrupted.
+            # is made here, so that a resumed run repeats an uninterrupted one.
             context.getState(forces=True, groups=self.getIntegrationForceGroups())
         return context, self._layout
 
@@ -220,8 +220,8 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
 def _context_of(integrator: PythonIntegrator) -> mm.Context:
     """The context that an integrator is bound to.
 
-    OpenMM's Context keeps its integrator, but an integrator does not know its context. The search takes milliseconds,
-    once per context.
+    OpenMM's Context keeps its integrator, but an integrator does not know its context. The search takes milliseconds
+    and is done once per context.
     """
     for candidate in gc.get_objects():
         # type(), because isinstance() runs code of objects that claim another class.

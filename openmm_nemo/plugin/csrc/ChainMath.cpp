@@ -33,7 +33,7 @@ void ChainAxes::compute(const vector<Vec3>& x) {
         length[j] = lengthOf(bond[j]);
         direction[j] = bond[j] * (1 / length[j]);
     }
-    // Rows that place no bond or angle hold numbers that do no harm.
+    // Rows without a bond or an angle hold harmless numbers.
     length[0] = 1;
     for (int j = 0; j < min(n, 2); j++) {
         sine[j] = 1;
@@ -99,9 +99,9 @@ double ChainAxes::logVolume() const {
 }
 
 void ChainAxes::rebuild(const Vec3& first, const vector<Vec3>& dz, vector<Vec3>& x) const {
-    // Seen in the old chain, all from bead j on turns about the normal at bead j-1 and about the bond before it; what
-    // came before turns both. So the rotations are multiplied from the right: three columns say where the old axes have
-    // gone.
+    // In the frame of the old chain, everything from bead j on rotates about the normal at bead j-1 and about the bond
+    // before it; earlier rotations turn both axes. So the rotations are multiplied from the right: the three columns
+    // are the new directions of the old axes.
     int n = dz.size();
     Vec3 columns[3] = {Vec3(1, 0, 0), Vec3(0, 1, 0), Vec3(0, 0, 1)};
     auto turned = [&](const Vec3& v) { return columns[0] * v[0] + columns[1] * v[1] + columns[2] * v[2]; };
@@ -149,8 +149,8 @@ RigidMotion::RigidMotion(const vector<Vec3>& x, const vector<Vec3>& d) {
         xz += arm[0] * arm[2];
         yz += arm[1] * arm[2];
     }
-    // Inertia tensor with a ridge. Elimination is exact to rounding in all rotations but that of collinear points about
-    // their line, which moves none of them; a determinant would be rounding alone.
+    // Inertia tensor with a ridge. Elimination is exact to rounding for all rotations except that of collinear points
+    // about their line, which moves none of them; a determinant would be pure rounding error.
     double trace = xx + yy + zz, ridge = RIDGE * trace + RIDGE_FLOOR, diagonal = trace + ridge;
     double a = diagonal - xx, ba = -xy / a, ca = -xz / a;
     double b = max(diagonal - yy + ba * xy, ridge), bc = ba * xz - yz, cb = bc / b;

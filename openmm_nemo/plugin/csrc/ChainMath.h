@@ -11,21 +11,21 @@ namespace OpenMMNemo {
 OpenMM::Vec3 rotated(const OpenMM::Vec3& v, const OpenMM::Vec3& rotation);
 
 /**
- * Internal coordinates of a chain, and what a change of them does: b~, a~ and d of row j place bead j.
+ * Internal coordinates of a chain, and the effect of changing them: b~, a~ and d of row j place bead j.
  *
- * Lengths in Angstrom. All functions are the C++ twins of those in openmm_nemo/geometry, where the formulas are
- * derived, and take time in proportion to the number of beads.
+ * Lengths in Angstrom. All functions are the C++ counterparts of those in openmm_nemo/geometry, where the formulas are
+ * derived, and take time proportional to the number of beads.
  */
 class ChainAxes {
 public:
     void compute(const std::vector<OpenMM::Vec3>& x);
     /** d = J dz. The first bead does not move. */
     void displacement(const std::vector<OpenMM::Vec3>& dz, std::vector<OpenMM::Vec3>& d) const;
-    /** g = J^T f, from a gradient on the beads that on the internal coordinates. */
+    /** g = J^T f, which turns a gradient on the beads into one on the internal coordinates. */
     void internalGradient(const std::vector<OpenMM::Vec3>& f, std::vector<OpenMM::Vec3>& g) const;
     /** Subtracts the gradient of logVolume() with respect to z. */
     void subtractVolumeGradient(std::vector<OpenMM::Vec3>& g) const;
-    /** log |det dx/dz| without the rigid-body motion. */
+    /** log |det dx/dz| without rigid-body motion. */
     double logVolume() const;
     /** x = F(z+dz): the chain with changed internal coordinates, first bead, bond direction and plane kept. */
     void rebuild(const OpenMM::Vec3& first, const std::vector<OpenMM::Vec3>& dz, std::vector<OpenMM::Vec3>& x) const;

@@ -1,5 +1,6 @@
 // The step on a GPU platform: compiled with OPENMM_NEMO_OPENCL, OPENMM_NEMO_CUDA or OPENMM_NEMO_HIP. Of OpenMM's
-// headers for them, that of the platform needs none of the device's own; the contexts of all three are ComputeContexts.
+// headers for them, only the platform's is included, which needs no header of the device's own; the contexts of all
+// three are ComputeContexts.
 #include "Constants.h"
 #include "NemoKernel.h"
 #include "openmm/OpenMMException.h"
@@ -63,8 +64,8 @@ private:
     vector<vector<int>> chains;
 };
 
-/** The context of the first device. The header of its class, which would need those of the device, derives it from
- * ComputeContext. */
+/** The context of the first device. Its class derives from ComputeContext, but its header would need the device's own.
+ */
 ComputeContext& firstContext(GpuPlatform::PlatformData& data) {
     return *reinterpret_cast<ComputeContext*>(data.contexts.at(0));
 }
@@ -82,7 +83,7 @@ private:
     class ReorderListener;
     void createKernels(const Parameters& parameters);
     void uploadSlots();
-    /** Fetches what the device has noted since the last time. */
+    /** Fetches what the device has recorded since the last call. */
     void check();
     bool mixedIsDouble() const {
         return cc.getUseDoublePrecision() || cc.getUseMixedPrecision();
@@ -114,12 +115,12 @@ private:
 
 void CommonNemoKernel::initialize(const Layout& systemLayout, const NemoLangevinIntegrator& integrator) {
     layout.reset(new Layout(systemLayout));
-    // Molecules are found once. In a CompoundIntegrator, that may have been done for another integrator.
+    // Molecules are found only once; in a CompoundIntegrator, this may have happened for another integrator.
     if (!cc.getEnergyBuffer().isInitialized())
         cc.addForce(new ChainInfo(layout->chains));
     else if (cc.getNonbondedUtilities().getUseCutoff())
         throw OpenMMException(
-            "In a CompoundIntegrator of a system with a cutoff, NemoLangevinIntegrator has to come first.");
+            "In a CompoundIntegrator of a system with a cutoff, NemoLangevinIntegrator must come first.");
     cc.initializeContexts();
     if (cc.getNumContexts() > 1)
         throw OpenMMException("NemoLangevinIntegrator runs on one device: give one DeviceIndex.");
@@ -132,7 +133,7 @@ void CommonNemoKernel::initialize(const Layout& systemLayout, const NemoLangevin
     }
     numBeads = order.size();
     starts.push_back(order.size());
-    // Particles in no chain are dealt with in portions, that many groups may share the work.
+    // Particles in no chain are processed in portions, so that many work groups share the work.
     for (int i = 0; i < (int) layout->freeParticles.size(); i++) {
         order.push_back(layout->freeParticles[i]);
         if ((i + 1) % FREE_PORTION == 0 || i + 1 == (int) layout->freeParticles.size())
@@ -140,7 +141,7 @@ void CommonNemoKernel::initialize(const Layout& systemLayout, const NemoLangevin
     }
     numMoving = order.size();
     numSegments = starts.size() - 1;
-    // Threads of a processor take turns: fewer of them cost less.
+    // On a CPU, threads take turns: fewer of them cost less.
     groupSize = (cc.getIsCPU() ? 4 : 128);
     int moveGroups = min((numMoving + groupSize - 1) / groupSize, cc.getNumThreadBlocks());
     moveThreads = moveGroups * groupSize;
@@ -206,7 +207,7 @@ void CommonNemoKernel::createKernels(const Parameters& p) {
     if (p.detrend == Detrend::System)
         defines["DETREND_SYSTEM"] = "1";
     ComputeProgram program = cc.compileProgram(KERNELS, defines);
-    // Only in mixed precision is there a second part of the positions.
+    // Only in mixed precision do positions have a second part.
     ArrayInterface& correction = (cc.getUseMixedPrecision() ? cc.getPosqCorrection() : cc.getPosq());
     displace = program->createKernel("nemoDisplace");
     for (int i = 0; i < 6; i++)
@@ -260,7 +261,7 @@ bool CommonNemoKernel::execute(ContextImpl& context, const NemoLangevinIntegrato
         context.computeVirtualSites();
     cc.reorderAtoms();
     stepsSinceCheck++;
-    // Waiting for the device is dear, but so is a long run that has failed.
+    // Waiting for the device is expensive, but so is a long run that has already failed.
     if (stepsSinceCheck == STEPS_BETWEEN_CHECKS)
         check();
     return failedStep < 0;

@@ -19,7 +19,7 @@ void Metropolis::step(ContextImpl& context, NemoLangevinIntegrator& integrator) 
     const Parameters& p = integrator.parameters;
     Counters& counters = integrator.counters;
     int groups = integrator.getIntegrationForceGroups();
-    // Minimizers, other integrators and changes of the box do not tell that they have been there.
+    // Minimizers, other integrators and changes of the box do not notify this integrator.
     vector<Vec3> before;
     Vec3 box[3];
     context.getPositions(before);
@@ -147,7 +147,7 @@ bool Metropolis::decide(ContextImpl& context, const NemoLangevinIntegrator& inte
     double kT = GAS_CONSTANT * integrator.parameters.temperature;
     place(context, proposal.x);
     evaluate(context, proposal, knownGroups);
-    // What is not a number is never accepted.
+    // NaN is never accepted.
     if (log(u) < -(proposal.energy - current.energy) / kT + logRatio()) {
         swap(current, proposal);
         return true;
@@ -159,7 +159,7 @@ bool Metropolis::decide(ContextImpl& context, const NemoLangevinIntegrator& inte
 void Metropolis::evaluate(ContextImpl& context, State& state, int groups) {
     state.energy = context.calcForcesAndEnergy(true, true, groups);
     context.getForces(state.force);
-    // As the platform has rounded them, and as they are in a checkpoint; and virtual sites.
+    // Positions as rounded by the platform, as in a checkpoint, and virtual sites.
     context.getPositions(state.x);
 }
 

@@ -8,7 +8,8 @@
 namespace OpenMMNemo {
 
 /**
- * The exact sampler: a Cartesian and an internal Langevin proposal in turn, each accepted or not by Metropolis' rule.
+ * The exact sampler: a Cartesian and an internal Langevin proposal in turn, each accepted or rejected by the Metropolis
+ * criterion.
  *
  * It works through the ContextImpl in double precision on the host, the same on every platform; the docstring of the
  * Python class derives it.
@@ -16,7 +17,7 @@ namespace OpenMMNemo {
 class Metropolis {
 public:
     explicit Metropolis(const Layout& systemLayout);
-    /** The state is no longer that of the last step: forces and energy have to be computed anew. */
+    /** The state is no longer that of the last step: forces and energy must be recomputed. */
     void forget() {
         known = false;
     }

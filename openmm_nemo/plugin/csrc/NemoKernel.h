@@ -21,7 +21,7 @@ public:
     /**
      * Moves the particles with the forces that the context has computed; may return before that is done.
      *
-     * @return false if it is known that a step has failed; no particle moves after that until finish() has told
+     * @return false if a step is known to have failed; no particle moves after that until finish() has reported it
      */
     virtual bool execute(OpenMM::ContextImpl& context, const NemoLangevinIntegrator& integrator) = 0;
     /**
@@ -35,7 +35,7 @@ public:
 namespace {
 
 /**
- * Makes kernels of one class for the platforms of one class, whose PlatformData is what the kernel is constructed with.
+ * Creates kernels of one class for platforms of one class; the kernel is constructed with the platform's PlatformData.
  *
  * The class has internal linkage, so that every library compares its own release.
  */
@@ -51,7 +51,7 @@ public:
         }
     }
 
-    /** Checks all that decides what the data of the platform are before it uses them. */
+    /** Checks everything that determines the type of the platform's data before using them. */
     OpenMM::KernelImpl* createKernelImpl(std::string name, const OpenMM::Platform& platform,
                                          OpenMM::ContextImpl& context) const override {
         using OpenMM::OpenMMException;

@@ -23,14 +23,14 @@ NemoLangevinIntegrator::~NemoLangevinIntegrator() {
 void NemoLangevinIntegrator::initialize(ContextImpl& c) {
     if (owner != NULL && &c.getOwner() != owner)
         throw OpenMMException("This Integrator is already bound to a context");
-    // A context that is not told that its integrator is deleted uses it later, also if it has refused it.
+    // A context that is not notified that its integrator is deleted uses it later, even if it has refused it.
     context = &c;
     Layout layout(parameters, c.getSystem());
     Kernel created = c.getPlatform().createKernel(IntegrateNemoStepKernel::Name(), c);
     created.getAs<IntegrateNemoStepKernel>().initialize(layout, *this);
     if (parameters.metropolis)
         metropolis.reset(new Metropolis(layout));
-    // Not before: an integrator that a context refused can be used in another one.
+    // Not earlier: an integrator that a context refused can be used in another one.
     kernel = created;
     owner = &c.getOwner();
     hasComputedForces = false;
@@ -53,7 +53,7 @@ void NemoLangevinIntegrator::stateChanged(State::DataType) {
 }
 
 double NemoLangevinIntegrator::computeKineticEnergy() {
-    return 0; // overdamped: velocities mean nothing
+    return 0; // overdamped: velocities have no meaning
 }
 
 bool NemoLangevinIntegrator::kineticEnergyRequiresForce() const {
@@ -65,7 +65,7 @@ void NemoLangevinIntegrator::step(int steps) {
         throw OpenMMException("This Integrator is not bound to a context!");
     if (steps <= 0)
         return;
-    // Nobody else counts steps between here and finish(), which may have to take some back.
+    // Nothing else counts steps between here and finish(), which may have to take some back.
     double time = context->getTime();
     long long count = context->getStepCount(), first = counters.steps;
     auto taken = [&](long long number) {
@@ -81,7 +81,7 @@ void NemoLangevinIntegrator::step(int steps) {
     };
     if (!hasComputedForces) {
         // TorchScript rewrites a module after its first call, which changes the last bits of the forces. That call is
-        // made here, so that a run that is resumed repeats the one that was not interrupted.
+        // made here, so that a resumed run repeats an uninterrupted one.
         context->calcForcesAndEnergy(true, true, getIntegrationForceGroups());
         hasComputedForces = true;
     }
@@ -102,7 +102,7 @@ void NemoLangevinIntegrator::step(int steps) {
         }
     }
     catch (...) {
-        finish(); // A force has thrown: the steps before it count.
+        finish(); // A force has thrown an exception: the steps before it count.
         throw;
     }
     long long failed = finish();
@@ -130,7 +130,7 @@ Layout::Layout(const Parameters& parameters, const System& system)
                               "cannot keep them; build the system without constraints.");
     if (parameters.detrend == Detrend::System && system.usesPeriodicBoundaryConditions())
         throw OpenMMException(
-            "detrend='system' takes out the rotation of the whole system, which means nothing in a periodic "
+            "detrend='system' removes the rotation of the whole system, which has no meaning in a periodic "
             "box: use detrend=True or detrend=False.");
     if (chains.empty()) {
         chains.resize(1);
@@ -146,10 +146,10 @@ Layout::Layout(const Parameters& parameters, const System& system)
                 throw OpenMMException("Chain " + to_string(i) + " has particle " + to_string(particle) +
                                       ", but the system has " + to_string(numParticles) + " particles.");
             if (inChain[particle])
-                throw OpenMMException("Particle " + to_string(particle) + " is twice in the chains.");
+                throw OpenMMException("Particle " + to_string(particle) + " is in the chains twice.");
             if (system.getParticleMass(particle) == 0)
                 throw OpenMMException("Particle " + to_string(particle) + " of chain " + to_string(i) +
-                                      " has mass 0 and could not "
+                                      " has mass 0 and cannot "
                                       "move: give it a mass, or leave it out of the chains.");
             inChain[particle] = true;
         }

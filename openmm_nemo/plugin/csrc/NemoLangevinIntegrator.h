@@ -13,10 +13,10 @@ namespace OpenMMNemo {
 
 class Metropolis;
 
-/** Whose net translation and rotation a step leaves out. */
+/** Whose net translation and rotation a step removes. */
 enum class Detrend { None = 0, Chains = 1, System = 2 };
 
-/** What decides a trajectory. */
+/** What determines a trajectory. */
 struct Parameters {
     double temperature = DEFAULT_TEMPERATURE;          // kelvin
     double cartesianStep = 0;                          // nm^2
@@ -27,8 +27,8 @@ struct Parameters {
     bool metropolis = false;
     int seed = 1;                                     // positive
     std::vector<std::vector<int>> chains;             // empty: all particles are one chain
-    std::vector<double> cartesianPreconditioner;      // one for each particle, or empty: 1
-    std::vector<OpenMM::Vec3> internalPreconditioner; // one for each particle, or empty: 1
+    std::vector<double> cartesianPreconditioner;      // one per particle, or empty: 1
+    std::vector<OpenMM::Vec3> internalPreconditioner; // one per particle, or empty: 1
 };
 
 /** Kept in checkpoints. */
@@ -37,7 +37,7 @@ struct Counters {
     long long clippedSteps = 0;
     long long proposedCartesian = 0, acceptedCartesian = 0; // sub-steps, with metropolis
     long long proposedInternal = 0, acceptedInternal = 0;
-    double largestDisplacement = 0; // nm, of the last step
+    double largestDisplacement = 0; // nm, in the last step
 };
 
 /**

@@ -1,4 +1,4 @@
-// What OpenMM keeps of an integrator: XML all of it, states and checkpoints what setters and steps change.
+// How OpenMM saves an integrator: XML holds all of it, states and checkpoints what setters and steps change.
 #include "NemoLangevinIntegrator.h"
 #include "Properties.h"
 #include "openmm/OpenMMException.h"
@@ -26,13 +26,12 @@ void NemoLangevinIntegrator::serializeParameters(SerializationNode& node) const 
 
 void NemoLangevinIntegrator::deserializeParameters(const SerializationNode& node) {
     if (!node.hasProperty("clippedSteps"))
-        throw OpenMMException(
-            "The state is that of another integrator: save and load it without integrator parameters.");
+        throw OpenMMException("The state is from another integrator: save and load it without integrator parameters.");
     checkVersion(node);
     readProperties(*this, Extent::State, node, {"version"});
 }
 
-// Begins what a checkpoint keeps of the integrator.
+// Marks the beginning of the integrator's part of a checkpoint.
 static const char MARK[9] = "nemo 001";
 
 void NemoLangevinIntegrator::createCheckpoint(ostream& stream) const {
@@ -44,11 +43,11 @@ void NemoLangevinIntegrator::loadCheckpoint(istream& stream) {
     char mark[sizeof(MARK)] = {};
     stream.read(mark, sizeof(mark));
     if (!equal(mark, mark + sizeof(mark), MARK))
-        throw OpenMMException("The checkpoint is that of another integrator.");
+        throw OpenMMException("The checkpoint is from another integrator.");
     readState(*this, stream);
 }
 
-// Elements of XML that hold a list, with one element for each member.
+// XML elements that hold a list, with one element per member.
 static const char* const CHAINS = "Chains";
 static const char* const CARTESIAN = "CartesianPreconditioner";
 static const char* const INTERNAL = "InternalPreconditioner";

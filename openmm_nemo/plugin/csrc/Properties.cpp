@@ -17,8 +17,8 @@ namespace {
 
 enum class Kind {
     Counter,   // counts what steps do; kept in states and checkpoints
-    Parameter, // may be set at any time; kept there, too
-    Setting    // decided when the integrator is made; kept in its XML alone
+    Parameter, // may be set at any time; also kept there
+    Setting    // fixed when the integrator is made; kept only in its XML
 };
 
 struct Range {
@@ -86,7 +86,7 @@ string shortest(double value) {
     return string(buffer, to_chars(buffer, buffer + sizeof(buffer), value).ptr);
 }
 
-/** Sets a property; an error calls it by the name given. */
+/** Sets a property; errors refer to it by the given name. */
 void assign(const Property& property, const string& name, double value, Parameters& parameters, Counters& counters) {
     const Range& range = property.range;
     visit(property, parameters, counters, [&](auto& target) {
@@ -167,7 +167,7 @@ void readState(NemoLangevinIntegrator& integrator, istream& stream) {
                   [&](auto& target) { stream.read(reinterpret_cast<char*>(&target), sizeof(target)); });
 }
 
-/** What an error calls a node; the outermost one has no name. */
+/** How errors refer to a node; the outermost one has no name. */
 static string describe(const SerializationNode& node) {
     return (node.getName().empty() ? "A" : "The element " + node.getName() + " of a") +
            string(" NemoLangevinIntegrator");

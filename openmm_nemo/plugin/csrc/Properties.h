@@ -9,9 +9,9 @@
 
 namespace OpenMMNemo {
 
-// The numbers of an integrator by name. One table in Properties.cpp has the names, the limits and what each is kept in;
-// the functions for Python, XML, states and checkpoints all work through it. They throw an OpenMMException that names a
-// property that does not exist, is missing, or is out of range, and then have changed nothing.
+// The numbers of an integrator by name. One table in Properties.cpp has their names, their limits and where each is
+// saved; the functions for Python, XML, states and checkpoints all use it. They throw an OpenMMException that names a
+// property that does not exist, is missing or is out of range, and then have changed nothing.
 
 /** The value of a property by its Python name. */
 double getProperty(const NemoLangevinIntegrator& integrator, const std::string& name);
@@ -19,7 +19,7 @@ double getProperty(const NemoLangevinIntegrator& integrator, const std::string& 
 /** Sets a property that may change during a run, by its Python name. */
 void setProperty(NemoLangevinIntegrator& integrator, const std::string& name, double value);
 
-/** What is written of an integrator: all of it, or what may change during a run. */
+/** What to write of an integrator: all of it, or what may change during a run. */
 enum class Extent { All, State };
 
 void writeProperties(const NemoLangevinIntegrator& integrator, Extent extent, OpenMM::SerializationNode& node);
@@ -39,7 +39,7 @@ void requireKnown(const OpenMM::SerializationNode& node, const std::set<std::str
 /** The property of a node as a number; throws an OpenMMException if it is missing or not a number. */
 double numberIn(const OpenMM::SerializationNode& node, const std::string& name);
 
-/** The same of a number that must be an int. */
+/** The same for a number that must be an int. */
 int intIn(const OpenMM::SerializationNode& node, const std::string& name);
 
 } // namespace OpenMMNemo

@@ -1,5 +1,6 @@
-// What the Python class reads and changes, called through ctypes with the address of an openmm.Integrator. XML does the
-// rest. A function that can fail returns the reason, which is valid until it is called again, or NULL.
+// The functions through which the Python class reads and changes an integrator, called through ctypes with the address
+// of an openmm.Integrator. Everything else goes through XML. A function that can fail returns the reason, which is
+// valid until the next call, or NULL.
 #include "NemoLangevinIntegrator.h"
 #include "Properties.h"
 #include "openmm/serialization/XmlSerializer.h"
@@ -39,7 +40,7 @@ int openmm_nemo_owns(void* address) {
     return dynamic_cast<NemoLangevinIntegrator*>(reinterpret_cast<OpenMM::Integrator*>(address)) != nullptr;
 }
 
-/** XML of an integrator that has nothing but defaults. */
+/** XML of an integrator with all defaults. */
 const char* openmm_nemo_default_xml() {
     static const std::string xml = [] {
         std::ostringstream stream;

@@ -1,4 +1,4 @@
-// The step in double precision on the host, for the Reference and the CPU platform; its time is in proportion to the
+// The step in double precision on the host, for the Reference and CPU platforms; it takes time proportional to the
 // number of particles.
 #include "ChainMath.h"
 #include "NemoKernel.h"
@@ -25,8 +25,7 @@ public:
     long long finish(ContextImpl& context, Counters& counters) override;
 
 private:
-    /** Displacements of the beads of a chain in Angstrom, put into x and d; returns whether the internal step was
-     * clipped. */
+    /** Computes x and d of the beads of a chain, Angstrom; returns whether the internal step was clipped. */
     bool moveChain(int number, const NemoLangevinIntegrator& integrator);
     void moveFreeParticles(const NemoLangevinIntegrator& integrator);
     ReferencePlatform::PlatformData& data;
@@ -34,13 +33,13 @@ private:
     int numBeads = 0;
     long long failed = -1, clippedSteps = 0;
     double largest = 0;
-    // Square roots of the preconditioners of every particle.
+    // Square roots of each particle's preconditioners.
     vector<double> cartesianRoot;
     vector<Vec3> internalRoot;
-    // Of all particles that move, chain by chain, then the free ones: where they are and how they move, Angstrom.
+    // Positions and displacements of all moving particles, chain by chain, then the free ones, Angstrom.
     vector<int> particles;
     vector<Vec3> allX, allD;
-    // Of one chain
+    // For one chain
     vector<Vec3> x, y, d, gradient, slope, dz, first, second;
     vector<double> noise[3];
     ChainAxes axes;
@@ -74,7 +73,7 @@ bool ReferenceNemoKernel::execute(ContextImpl& context, const NemoLangevinIntegr
         for (int i = 0; i < (int) allX.size(); i++)
             allD[i] = (p.measureCorrection ? rigid.removedRigidly(allX[i], allD[i]) : rigid.removed(allX[i], allD[i]));
     }
-    // Forces that are not finite have made displacements so.
+    // Forces that are not finite give displacements that are not finite.
     double sum = 0;
     for (const Vec3& v : allD)
         sum += v[0] + v[1] + v[2];
@@ -126,7 +125,7 @@ bool ReferenceNemoKernel::moveChain(int number, const NemoLangevinIntegrator& in
         y[i] = x[i] + d[i];
     }
 
-    // The internal step starts there, with the same forces.
+    // The internal step starts from there, with the same forces.
     axes.compute(y);
     axes.internalGradient(gradient, slope);
     if (p.measureCorrection)
@@ -194,6 +193,6 @@ extern "C" void registerPlatforms() {
 
 extern "C" void registerKernelFactories() {
     using namespace OpenMMNemo;
-    // The CPU platform is a ReferencePlatform, too.
+    // The CPU platform is also a ReferencePlatform.
     NemoKernelFactory<ReferenceNemoKernel, ReferencePlatform>::registerWithPlatforms();
 }

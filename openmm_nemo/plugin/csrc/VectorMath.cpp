@@ -1,5 +1,5 @@
-// Loops over transcendental functions, alone in this file: it is compiled with options under which the compiler calls
-// the vector versions of the C library (within 4 units in the last place), several times faster than one call for each
+// Loops over transcendental functions, in a file of their own: it is compiled with options under which the compiler
+// calls the vector versions in the C library (within 4 units in the last place), several times faster than one call per
 // bead.
 #include "VectorMath.h"
 #include <cmath>
@@ -23,7 +23,7 @@ VECTORIZED static void philox(uint32_t seed, uint32_t step, uint32_t chain, uint
                               double* __restrict w0, double* __restrict w1, double* __restrict w2,
                               double* __restrict w3) {
     for (int bead = 0; bead < n; bead++) {
-        // Of 32 bits, but as wide as their products.
+        // 32-bit numbers, stored as wide as their products.
         uint64_t c0 = step, c1 = chain, c2 = bead, c3 = stream;
         uint32_t k0 = seed, k1 = 0;
         for (int round = 0; round < 10; round++) {
@@ -35,7 +35,7 @@ VECTORIZED static void philox(uint32_t seed, uint32_t step, uint32_t chain, uint
             k0 += 0x9E3779B9u;
             k1 += 0xBB67AE85u;
         }
-        // There is a vector instruction for signed numbers only.
+        // There is a vector instruction only for signed numbers.
         const uint64_t sign = 0x80000000u;
         w0[bead] = int32_t(c0 ^ sign) + 2147483648.0;
         w1[bead] = int32_t(c1 ^ sign) + 2147483648.0;
@@ -46,7 +46,7 @@ VECTORIZED static void philox(uint32_t seed, uint32_t step, uint32_t chain, uint
 
 VECTORIZED static void boxMuller(int n, const double* w0, const double* w1, const double* w2, const double* w3,
                                  double* __restrict x, double* __restrict y, double* __restrict z) {
-    // In loops of their own, because a sine and a cosine of one angle would be merged into a scalar call.
+    // In separate loops, because sine and cosine of one angle would be merged into a scalar call.
     for (int i = 0; i < n; i++)
         x[i] = std::sqrt(-2 * std::log((w0[i] + 0.5) * CELL));
     for (int i = 0; i < n; i++)

@@ -8,7 +8,7 @@ namespace OpenMMNemo {
 
 /**
  * Standard normal numbers of one stream: Philox 4x32-10 (key = seed; counter = step, chain, bead, stream), Box-Muller.
- * Fills out[0..2], each with n numbers, one for each bead.
+ * Fills out[0..2] with n numbers each, one per bead.
  */
 void langevinNoise(uint32_t seed, uint32_t step, uint32_t chain, Stream stream, int n, double* const out[3]);
 

@@ -397,7 +397,7 @@ def test_an_input_that_breaks_the_network_is_reported(tmp_path, engine):
     settings = replace(SETTINGS, engine=engine, n_samples=2)
     sampled = sample_ensembles(tmp_path, model, [good._replace(id="good"), bad], settings, 1)
     assert sampled.ids == ["good"]
-    assert sampled.failures == {"a": "what the network makes of its sequence is not finite"}
+    assert sampled.failures == {"a": "the network's output for its sequence is not finite"}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ R"KERNEL(
             buffer[7 * GROUP_SIZE + rank] = sd.y;
             buffer[8 * GROUP_SIZE + rank] = sd.z;
             SYNC_THREADS;
-            // In the last round, all that is before this thread is read.
+            // In the last round, everything before this thread is read.
             const int other = (distance == GROUP_SIZE ? rank - 1 : rank - distance);
             V3 oa = zero3(), ob = zero3(), od = zero3();
             if (other >= 0) {
@@ -75,7 +75,7 @@ R"KERNEL(
                              GLOBAL const mixed4* RESTRICT bend, GLOBAL const mixed4* RESTRICT direction,
                              GLOBAL const mixed4* RESTRICT dz, GLOBAL mixed4* RESTRICT d, int first, int last,
                              LOCAL_ARG mixed* buffer) {
-        // First of its own beads alone, then, in the second round, of those before, too.
+        // First only for its own beads; in the second round, also for those before.
         V3 rotation = zero3(), sum = zero3();
         for (int round = 0; round < 2; round++) {
             if (first == 0 && last > 0)

@@ -17,8 +17,8 @@ R"KERNEL(
     }
 
     /**
-     * Forces are fixed-point numbers: what was not finite is now at or near the end of their range. Two such forces on
-     * one particle may add up to zero, which nobody can see.
+     * Forces are fixed-point numbers: those that were not finite are now at or near the end of their range. Two such
+     * forces on one particle may add up to zero, which cannot be detected.
      */
     DEVICE inline int isLost(V3 f) {
         return !(fabs(f.x) < LARGEST_FORCE && fabs(f.y) < LARGEST_FORCE && fabs(f.z) < LARGEST_FORCE);
@@ -159,7 +159,7 @@ R"KERNEL(
                 SYNC_THREADS;
             }
 
-            // What a chain does as a whole.
+            // Rigid-body motion of the chain.
             Motion motion = motionOf(x, d, max(n, 1), buffer);
 #ifdef DETREND_CHAINS
             if (isChain) {
@@ -227,7 +227,7 @@ R"KERNEL(
         }
         if (bad == 0) {
 #ifdef DETREND_SYSTEM
-            // Centre and drift of the system, and then its moments about them, from those of the chains.
+            // Centre and drift of the system, then its moments about them, from those of the chains.
             mixed v[9];
             for (int k = 0; k < 9; k++)
                 v[k] = 0;

@@ -44,12 +44,12 @@ R"KERNEL(
         array[i] = make_mixed4(v.x, v.y, v.z, 0);
     }
 
-    /** Length, no less than SHORTEST. */
+    /** Length, at least SHORTEST. */
     DEVICE inline mixed lengthOf(V3 v) {
         return sqrt(max(dot3(v, v), SHORTEST * SHORTEST));
     }
 
-    /** Sum, over all threads, of n numbers of each of them. */
+    /** Sums over all threads of n numbers per thread. */
     DEVICE void groupSum(mixed* v, int n, LOCAL_ARG mixed* buffer) {
         for (int k = 0; k < n; k++)
             buffer[k * GROUP_SIZE + LOCAL_ID] = v[k];
