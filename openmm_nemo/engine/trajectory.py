@@ -98,9 +98,8 @@ class TrajectoryWriter:
         kind = _FILES[self.path.suffix]
         # With compression, earlier frames would be rewritten with every new one, and lost if that fails.
         options = {"compression": None} if kind is HDF5TrajectoryFile else {}
-        if (
-            kind is XTCTrajectoryFile
-        ):  # before there is a link to it, which MDTraj would remove instead
+        if kind is XTCTrajectoryFile:
+            # Before there is a link to it, which MDTraj would remove instead.
             self.path.unlink(missing_ok=True)
         with _name_for_mdtraj(self.path) as name:
             self._file = kind(name, "w", force_overwrite=True, **options)

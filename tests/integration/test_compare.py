@@ -70,7 +70,7 @@ def test_bad_input_is_refused(inputs, tmp_path):
     def refusal(*others: str) -> str:
         return refused(*arguments(inputs, out, *others))
 
-    names(refusal(), "--model", "--untrained")
+    names(refusal(), "--model", "NAME=FOLDER")
     names(refusal("--model", str(inputs / "one")), "NAME=FOLDER")
     names(refusal("--model", "nemo="), "NAME=FOLDER")
     names(refusal("--model", "nemo=nowhere"), "nowhere")

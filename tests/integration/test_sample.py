@@ -35,7 +35,7 @@ from openmm_nemo.sampling.sampling import (
     sample_ensembles,
     sample_seeds,
 )
-from tests.helpers import command_line, contents, refused
+from tests.helpers import command_line, contents, names, raises, refused
 from tests.integration.runs import SEQUENCE, TRP_CAGE, simulate, trp_cage
 
 IDS = ["1aaa_A", "2bbb_B", "3ccc_C"]
@@ -89,7 +89,7 @@ def test_a_sample_is_repeated_by_simulate_with_its_seed(tmp_path, engine):
     options += ("--steps", 20, "--temperature", 350)
     outcome = command_line("sample", *options, "-n", 3, "--engine", engine, "--out", out)
     assert outcome.code == 0, outcome
-    assert outcome.out.splitlines()[0].endswith("expect no meaningful structure.")
+    names(outcome.out.splitlines()[0], "untrained")
     assert outcome.out.splitlines()[1].startswith(f"Wrote 3 samples of 1 proteins to {out} in ")
     table = read_table(out / "sequence" / "samples.csv")
     simulate(tmp_path / "run", *options, "--seed", int(table["seed"][2]))
@@ -141,7 +141,7 @@ def test_a_part_of_a_split(options, domain_set, tmp_path):
         assert command_line("sample", *options, *of_split, "--workers", 1).code == 0
         assert ensemble_ids(out) == ids
     of_split = ("--split", tmp_path / "split.json", "--part", "validation", "--out", tmp_path / "x")
-    assert "validation of" in refused("sample", *options, *of_split)
+    names(refused("sample", *options, *of_split), tmp_path / "split.json", "validation")
 
 
 def test_profiles_of_a_set(options, tmp_path):
@@ -153,7 +153,7 @@ def test_profiles_of_a_set(options, tmp_path):
     (tmp_path / "profiles.jsonl").write_text(json.dumps(line))
     common = (*options, "--model", tmp_path / "model", "--profile", tmp_path / "profiles.jsonl")
     sentence = refused("sample", *common, "--out", tmp_path / "out")
-    assert sentence.startswith(f"{IDS[0]}: This model needs a profile")
+    names(sentence, IDS[0], "profile")
     one = ("--ids", _ids(tmp_path, IDS[1]), "--out", tmp_path / "out", "--workers", 1)
     assert command_line("sample", *common, *one).code == 0
     ensemble = read_ensemble(tmp_path / "out", IDS[1])
@@ -171,7 +171,7 @@ def test_embeddings_of_a_set(options, tmp_path):
     safetensors.numpy.save_file({IDS[1]: embedding}, tmp_path / "embeddings")
     common = (*options, "--model", tmp_path / "model", "--embedding", tmp_path / "embeddings")
     sentence = refused("sample", *common, "--out", tmp_path / "out")
-    assert sentence.startswith(f"{IDS[0]}: This model needs the input 'embedding'")
+    names(sentence, IDS[0], "embedding")
     one = ("--ids", _ids(tmp_path, IDS[1]), "--out", tmp_path / "out", "--workers", 1)
     assert command_line("sample", *common, *one).code == 0
     ensemble = read_ensemble(tmp_path / "out", IDS[1])
@@ -182,27 +182,24 @@ def test_embeddings_of_a_set(options, tmp_path):
 
 def test_options_that_do_not_go_together_are_refused(options, tmp_path):
     out = ("--out", tmp_path / "out")
-    one = "Give one of --sequence, --pdb and --set."
-    assert refused("sample", *out) == one
-    assert refused("sample", *options, "--sequence", SEQUENCE, *out) == one
+    names(refused("sample", *out), "--sequence", "--pdb", "--set")
+    names(refused("sample", *options, "--sequence", SEQUENCE, *out), "--sequence", "--pdb", "--set")
     alone = ("sample", "--sequence", SEQUENCE, *out)
-    assert refused(*alone, "--ids", "x").startswith("--ids and --split choose domains")
-    assert refused(*alone, "--split", "x").startswith("--ids and --split choose domains")
-    assert refused(*alone, "--part", "test") == "--part is one of a split: give --split."
+    names(refused(*alone, "--ids", "x"), "--ids", "--split")
+    names(refused(*alone, "--split", "x"), "--ids", "--split")
+    names(refused(*alone, "--part", "test"), "--part", "--split")
     both = ("--ids", "x", "--split", "y")
-    assert refused("sample", *options, *both, *out) == "Give either --ids or --split."
-    assert refused("sample", *options, "--chain", "A", *out).startswith("--chain and --model-index")
-    assert "none is not there" in refused("sample", *options, "--profile", "none", *out)
-    assert "cannot be read" in refused(*alone, "--profile", "none")
+    names(refused("sample", *options, *both, *out), "--ids", "--split")
+    names(refused("sample", *options, "--chain", "A", *out), "--chain", "--model-index")
+    names(refused("sample", *options, "--profile", "none", *out), "none")
+    names(refused(*alone, "--profile", "none"), "none")
     with_both = ("--scheduler", "tcp://x:1", "--workers", 2)
-    assert refused("sample", *options, *with_both, *out).startswith("--workers are processes on")
-    assert "has no domain 1xyz" in refused(
-        "sample", *options, "--ids", _ids(tmp_path, "1xyz"), *out
-    )
-    assert "has no ids" in refused("sample", *options, "--ids", _ids(tmp_path, "\n"), *out)
-    assert "cannot be read" in refused("sample", *options, "--ids", tmp_path / "none", *out)
-    assert "Two proteins" in refused(
-        "sample", *options, "--ids", _ids(tmp_path, f"{IDS[0]}\n" * 2), *out
+    names(refused("sample", *options, *with_both, *out), "--workers")
+    names(refused("sample", *options, "--ids", _ids(tmp_path, "1xyz"), *out), "1xyz")
+    names(refused("sample", *options, "--ids", _ids(tmp_path, "\n"), *out), "ids")
+    names(refused("sample", *options, "--ids", tmp_path / "none", *out), tmp_path / "none")
+    names(
+        refused("sample", *options, "--ids", _ids(tmp_path, f"{IDS[0]}\n" * 2), *out), "two", IDS[0]
     )
     assert not (tmp_path / "out").exists()
 
@@ -214,10 +211,7 @@ def _ids(folder, text):
 
 def test_other_settings_are_refused(options, whole):
     sentence = refused("sample", *options, "--seed", 2, "--out", whole)
-    assert (
-        f"{whole} was started with seed 1 instead of 2: keep these, or give another --out."
-        in sentence
-    )
+    names(sentence, "seed", 1, 2, "--out")
 
 
 # Processes that end
@@ -293,8 +287,7 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(options, whole, tmp_p
     assert running.returncode == 2, err
     assert "Traceback" not in err
     line = err.splitlines()[-1]
-    assert line.startswith("openmm-nemo: A process that samples was killed")
-    assert line.endswith("rerun the same command to continue.")
+    names(line, "killed")
     goes_on(options, out, whole)
 
 
@@ -353,9 +346,9 @@ def test_proteins_that_fail_are_told_at_the_end(options, tmp_path, monkeypatch):
     assert outcome.code == 2
     assert outcome.out.splitlines()[1].startswith(f"Wrote 24 samples of 2 proteins to {out} in ")
     assert outcome.out.splitlines()[2:] == [f"Not sampled: {IDS[1]}: no good"]
-    assert outcome.err == (
-        "openmm-nemo: 1 of 3 proteins could not be sampled: see above, try another --seed.\n"
-    )
+    names(
+        outcome.err.splitlines()[-1], "1 of 3 proteins", "--seed"
+    )  # after progress, where it is slow
     assert ensemble_ids(out) == [IDS[0], IDS[2]]
 
 
@@ -416,9 +409,7 @@ def some_tasks():
 
 
 def test_dask_workers_that_die_are_told(cluster):
-    with pytest.raises(
-        InputError, match=r"workers of Dask at tcp\S+ were lost .\w+.: rerun the same"
-    ):
+    with raises(InputError, "tcp://", "Dask"):
         list(run_on_cluster(run_task, pickle.dumps(Bomb()), some_tasks(), cluster))
 
 
@@ -427,17 +418,17 @@ def test_schedulers_that_do_not_answer_are_told(options, tmp_path, monkeypatch):
     monkeypatch.setattr("openmm_nemo.cluster.CONNECT_SECONDS", 1)
     arguments = ("sample", *options, "--out", tmp_path / "out", "--scheduler")
     for address in ("tcp://127.0.0.1:1", "nonsense"):
-        assert refused(*arguments, address).startswith(f"No Dask scheduler answers at {address} (")
+        names(refused(*arguments, address), address, "dask scheduler")
     monkeypatch.setitem(sys.modules, "dask", None)
-    assert refused(*arguments, "tcp://127.0.0.1:1").startswith(
-        "--scheduler needs Dask: pip install 'openmm-nemo[dask]'"
-    )
+    names(refused(*arguments, "tcp://127.0.0.1:1"), "--scheduler", "openmm-nemo[dask]")
 
 
 def test_a_scheduler_without_workers_is_told(options, tmp_path):
     distributed = pytest.importorskip("dask.distributed")
     with distributed.LocalCluster(n_workers=0, dashboard_address=":0") as local:
         address = local.scheduler_address
-        assert refused("sample", *options, "--out", tmp_path / "out", "--scheduler", address) == (
-            f"The Dask scheduler at {address} has no workers: start some with 'dask worker {address}'."
+        names(
+            refused("sample", *options, "--out", tmp_path / "out", "--scheduler", address),
+            address,
+            "dask worker",
         )

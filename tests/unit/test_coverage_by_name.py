@@ -188,6 +188,7 @@ def test_every_module_has_a_test(module):
         assert COVERED.get(module), f"{module} has no test: write {own}, or give it a row"
 
 
+@pytest.mark.filterwarnings("ignore:openmm_nemo.simulator:FutureWarning")
 @pytest.mark.parametrize("module", COVERED)
 def test_every_row_is_true(module):
     assert module in modules(), f"there is no module {module}"
