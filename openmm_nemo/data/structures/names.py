@@ -1,8 +1,20 @@
-"""Names of residues and atoms in structure files."""
+"""Names of residues and atoms in structure files: one table of what each residue is.
+
+gemmi knows the standard residues of the Chemical Component Dictionary and some 300 modified ones, additives and ions.
+The table here has what gemmi does not: names that the force fields of AMBER, CHARMM, GROMOS and OPLS, and the programs
+around them, give to the same residues. Sources: GROMACS ``residuetypes.dat`` and its ``.rtp`` and ``.r2b`` files, the
+residue templates of OpenMM's AMBER, CHARMM and AMOEBA force fields, CHARMM's ``toppar`` and ParmEd's tables.
+"""
+
+import functools
+import re
+from collections import Counter
+from enum import StrEnum
+from typing import NamedTuple
 
 import gemmi
 
-from openmm_nemo.residues import AMINO_ACIDS, THREE_LETTER
+from openmm_nemo.residues import AMINO_ACIDS, RARE_PARENTS, THREE_LETTER
 
 SIDE_CHAIN_ATOMS = {
     "A": 1, "C": 2, "D": 4, "E": 5, "F": 7, "G": 0, "H": 6, "I": 4, "K": 5, "L": 4,
@@ -11,27 +23,214 @@ SIDE_CHAIN_ATOMS = {
 """Heavy atoms beyond N, CA, C and O."""
 
 BACKBONE = ("N", "CA", "C", "O")
-TERMINAL_OXYGENS = {"OXT", "OT1", "OT2", "O1", "O2"}
+TERMINAL_OXYGENS = {"OXT", "OT1", "OT2", "OC1", "OC2", "O1", "O2"}
 STANDARD = {name: letter for letter, name in THREE_LETTER.items()}
 
-# Protonation states as the Amber and CHARMM force fields name them; gemmi does not know these.
-FORCE_FIELD_NAMES = {
-    "HID": "H", "HIE": "H", "HIP": "H", "HSD": "H", "HSE": "H", "HSP": "H",
-    "CYX": "C", "CYM": "C", "ASH": "D", "GLH": "E", "LYN": "K",
-}  # fmt: skip
+
+class Kind(StrEnum):
+    """What a residue is."""
+
+    AMINO_ACID = "amino acid"
+    D_AMINO_ACID = "D-amino acid"
+    CAP = "cap"
+    NUCLEOTIDE = "nucleotide"
+    SUGAR = "sugar"
+    SOLVENT = "solvent molecule"
+    ION = "ion"
+    LIPID = "lipid"
+    ADDITIVE = "additive"
+    LIGAND = "ligand"
+
+
+class ResidueName(NamedTuple):
+    """What a residue name means.
+
+    Attributes
+    ----------
+    kind : Kind
+    letter : str
+        One of the twenty amino acids: itself or the parent; empty if there is none.
+    modified : bool
+        An amino acid with other heavy atoms than its parent.
+    """
+
+    kind: Kind
+    letter: str = ""
+    modified: bool = False
+
+
+# Protonation states, disulphides and the like: the heavy atoms are those of the parent.
+_VARIANTS = {
+    "R": "ARGN ARN ARG+",
+    "N": "ASN1",
+    "D": "ASH ASPH ASPP ASP1 ASP- AS4",
+    "C": "CYM CYX CYN CYD CYS1 CYS2 CYSH CYSD CYSS CYSX",
+    "E": "GLH GLUH GLUP GLU1 GLU- GL4",
+    "H": "HID HIE HIP HIN HSD HSE HSP HISA HISB HISD HISE HISH HISP HIS1 HIS2 HISN HIST HIS+",
+    "K": "LYN LYP LYD LSN LYSH LYSN LYSP LYS+",
+    "F": "PHEH PHEU",
+    "W": "TRPH TRPU",
+    "Y": "TYM TYD TYRH TYRU TYRO TYRD",
+}
+
+_MODIFIED = {
+    "C": "CYSP CYSF CYSG CYSL",  # with lipids (CHARMM)
+    "G": "GLYM",
+    "K": "LYR KCX",
+    "L": "MELEU",
+    "V": "MEVAL",
+    "E": "PGLU",
+    "P": "HYP",
+}
+
+# Letter that AMBER and GROMACS put before the name of a residue at the end of a chain, as in NASN and CSER.
+_TERMINI = ("N", "C")
+
+_OTHERS = {
+    Kind.CAP: "ACE NME NMA NAC NHE NHH NH2 CT1 CT2 CT3 FOR BOC CBZ OHE",
+    Kind.SOLVENT: """
+        HOH DOD WAT H2O OH2 OHH HHO SOL WATR
+        TIP TIP2 TIP3 TIP4 TIP5 TP3 TP4 TP5 T3P T4P T5P T3H T4E T4PE TIP3P TIP4P TIP5P TP4E TIPS
+        SPC SPCE SPCF SPC2 SPG OPC OPC3 SWM4 SWM6 S4P W PW
+        MOH MEOH EOH ETOH IPA DMS DMSO DMF ACN CHL3 CCL4 TFE TFET DCM URE UREA ACT2 CHX HEX OCT OCO
+    """,
+    Kind.ION: """
+        LI LIT NA SOD K POT RB RUB CS CES F CL CLA BR I IOD MG CA CAL SR BA BAR ZN MN MN3 FE FE2 CO 3CO NI 3NI
+        CU CU1 CD HG AG AL PB PT PD AU CR V U4 LA CE PR ND SM EU EU3 GD GD3 TB DY ER TM YB YB2 LU TH HF IN TL Y Y1 YT3
+        RA PU SN BE ZR MK NE
+        IP IM IB IB+ NH4 H3O OH SO4 PO4 PI NO3 NO2 CO3 BCT SCN AZI AZID CLO PER
+        ZN2 CD2 MG2 CA2 MN2 CO2 NI2 FE3 CU2 CIO CIP CAT ION QC QK HG2 BA2 SR2
+    """,
+    Kind.LIPID: """
+        CHL1 CHOL CHL CLR CHNS CHM1 ERG SITO STIG CHSD CHSP SDS DPC TPC DHPC LMPG LPPC LPPE DDM BDDM LMNG
+        PSM SSM OSM ASM BSM LSM NSM 23SM CER CER1 CER2 CER3 CER160 CER180 CER181 CER200 CER220 CER241
+        TOCL TLCL TMCL PMCL TXCL PVCL LOACL LOCCL DPP POP DLP DMP DOP
+        PA PC PE PS PGR PGS PH- OL MY LAL ST AR DHA SPM
+        PCW POV PX4 PEE PEF PEV PEH PLC PLM LPP CDL 3PE PGV PTY OLC OLA OLB OLE MYR LHG LMG LMU LMN PSF P5S PEK
+        PIO PIP2 LPE UND D10 D12 BOG HTG LDA LMT
+    """,
+    Kind.NUCLEOTIDE: """
+        DA DC DG DT DU DI A C G U N DN RA RC RG RU RT ADE CYT GUA THY URA
+        DA3 DA5 DAN DC3 DC5 DCN DG3 DG5 DGN DT3 DT5 DTN
+        A3 A5 AN C3 C5 CN G3 G5 GN U3 U5 UN
+        RA3 RA5 RAN RC3 RC5 RCN RG3 RG5 RGN RU3 RU5 RUN RT3 RT5 RTN DADE DCYT DGUA DTHY
+    """,
+    Kind.SUGAR: """
+        AGLC BGLC AMAN BMAN AGAL BGAL AFUC BFUC AXYL BXYL BGLCNA AGLCNA BGLN AGLN ANE5AC ANE5
+        NAG NDG BMA MAN FUC GAL GLA GLC BGC SIA FUL XYS XYP RAM RIB
+        0GA 0GB 4GA 4GB 0YA 0YB 4YA 4YB UYB VMB 0MA 0MB 2MA 3MA 6MA VMA 0FA 0LA 0LB 3LB 6LB 0SA 0SB ROH OME
+    """,
+    Kind.LIGAND: """
+        ACP ADP ATP AMP AP5 GDP GTP GNP GSP GMP ANP UDP CTP NAD NADH NADP NDPH NAI NAP NDP NDPH FAD FMN FMNH
+        HEM HEME HEC HEA HEO HEMC PLP LIG UNL UNK1 DRG INH MOL SAH SAM COA ACO RET RTL BCL CLA1 CHLA BCR SF4 FES
+        O2 CO2 N2 XE KR AR1 DUM
+    """,
+}
+
+# Two tails (CHARMM, AMBER and Slipids name them by one letter each), the head group, and numbers of phosphates.
+_PHOSPHOLIPID = re.compile(
+    r"(D[A-Z]|P[ADEHLMNOPQSVY]|S[ADLOP]|L[ALMOP]|O[OPS]|AP|IP|QM|Y[OP])P[CEGSAI](\d.?)?"
+)
+
+# An element and its charge: NA+, Cl-, MG2+, CA+2, Na1+.
+_CHARGED_ELEMENT = re.compile(r"([A-Z]{1,2})(\d?[+-]|[+-]\d)")
+
+
+def _table() -> dict[str, ResidueName]:
+    table: dict[str, ResidueName] = {}
+    for kind, names in _OTHERS.items():
+        table |= dict.fromkeys(names.split(), ResidueName(kind))
+    amino_acids = {name: ResidueName(Kind.AMINO_ACID, letter) for name, letter in STANDARD.items()}
+    for groups, modified in ((_VARIANTS, False), (_MODIFIED, True)):
+        for letter, names in groups.items():
+            value = ResidueName(Kind.AMINO_ACID, letter, modified)
+            amino_acids |= dict.fromkeys(names.split(), value)
+    for name, value in amino_acids.items():
+        table |= {terminus + name: value for terminus in _TERMINI}
+        table["D" + name] = value._replace(kind=Kind.D_AMINO_ACID)
+    return table | amino_acids
+
+
+_TABLE = _table()
+
+
+@functools.cache
+def look_up(name: str) -> ResidueName | None:
+    """Return what a residue name means, or None if neither this table nor gemmi's has it."""
+    name = name.strip().upper()
+    tabulated = gemmi.find_tabulated_residue(name)
+    letter = tabulated.one_letter_code.strip().upper()
+    letter = RARE_PARENTS.get(letter, letter)
+    if name not in STANDARD and tabulated.found() and tabulated.is_amino_acid():
+        d_form = tabulated.kind == gemmi.ResidueKind.AAD
+        known = _TABLE.get(name)
+        if known is not None and not known.modified and known.kind == Kind.AMINO_ACID:
+            return known  # the dictionary has phosphohistidine as HIP, force fields a protonated one
+        return ResidueName(
+            Kind.D_AMINO_ACID if d_form else Kind.AMINO_ACID,
+            letter if letter in AMINO_ACIDS else "",
+            modified=True,
+        )
+    if name in _TABLE:
+        return _TABLE[name]
+    if _PHOSPHOLIPID.fullmatch(name):
+        return ResidueName(Kind.LIPID)
+    charged = _CHARGED_ELEMENT.fullmatch(name)
+    if charged and gemmi.Element(charged[1]).atomic_number > 0:
+        return ResidueName(Kind.ION)
+    kind = _GEMMI_KINDS.get(tabulated.kind) if tabulated.found() else None
+    return None if kind is None else ResidueName(kind)
+
+
+_GEMMI_KINDS = {
+    gemmi.ResidueKind.RNA: Kind.NUCLEOTIDE,
+    gemmi.ResidueKind.DNA: Kind.NUCLEOTIDE,
+    gemmi.ResidueKind.BUF: Kind.ADDITIVE,
+    gemmi.ResidueKind.HOH: Kind.SOLVENT,
+    gemmi.ResidueKind.PYR: Kind.SUGAR,
+    gemmi.ResidueKind.KET: Kind.SUGAR,
+    gemmi.ResidueKind.ELS: Kind.LIGAND,
+}
+
+
+def kind_of(residue: gemmi.Residue) -> Kind:
+    """Return what a residue is, by its name, and by its atoms where the name is not known or misleads."""
+    known = look_up(residue.name)
+    backbone = "CA" in residue or ("N" in residue and "C" in residue)
+    if known is not None:
+        # Names of force fields are names of other molecules in the Chemical Component Dictionary: TYD, LYD, HSD.
+        misled = residue.name not in STANDARD and "amino acid" in known.kind and not backbone
+        return Kind.LIGAND if misled else known.kind
+    heavy = [atom for atom in residue if not atom.is_hydrogen()]
+    if {atom.element.name for atom in heavy} == {"O"} and len(residue) in (1, 3):
+        return Kind.SOLVENT
+    if len(residue) == 1 and heavy and heavy[0].element.name not in {"C", "N", "P", "S", "X"}:
+        return Kind.ION
+    return Kind.LIGAND
+
+
+def copies(residue: gemmi.Residue) -> int:
+    """Return how many molecules a residue of the file is: programs number thousands of waters alike."""
+    times = Counter((atom.name, atom.altloc) for atom in residue)
+    return max(times.values(), default=0)
 
 
 def is_amino_acid(name: str) -> bool:
     """Tell if a residue name is that of an amino acid, standard or modified."""
-    return name in FORCE_FIELD_NAMES or gemmi.find_tabulated_residue(name).is_amino_acid()
+    known = look_up(name)
+    return known is not None and known.kind in (Kind.AMINO_ACID, Kind.D_AMINO_ACID)
 
 
 def parent(name: str) -> str:
     """Return the one-letter code of the residue or of its parent, or an empty string."""
-    if name in FORCE_FIELD_NAMES:
-        return FORCE_FIELD_NAMES[name]
-    letter = gemmi.find_tabulated_residue(name).one_letter_code.strip().upper()
-    return letter if letter in AMINO_ACIDS and is_amino_acid(name) else ""
+    known = look_up(name)
+    return "" if known is None else known.letter
+
+
+def is_modified(name: str) -> bool:
+    """Tell if an amino acid has other heavy atoms than one of the twenty; true for names that are not known."""
+    known = look_up(name)
+    return known is None or known.modified
 
 
 def element(residue_name: str, atom: gemmi.Atom) -> gemmi.Element:
@@ -39,6 +238,6 @@ def element(residue_name: str, atom: gemmi.Atom) -> gemmi.Element:
 
     Files without element columns and with shifted names make gemmi read CA as calcium.
     """
-    if residue_name in STANDARD or residue_name in FORCE_FIELD_NAMES:
+    if is_amino_acid(residue_name) and not is_modified(residue_name):
         return gemmi.Element(atom.name.lstrip("0123456789")[:1])
     return atom.element

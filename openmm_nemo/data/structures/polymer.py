@@ -3,14 +3,18 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import gemmi
 import numpy as np
 
-from openmm_nemo.data.structures.names import BACKBONE, element, is_amino_acid, parent
+from openmm_nemo.data.structures.names import BACKBONE, Kind, element, kind_of, look_up, parent
 from openmm_nemo.errors import InputError
-from openmm_nemo.residues import MIN_LENGTH
+
+AMINO_ACIDS = (Kind.AMINO_ACID, Kind.D_AMINO_ACID)
+
+SAME_RESIDUE = 2.0
+"""Angstrom. Residues of one number whose CA atoms are nearer than this are alternatives; neighbours never are."""
 
 SAME_PLACE = 0.1
 """Angstrom. A backbone atom given twice farther apart than this is an atom of two molecules."""
@@ -59,29 +63,28 @@ def chain_breaks(ca: np.ndarray) -> tuple[int, ...]:
 
 
 def polymer_of(residues: list[gemmi.Residue]) -> list[gemmi.Residue]:
-    """Return the residues that are linked into the chain, not its ligands, ions and waters.
+    """Return the amino acids that are linked into a chain, not its caps, ligands, ions and waters.
 
-    What the file says (mmCIF entities, PDB residues before TER) counts. Files that say nothing are
-    read by record: amino acids in ATOM records belong to the chain, those in HETATM records if they
-    are bonded to a neighbour that does.
+    What the file says (mmCIF entities, PDB residues before TER) counts. Files that say nothing are read by record:
+    amino acids in ATOM records belong to the chain, those in HETATM records, and residues of unknown kind, if they are
+    bonded to a neighbour that does.
     """
+    possible = [r for r in residues if kind_of(r) in (*AMINO_ACIDS, Kind.LIGAND)]
+    is_amino = [kind_of(residue) in AMINO_ACIDS for residue in possible]
     belongs = [
-        residue.entity_type == gemmi.EntityType.Polymer
-        or (residue.het_flag != "H" and is_amino_acid(residue.name))
-        for residue in residues
+        residue.entity_type == gemmi.EntityType.Polymer or (residue.het_flag != "H" and amino)
+        for residue, amino in zip(possible, is_amino, strict=True)
     ]
-    last = len(residues) - 1
+    last = len(possible) - 1
     for order, step in ((range(1, last + 1), -1), (range(last - 1, -1, -1), 1)):
         for i in order:
-            if belongs[i + step] and residues[i].entity_type == gemmi.EntityType.Unknown:
-                pair = (
-                    (residues[i - 1], residues[i]) if step < 0 else (residues[i], residues[i + 1])
-                )
-                belongs[i] = belongs[i] or _is_bonded(*pair)
-    return [residue for residue, inside in zip(residues, belongs, strict=True) if inside]
+            if belongs[i + step] and possible[i].entity_type == gemmi.EntityType.Unknown:
+                belongs[i] = belongs[i] or is_bonded(possible[i + step], possible[i])
+                belongs[i] = belongs[i] or is_bonded(possible[i], possible[i + step])
+    return [residue for residue, inside in zip(possible, belongs, strict=True) if inside]
 
 
-def _is_bonded(residue: gemmi.Residue, following: gemmi.Residue) -> bool:
+def is_bonded(residue: gemmi.Residue, following: gemmi.Residue) -> bool:
     """Tell if a peptide bond links the two, by the CA atoms where there are no others."""
     for first, second, limit in (("C", "N", MAX_PEPTIDE_BOND), ("CA", "CA", MAX_CA_DISTANCE)):
         if first in residue and second in following:
@@ -89,68 +92,58 @@ def _is_bonded(residue: gemmi.Residue, following: gemmi.Residue) -> bool:
     return False
 
 
-def known_residues(polymer: list[gemmi.Residue], place: str) -> tuple[list[Residue], list[str]]:
-    """Choose a conformer a residue and check that NEMO knows every residue."""
-    polymer, caps = _split_caps(polymer)
-    notes = []
-    if caps:
-        names = ", ".join(f"{cap.name} {cap.seqid}" for cap in caps)
-        notes.append(f"Left out the groups that cap the chain: {names}.")
-    residues = [_one_conformer(group, place) for group in _positions(polymer)]
-    for residue in residues:
-        if gemmi.find_tabulated_residue(residue.name).kind == gemmi.ResidueKind.AAD:
-            raise ChainError(
-                f"Residue {residue.number} of {place} is the D-amino acid {residue.name}",
-                "NEMO's mirror-image-sensitive energy is for L-proteins; choose another chain "
-                "with --chain.",
-            )
-    if residues and all(residue.name == "UNK" for residue in residues):
-        raise ChainError(
-            f"The residues of {place} are unknown (UNK)", "choose another chain with --chain."
+def from_n_terminus(polymer: list[gemmi.Residue]) -> tuple[list[gemmi.Residue], bool]:
+    """Return the residues from the N-terminus on, and if the file has them in reversed order."""
+    steps = [
+        (is_bonded(first, second), is_bonded(second, first))
+        for first, second in pairwise(polymer)
+        if "N" in first and "C" in first and "N" in second and "C" in second
+    ]
+    forward, backward = np.sum(steps, axis=0) if steps else (0, 0)
+    return (polymer[::-1], True) if backward > forward else (polymer, False)
+
+
+def residues_of(polymer: list[gemmi.Residue], place: str) -> list[Residue]:
+    """Return one conformer of each residue of a chain."""
+    return [_one_conformer(group, place) for group in _positions(polymer)]
+
+
+def problem_of(residue: Residue, place: str) -> str | None:
+    """Return why NEMO cannot use a residue, or None."""
+    known = look_up(residue.name)
+    if known is not None and known.kind == Kind.D_AMINO_ACID:
+        return (
+            f"Residue {residue.number} of {place} is the D-amino acid {residue.name}, and NEMO's mirror-image-sensitive "
+            "energy is for L-proteins"
         )
-    for residue in residues:
-        if not residue.letter:
-            raise ChainError(
-                f"Residue {residue} of {place} has no parent among the twenty amino acids",
-                "choose another chain with --chain, or cut the file to a segment without it.",
-            )
-        if "CA" not in residue.atoms:
-            raise ChainError(
-                f"Residue {residue} of {place} has no CA atom",
-                "choose another chain with --chain, or cut the file to a segment without it.",
-            )
-    if len(residues) < MIN_LENGTH:
-        raise InputError(
-            f"Only {len(residues)} residues are in {place}: NEMO needs at least {MIN_LENGTH}."
-        )
-    return residues, notes
-
-
-def _split_caps(
-    polymer: list[gemmi.Residue],
-) -> tuple[list[gemmi.Residue], list[gemmi.Residue]]:
-    """Part the chain from groups such as ACE and NH2 at its ends."""
-
-    def is_cap(residue: gemmi.Residue) -> bool:
-        return not is_amino_acid(residue.name) and "CA" not in residue
-
-    start, end = 0, len(polymer)
-    while start < end and is_cap(polymer[start]):
-        start += 1
-    while start < end and is_cap(polymer[end - 1]):
-        end -= 1
-    return polymer[start:end], polymer[:start] + polymer[end:]
+    if not residue.letter:
+        return f"Residue {residue} of {place} has no parent among the twenty amino acids"
+    if "CA" not in residue.atoms:
+        return f"Residue {residue} of {place} has no CA atom"
+    return None
 
 
 def _positions(polymer: list[gemmi.Residue]) -> Iterator[list[gemmi.Residue]]:
     """Yield the residues that share a place in the chain: several under microheterogeneity."""
-    for _, same_number in groupby(polymer, key=lambda residue: str(residue.seqid)):
+    for _, same_number in groupby(polymer, key=lambda residue: (residue.subchain, str(residue.seqid))):
         group = list(same_number)
-        # Only altlocs make alternatives; without them the numbering of the file is at fault.
-        if all(atom.has_altloc() for residue in group for atom in residue):
+        if len(group) > 1 and _are_alternatives(group):
             yield group
         else:
             yield from ([residue] for residue in group)
+
+
+def _are_alternatives(group: list[gemmi.Residue]) -> bool:
+    """Tell if residues of one number are in one place: all atoms have altlocs, or they share a backbone.
+
+    Two backbones in two places are two residues; the numbering of the file is at fault.
+    """
+    if all(atom.has_altloc() for residue in group for atom in residue):
+        return True
+    backbones = [atom.pos for residue in group for atom in residue if atom.name == "CA"]
+    return all(
+        "CA" in residue or any(atom.has_altloc() for atom in residue) for residue in group
+    ) and all(position.dist(backbones[0]) < SAME_RESIDUE for position in backbones)
 
 
 def _one_conformer(group: list[gemmi.Residue], place: str) -> Residue:
@@ -165,13 +158,21 @@ def _one_conformer(group: list[gemmi.Residue], place: str) -> Residue:
     best = ranked[0] if ranked else "\0"
     residue = next((r for r in group if any(atom.altloc == best for atom in r)), group[0])
     number = str(residue.seqid)
+    # The backbone that it shares with the others stands in one of them.
+    shared = [
+        atom
+        for other in group
+        if other is not residue
+        for atom in other
+        if atom.name in BACKBONE and not atom.has_altloc() and atom.name not in residue
+    ]
 
     atoms: dict[str, gemmi.Atom] = {}
     has_doubles = False
     # An atom that the best conformer lacks comes from the next best.
     for letter in ["\0", *ranked]:
         names = set(atoms)
-        for atom in residue:
+        for atom in [*residue, *shared]:
             if atom.altloc != letter or element(residue.name, atom).is_hydrogen:
                 continue
             if atom.name in atoms and atom.name not in names:
