@@ -90,9 +90,13 @@ def read_sequence(sequence: str) -> tuple[str, tuple[str, ...]]:
     for rare, parent in RARE_PARENTS.items():
         places = [str(i) for i, letter in enumerate(letters, start=1) if letter == rare]
         if places:
-            where = f"position {places[0]}" if len(places) == 1 else f"{len(places)} positions, the first {places[0]}"
+            where = (
+                f"position {places[0]}"
+                if len(places) == 1
+                else f"{len(places)} positions, the first {places[0]}"
+            )
             notes.append(f"Took {rare} ({_RARE_NAMES[rare]}) at {where} as {parent}.")
-    return letters.translate(str.maketrans(RARE_PARENTS)), tuple(notes)
+    return letters.translate({ord(rare): parent for rare, parent in RARE_PARENTS.items()}), tuple(notes)
 
 
 def check_sequence(sequence: str) -> str:

@@ -174,14 +174,52 @@ def test_bad_sequence_is_refused(refuse, sequence, said):
 
 
 def test_one_of_structure_and_sequence_is_needed(refuse):
-    assert refuse() == "Give either --pdb or --sequence."
-    both = refuse("--pdb", TRP_CAGE, "--sequence", SEQUENCE)
-    assert both == "Give either --pdb or --sequence."
+    one = "Give one of --pdb, --sequence, and --trajectory with --topology."
+    assert refuse() == one
+    assert refuse("--pdb", TRP_CAGE, "--sequence", SEQUENCE) == one
+    assert refuse("--trajectory", "x.xtc") == one
+    assert refuse("--pdb", TRP_CAGE, "--topology", TRP_CAGE, "--trajectory", "x.xtc") == one
 
 
-@pytest.mark.parametrize("option", ["--chain", "--model-index"])
+@pytest.mark.parametrize(
+    "option",
+    [("--chain", "1"), ("--model-index", "1"), ("--residues", "1-9"), ("--longest-segment",)],
+)
 def test_choices_in_a_file_need_the_file(refuse_sequence, option):
-    assert refuse_sequence(option, "1") == "--chain and --model-index go with --pdb."
+    said = f"A sequence has no {option[0]}: these choose from a structure, give --pdb."
+    assert refuse_sequence(*option) == said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--frame", 1), "--frame is one of a trajectory: give --trajectory and --topology."),
+        (
+            ("--topology", TRP_CAGE),
+            "--topology names the atoms of a trajectory: give --trajectory, too.",
+        ),
+        (
+            ("--topology", TRP_CAGE, "--trajectory", "x.xtc", "--model-index", 2),
+            "--model-index goes with --pdb: a --trajectory has --frame.",
+        ),
+        (
+            ("--trajectory", "a.dcd", "--coarse", "b.dcd"),
+            "Without --topology, --trajectory and --coarse are one: give --coarse.",
+        ),
+        (
+            ("--reference-chain", "A"),
+            "--reference-chain and --reference-model go with --reference FILE.",
+        ),
+        (
+            ("--pdb", TRP_CAGE, "--reference", "--reference-model", 2),
+            "--reference-chain and --reference-model go with --reference FILE.",
+        ),
+    ],
+)
+def test_options_that_belong_together(refuse, options, said):
+    if "--pdb" not in options and "--topology" not in options:
+        options = ("--sequence", SEQUENCE, *options)
+    assert refuse(*options) == said
 
 
 # Structures

@@ -6,6 +6,7 @@ microheterogeneity, and is a small wheel without compiled dependencies of its ow
 
 import hashlib
 import re
+import string
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from openmm_nemo.data.structures.polymer import (
     ChainError,
     Residue,
     chain_breaks,
+    d_form_problem,
     problem_of,
     residues_of,
 )
@@ -40,11 +42,6 @@ MIN_CA_DISTANCE = 2.0
 """Angstrom. Neighbours in a chain are 3.8 apart (trans) or 2.9 (cis)."""
 
 SHOWN_SEGMENTS = 8
-
-_OTHER_CHAIN = "choose another chain with --chain"
-_OTHER_SEGMENT = (
-    f"{_OTHER_CHAIN}, or a segment without it with --residues or --longest-segment."
-)
 
 _RESIDUE_RANGE = re.compile(r"\s*(-?\d+[A-Za-z]?)\s*-\s*(-?\d+[A-Za-z]?)\s*")
 
@@ -76,6 +73,7 @@ class Selection(NamedTuple):
     chain: str | None = None
     residues: str | None = None
     longest_segment: bool = False
+    sequence: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,12 +126,12 @@ class Structure:
     @property
     def residue_numbers(self) -> tuple[int, ...]:
         """Author numbering without insertion codes, length L."""
-        return tuple(gemmi.SeqId(number).num for number in self.residue_ids)
+        return tuple(int(number.rstrip(string.ascii_letters)) for number in self.residue_ids)
 
     @property
     def insertion_codes(self) -> tuple[str, ...]:
         """Insertion code of each residue, or an empty string, length L."""
-        return tuple(gemmi.SeqId(number).icode.strip() for number in self.residue_ids)
+        return tuple(number.lstrip("-" + string.digits) for number in self.residue_ids)
 
     @property
     def segment(self) -> str:
@@ -160,6 +158,7 @@ def read_structure(
     model_index: int | None = None,
     residues: str | None = None,
     longest_segment: bool = False,
+    sequence: str | None = None,
 ) -> Structure:
     """Read one unbroken protein chain, or a segment of one, from a PDB, mmCIF or GRO file, plain or gzipped.
 
@@ -177,6 +176,8 @@ def read_structure(
         First and last residue to take, in author numbering, like "2-152" or "-4-52A"; all by default.
     longest_segment : bool
         Take the longest stretch without a chain break or a residue that NEMO cannot use, of equals the first.
+    sequence : str, optional
+        Take the first stretch of this sequence.
 
     Returns
     -------
@@ -189,7 +190,7 @@ def read_structure(
         is chosen is not one unbroken L-protein of at least four known residues with a CA atom each.
     """
     source = _read_source(Path(path), model_index)
-    return structure_of(source, Selection(chain, residues, longest_segment))
+    return structure_of(source, Selection(chain, residues, longest_segment, sequence))
 
 
 def read_chains(path: str | Path) -> tuple[list[Structure], list[Failure]]:
@@ -240,13 +241,34 @@ def structure_of(source: Source, selection: Selection) -> Structure:
     name, chain_notes = _choose_chain(source, proteins, selection.chain)
     place = _place(name, source.place)
     residues, segment_notes = _choose_residues(residues_of(proteins[name], place), selection, place)
-    _check_length(residues, place)
-    _check_residues(residues, place)
-    structure = _structure(
-        source, name, residues, [*source.notes, *notes, *chain_notes, *segment_notes]
-    )
-    _refuse_breaks(structure, residues, place)
+    whole = selection.residues is None
+    _check_length(residues, place if whole else f"{selection.residues} of {place}")
+    notes = [*source.notes, *notes, *chain_notes, *segment_notes]
+    try:
+        _check_residues(residues, place)
+        structure = _structure(source, name, residues, notes)
+        _refuse_breaks(structure, residues, place)
+    except ChainError as error:
+        choices = [error.choice] if error.choice else _segment_choices(residues)
+        choices = choices if selection.sequence is None else []
+        choices += ["another chain with --chain"] if len(proteins) > 1 else []
+        *others, last = choices or [""]
+        listed = f"{', '.join(others)} or {last}" if others else last
+        remedy = f"choose {listed}" if listed else "give another structure"
+        raise InputError(f"{error.problem}: {remedy}.") from None
     return structure
+
+
+def _segment_choices(residues: list[Residue]) -> list[str]:
+    """Options that take a part of the chain, if it has one that can be used."""
+    usable = [segment for segment in _segments(residues) if len(segment) >= MIN_LENGTH]
+    if not usable:
+        return []
+    longest = _ends(max(usable, key=len))
+    return [
+        f"a segment with --residues ({_listed(usable)})",
+        f"the longest with --longest-segment ({longest})",
+    ]
 
 
 def stem(path: Path) -> str:
@@ -318,12 +340,25 @@ def _choose_residues(
     notes = []
     if selection.residues is not None:
         residues = _in_range(residues, selection.residues, place)
+    if selection.sequence is not None:
+        letters = "".join(residue.letter or "?" for residue in residues)
+        start = letters.find(selection.sequence)
+        if start < 0:
+            raise InputError(
+                f"The {len(residues)} residues of {place} do not contain the sequence of the protein "
+                f"({len(selection.sequence)} residues): give a structure of the same protein, or another chain with "
+                "--chain."
+            )
+        whole, residues = residues, residues[start : start + len(selection.sequence)]
+        if len(residues) < len(whole):
+            notes.append(
+                f"Took residues {_ends(residues)}, which have the sequence of the protein."
+            )
     if selection.longest_segment:
         segments = _segments(residues)
-        if segments:
-            longest = max(segments, key=len)
-            if len(segments) > 1 or len(longest) < len(residues):
-                notes.append(f"Took the longest segment, {_ends(longest)}, of {_listed(segments)}.")
+        longest = max(segments, key=len, default=[])
+        if MIN_LENGTH <= len(longest) < len(residues):
+            notes.append(f"Took the longest segment, {_ends(longest)}, of {_listed(segments)}.")
             residues = longest
     return residues, notes
 
@@ -338,16 +373,16 @@ def _in_range(residues: list[Residue], wanted: str, place: str) -> list[Residue]
         )
     numbers = [residue.number for residue in residues]
     for end in match.groups():
-        if end.upper() not in numbers:
+        if end not in numbers:
             raise InputError(
-                f"There is no residue {end.upper()} in {place}: choose --residues within "
+                f"There is no residue {end} in {place}: choose --residues within "
                 f"{_listed(_segments(residues))}."
             )
-    first = numbers.index(match[1].upper())
-    last = len(numbers) - 1 - numbers[::-1].index(match[2].upper())
+    first = numbers.index(match[1])
+    last = len(numbers) - 1 - numbers[::-1].index(match[2])
     if last < first:
         raise InputError(
-            f"Residue {match[2].upper()} comes before {match[1].upper()} in {place}: give --residues in the order of "
+            f"Residue {match[2]} comes before {match[1]} in {place}: give --residues in the order of "
             "the chain."
         )
     return residues[first : last + 1]
@@ -358,7 +393,7 @@ def _segments(residues: list[Residue]) -> list[list[Residue]]:
     segments: list[list[Residue]] = []
     before: Residue | None = None
     for residue in residues:
-        if problem_of(residue, "") or residue.name == "UNK":
+        if problem_of(residue, ""):
             before = None
             continue
         if before is None or chain_breaks(_ca([before, residue])):
@@ -388,11 +423,13 @@ def _ca(residues: Iterable[Residue]) -> np.ndarray:
 def _check_residues(residues: list[Residue], place: str) -> None:
     """Raise ChainError if NEMO cannot use one of the residues."""
     if residues and all(residue.name == "UNK" for residue in residues):
-        raise ChainError(f"The residues of {place} are unknown (UNK)", f"{_OTHER_CHAIN}.")
-    for residue in residues:
-        problem = problem_of(residue, place)
-        if problem:
-            raise ChainError(problem, _OTHER_SEGMENT)
+        raise ChainError(f"The residues of {place} are unknown (UNK)")
+    # The most telling first: of a D-protein not that one residue of it has no parent.
+    for problem in (d_form_problem, problem_of):
+        for residue in residues:
+            found = problem(residue, place)
+            if found:
+                raise ChainError(found)
 
 
 def _check_length(residues: list[Residue], place: str) -> None:
@@ -405,12 +442,9 @@ def _check_length(residues: list[Residue], place: str) -> None:
 def _refuse_breaks(structure: Structure, residues: list[Residue], place: str) -> None:
     for i in structure.breaks[:1]:
         distance = np.linalg.norm(structure.ca[i + 1] - structure.ca[i])
-        segments = _segments(residues)
         raise ChainError(
             f"The chain breaks between residues {residues[i]} and {residues[i + 1]} of {place}, "
-            f"whose CA atoms are {distance:.1f} Angstrom apart",
-            f"choose a segment with --residues ({_listed(segments)}), take the longest with --longest-segment "
-            f"({_ends(max(segments, key=len))}), or {_OTHER_CHAIN}.",
+            f"whose CA atoms are {distance:.1f} Angstrom apart"
         )
 
 
@@ -473,7 +507,7 @@ def _refuse_overlaps(residues: list[Residue], ca: np.ndarray, place: str) -> Non
             raise ChainError(
                 f"Residues {residues[i]} and {residues[i + 1 + nearest]} of {place} overlap: their "
                 f"CA atoms are {distances[nearest]:.1f} Angstrom apart",
-                _OTHER_SEGMENT.replace("without it", "without them"),
+                "a segment without one of them with --residues",
             )
 
 

@@ -72,14 +72,21 @@ def protein_chains(model: gemmi.Model, cell: gemmi.UnitCell | None) -> Proteins:
             taken = {id(residue) for residue in polymer}
             polymer, is_reversed = from_n_terminus(polymer)
             if is_reversed:
-                notes.append(f"Turned {_chain(name)} round, which the file lists from its C-terminus.")
+                notes.append(
+                    f"Turned {_chain(name)} round, which the file lists from its C-terminus."
+                )
             molecules = _molecules(polymer, named=bool(name))
-            called = [name if i == 0 and (name or len(molecules) == 1) else next(names) for i in range(len(molecules))]
+            called = [
+                name if i == 0 and (name or len(molecules) == 1) else next(names)
+                for i in range(len(molecules))
+            ]
             chains |= dict(zip(called, molecules, strict=True))
             if len(molecules) > 1:
                 where = f"Chain {name}" if name else "The file"
                 what = "holds" if name else "has no chain names for its"
-                notes.append(f"{where} {what} {len(molecules)} protein molecules: they are called {_listed(called)} here.")
+                notes.append(
+                    f"{where} {what} {len(molecules)} protein molecules: they are called {_listed(called)} here."
+                )
         left_out += [residue for residue in residues if id(residue) not in taken]
     return Proteins(chains, notes + _note_on_left_out(left_out))
 
@@ -124,7 +131,7 @@ def _molecules(polymer: list[gemmi.Residue], named: bool) -> list[list[gemmi.Res
                 begins
                 or residue.subchain != following.subchain
                 or residue.segment != following.segment
-                or following.seqid.num < residue.seqid.num
+                or (following.seqid.num or 0) < (residue.seqid.num or 0)
                 or any(atom.name in LAST_OXYGENS for atom in residue)
             )
         if begins and not _share_place(residue, following) and not is_bonded(residue, following):

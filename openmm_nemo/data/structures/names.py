@@ -165,7 +165,9 @@ def look_up(name: str) -> ResidueName | None:
         d_form = tabulated.kind == gemmi.ResidueKind.AAD
         known = _TABLE.get(name)
         if known is not None and not known.modified and known.kind == Kind.AMINO_ACID:
-            return known  # the dictionary has phosphohistidine as HIP, force fields a protonated one
+            return (
+                known  # the dictionary has phosphohistidine as HIP, force fields a protonated one
+            )
         return ResidueName(
             Kind.D_AMINO_ACID if d_form else Kind.AMINO_ACID,
             letter if letter in AMINO_ACIDS else "",
@@ -222,9 +224,9 @@ def is_amino_acid(name: str) -> bool:
 
 
 def parent(name: str) -> str:
-    """Return the one-letter code of the residue or of its parent, or an empty string."""
+    """Return the one-letter code of an L-amino acid or of its parent, or an empty string."""
     known = look_up(name)
-    return "" if known is None else known.letter
+    return known.letter if known is not None and known.kind == Kind.AMINO_ACID else ""
 
 
 def is_modified(name: str) -> bool:

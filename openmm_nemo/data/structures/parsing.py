@@ -64,7 +64,9 @@ def parse(content: bytes, path: Path) -> gemmi.Structure:
         elif is_gro(content):
             parsed = parse_gro(content)
         else:
-            raise InputError(f"{path} is not a PDB, mmCIF or GRO file with atoms: give one that is.")
+            raise InputError(
+                f"{path} is not a PDB, mmCIF or GRO file with atoms: give one that is."
+            )
     except InputError:
         raise
     except (RuntimeError, ValueError, IndexError) as error:

@@ -123,8 +123,10 @@ def _two_letter_chains(atom_lines: list[str]) -> set[str]:
 def _is_three_letters(word: str) -> bool:
     """Tell if a word of four signs is a common name with a sign that is no part of it."""
     common = look_up(word[:3])
-    return look_up(word) is None and common is not None and common.kind in (
-        Kind.AMINO_ACID, Kind.D_AMINO_ACID, Kind.NUCLEOTIDE, Kind.SOLVENT
+    return (
+        look_up(word) is None
+        and common is not None
+        and common.kind in (Kind.AMINO_ACID, Kind.D_AMINO_ACID, Kind.NUCLEOTIDE, Kind.SOLVENT)
     )
 
 

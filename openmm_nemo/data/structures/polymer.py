@@ -32,12 +32,15 @@ class ChainError(InputError):
     Attributes
     ----------
     problem : str
-        Why, without what who asked for this chain can do about it.
+        The reason, without the suggested remedy.
+    choice : str
+        What to choose instead; empty if any other part of the chain would do.
     """
 
-    def __init__(self, problem: str, remedy: str) -> None:
-        super().__init__(f"{problem}: {remedy}")
+    def __init__(self, problem: str, choice: str = "") -> None:
+        super().__init__(f"{problem}.")
         self.problem = problem
+        self.choice = choice
 
 
 @dataclass(frozen=True)
@@ -110,22 +113,30 @@ def residues_of(polymer: list[gemmi.Residue], place: str) -> list[Residue]:
 
 def problem_of(residue: Residue, place: str) -> str | None:
     """Return why NEMO cannot use a residue, or None."""
+    problem = d_form_problem(residue, place)
+    if problem is None and not residue.letter:
+        problem = f"Residue {residue} of {place} has no parent among the twenty amino acids"
+    if problem is None and "CA" not in residue.atoms:
+        problem = f"Residue {residue} of {place} has no CA atom"
+    return problem
+
+
+def d_form_problem(residue: Residue, place: str) -> str | None:
+    """Return the problem with a D-amino acid, or None."""
     known = look_up(residue.name)
-    if known is not None and known.kind == Kind.D_AMINO_ACID:
-        return (
-            f"Residue {residue.number} of {place} is the D-amino acid {residue.name}, and NEMO's mirror-image-sensitive "
-            "energy is for L-proteins"
-        )
-    if not residue.letter:
-        return f"Residue {residue} of {place} has no parent among the twenty amino acids"
-    if "CA" not in residue.atoms:
-        return f"Residue {residue} of {place} has no CA atom"
-    return None
+    if known is None or known.kind != Kind.D_AMINO_ACID:
+        return None
+    return (
+        f"Residue {residue.number} of {place} is the D-amino acid {residue.name}, and NEMO's mirror-image-sensitive "
+        "energy is for L-proteins"
+    )
 
 
 def _positions(polymer: list[gemmi.Residue]) -> Iterator[list[gemmi.Residue]]:
     """Yield the residues that share a place in the chain: several under microheterogeneity."""
-    for _, same_number in groupby(polymer, key=lambda residue: (residue.subchain, str(residue.seqid))):
+    for _, same_number in groupby(
+        polymer, key=lambda residue: (residue.subchain, str(residue.seqid))
+    ):
         group = list(same_number)
         if len(group) > 1 and _are_alternatives(group):
             yield group
