@@ -86,7 +86,8 @@ def test_help_of_simulate_names_every_option_and_default():
     for option in (
         "--pdb", "--sequence", "--chain", "--model-index", "--model", "--profile", "--out", "--steps",
         "--temperature", "--seed", "--start", "--reference", "--report-interval", "--trajectory", "--atoms",
-        "--backend", "--platform", "--precision", "--threads", "--resume",
+        "--backend", "--platform", "--precision", "--threads", "--resume", "--residues", "--longest-segment",
+        "--topology", "--frame", "--coarse", "--reference-chain", "--reference-model",
     ):  # fmt: skip
         assert f" {option} " in words
     for default in (
@@ -244,7 +245,7 @@ def test_missing_structure_is_refused(refuse, tmp_path):
 
 def test_folder_is_not_a_structure(refuse, tmp_path):
     sentence = refuse("--pdb", tmp_path)
-    assert sentence == f"{tmp_path} is a folder: give a PDB or mmCIF file in it."
+    assert sentence == f"{tmp_path} is a folder: give a PDB, mmCIF or GRO file in it."
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", "Dear reader,\n", b"\0\1\2" * 100])
@@ -281,7 +282,8 @@ def test_cut_gzip_is_refused(refuse, structure):
 def test_chain_break_is_refused(refuse, name, residues):
     sentence = refuse("--pdb", DATA / name)
     assert f"breaks between residues {residues} of chain A of {DATA / name}" in sentence
-    assert "--chain" in sentence
+    assert "--residues" in sentence
+    assert "--longest-segment" in sentence
 
 
 def test_chain_that_is_not_there_is_refused(refuse):
@@ -307,7 +309,7 @@ def test_residue_without_ca_is_refused(refuse, structure):
 def test_d_residues_are_refused(refuse):
     path = DATA / "29_5gob.pdb.gz"
     sentence = refuse("--pdb", path, "--chain", "B")
-    assert f"Residue 2 of chain B of {path} is the D-amino acid DGN" in sentence
+    assert f"Residue 1 of chain B of {path} is the D-amino acid DNE" in sentence
 
 
 def test_native_start_needs_a_structure(refuse_sequence):
@@ -323,7 +325,11 @@ def test_reference_without_a_file_needs_a_structure(refuse_sequence):
 def test_reference_of_another_sequence_is_refused(refuse):
     for protein in (("--sequence", SEQUENCE), ("--pdb", DATA / "31_d1asha_")):
         sentence = refuse(*protein, "--reference", TRP_CAGE)
-        assert sentence.startswith("The reference 1l2y has another sequence than the protein: give")
+        n = 10 if protein[0] == "--sequence" else 60
+        assert sentence == (
+            f"The 20 residues of chain A of {TRP_CAGE} do not contain the sequence of the protein ({n} residues): "
+            "give a structure of the same protein, or another chain with --reference-chain."
+        )
 
 
 def test_missing_reference_is_refused(refuse_sequence, tmp_path):

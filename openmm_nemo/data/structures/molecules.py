@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import gemmi
 
-from openmm_nemo.data.structures.names import Kind, copies, kind_of
+from openmm_nemo.data.structures.names import AMINO_ACID_KINDS, Kind, copies, kind_of
 from openmm_nemo.data.structures.polymer import (
-    AMINO_ACIDS,
     MAX_CA_DISTANCE,
     from_n_terminus,
     is_bonded,
@@ -68,7 +67,7 @@ def protein_chains(model: gemmi.Model, cell: gemmi.UnitCell | None) -> Proteins:
             notes.append(f"Put {_chain(name)} together, which the periodic box cut.")
         polymer = polymer_of(residues)
         taken = set()
-        if any(kind_of(residue) in AMINO_ACIDS for residue in polymer):
+        if any(kind_of(residue) in AMINO_ACID_KINDS for residue in polymer):
             taken = {id(residue) for residue in polymer}
             polymer, is_reversed = from_n_terminus(polymer)
             if is_reversed:
@@ -97,7 +96,7 @@ def make_whole(residues: list[gemmi.Residue], cell: gemmi.UnitCell) -> bool:
     shift = gemmi.Position(0, 0, 0)
     before: gemmi.Position | None = None
     for residue in residues:
-        if kind_of(residue) not in AMINO_ACIDS or "CA" not in residue:
+        if kind_of(residue) not in AMINO_ACID_KINDS or "CA" not in residue:
             continue
         ca = residue["CA"][0].pos
         place = ca + shift
@@ -171,7 +170,7 @@ def _note_on_left_out(residues: list[gemmi.Residue]) -> list[str]:
     names: dict[Kind, dict[str, None]] = {}
     for residue in residues:
         kind = kind_of(residue)
-        if kind in AMINO_ACIDS:  # that is not part of a chain
+        if kind in AMINO_ACID_KINDS:  # that is not part of a chain
             kind = Kind.LIGAND
         counts[kind] += copies(residue)
         names.setdefault(kind, {})[residue.name] = None

@@ -1,8 +1,8 @@
 """Names of residues and atoms in structure files: one table of what each residue is.
 
-gemmi knows the standard residues of the Chemical Component Dictionary and some 300 modified ones, additives and ions.
-The table here has what gemmi does not: names that the force fields of AMBER, CHARMM, GROMOS and OPLS, and the programs
-around them, give to the same residues. Sources: GROMACS ``residuetypes.dat`` and its ``.rtp`` and ``.r2b`` files, the
+gemmi knows the most common residues of the Chemical Component Dictionary, and MDTraj some 700 modified amino acids
+more. The table here has what they do not: names that the force fields of AMBER, CHARMM, GROMOS and OPLS, and the
+programs around them, give to the same residues. Sources: GROMACS ``residuetypes.dat`` and its ``.rtp`` and ``.r2b`` files, the
 residue templates of OpenMM's AMBER, CHARMM and AMOEBA force fields, CHARMM's ``toppar`` and ParmEd's tables.
 """
 
@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import gemmi
+import mdtraj as md
 
 from openmm_nemo.residues import AMINO_ACIDS, RARE_PARENTS, THREE_LETTER
 
@@ -42,6 +43,9 @@ class Kind(StrEnum):
     LIGAND = "ligand"
 
 
+AMINO_ACID_KINDS = (Kind.AMINO_ACID, Kind.D_AMINO_ACID)
+
+
 class ResidueName(NamedTuple):
     """What a residue name means.
 
@@ -62,13 +66,15 @@ class ResidueName(NamedTuple):
 # Protonation states, disulphides and the like: the heavy atoms are those of the parent.
 _VARIANTS = {
     "R": "ARGN ARN ARG+",
-    "N": "ASN1",
+    "N": "ASN1 NLN",
     "D": "ASH ASPH ASPP ASP1 ASP- AS4",
     "C": "CYM CYX CYN CYD CYS1 CYS2 CYSH CYSD CYSS CYSX",
     "E": "GLH GLUH GLUP GLU1 GLU- GL4",
     "H": "HID HIE HIP HIN HSD HSE HSP HISA HISB HISD HISE HISH HISP HIS1 HIS2 HISN HIST HIS+",
     "K": "LYN LYP LYD LSN LYSH LYSN LYSP LYS+",
     "F": "PHEH PHEU",
+    "S": "OLS",  # with a sugar (GLYCAM), as are NLN and OLT
+    "T": "OLT",
     "W": "TRPH TRPU",
     "Y": "TYM TYD TYRH TYRU TYRO TYRD",
 }
@@ -80,17 +86,14 @@ _MODIFIED = {
     "L": "MELEU",
     "V": "MEVAL",
     "E": "PGLU",
-    "P": "HYP",
+    "P": "HYP OLP",
 }
-
-# Letter that AMBER and GROMACS put before the name of a residue at the end of a chain, as in NASN and CSER.
-_TERMINI = ("N", "C")
 
 _OTHERS = {
     Kind.CAP: "ACE NME NMA NAC NHE NHH NH2 CT1 CT2 CT3 FOR BOC CBZ OHE",
     Kind.SOLVENT: """
         HOH DOD WAT H2O OH2 OHH HHO SOL WATR
-        TIP TIP2 TIP3 TIP4 TIP5 TP3 TP4 TP5 T3P T4P T5P T3H T4E T4PE TIP3P TIP4P TIP5P TP4E TIPS
+        TIP TIP2 TIP3 TIP4 TIP5 TP3 TP4 TP5 T3P T4P T5P T3H T4E T4PE TIP3P TIP4P TIP5P TP4E TP3B TP3F TP45 TP5E TIPS
         SPC SPCE SPCF SPC2 SPG OPC OPC3 SWM4 SWM6 S4P W PW
         MOH MEOH EOH ETOH IPA DMS DMSO DMF ACN CHL3 CCL4 TFE TFET DCM URE UREA ACT2 CHX HEX OCT OCO
     """,
@@ -99,10 +102,10 @@ _OTHERS = {
         CU CU1 CD HG AG AL PB PT PD AU CR V U4 LA CE PR ND SM EU EU3 GD GD3 TB DY ER TM YB YB2 LU TH HF IN TL Y Y1 YT3
         RA PU SN BE ZR MK NE
         IP IM IB IB+ NH4 H3O OH SO4 PO4 PI NO3 NO2 CO3 BCT SCN AZI AZID CLO PER
-        ZN2 CD2 MG2 CA2 MN2 CO2 NI2 FE3 CU2 CIO CIP CAT ION QC QK HG2 BA2 SR2
+        ZN2 CD2 MG2 CA2 MN2 CO2 NI2 FE3 CU2 CIO CIP CAT ION QC QK HG2 BA2 SR2 AG1 TL1
     """,
     Kind.LIPID: """
-        CHL1 CHOL CHL CLR CHNS CHM1 ERG SITO STIG CHSD CHSP SDS DPC TPC DHPC LMPG LPPC LPPE DDM BDDM LMNG
+        CHL1 CHOL CHL CLR CHNS CHM1 ERG SITO STIG SDS DPC TPC DHPC LMPG LPPC LPPE DDM BDDM LMNG
         PSM SSM OSM ASM BSM LSM NSM 23SM CER CER1 CER2 CER3 CER160 CER180 CER181 CER200 CER220 CER241
         TOCL TLCL TMCL PMCL TXCL PVCL LOACL LOCCL DPP POP DLP DMP DOP
         PA PC PE PS PGR PGS PH- OL MY LAL ST AR DHA SPM
@@ -127,28 +130,28 @@ _OTHERS = {
     """,
 }
 
+_OTHER_KINDS = {name: kind for kind, names in _OTHERS.items() for name in names.split()}
+
 # Two tails (CHARMM, AMBER and Slipids name them by one letter each), the head group, and numbers of phosphates.
 _PHOSPHOLIPID = re.compile(
     r"(D[A-Z]|P[ADEHLMNOPQSVY]|S[ADLOP]|L[ALMOP]|O[OPS]|AP|IP|QM|Y[OP])P[CEGSAI](\d.?)?"
 )
 
-# An element and its charge: NA+, Cl-, MG2+, CA+2, Na1+.
-_CHARGED_ELEMENT = re.compile(r"([A-Z]{1,2})(\d?[+-]|[+-]\d)")
+# An element and its charge: NA+, Cl-, MG2+, CA+2; CHARMM writes MG2P.
+_CHARGED_ELEMENT = re.compile(r"([A-Z]{1,2})(\d?[+-]|[+-]\d|\dP)")
 
 
 def _table() -> dict[str, ResidueName]:
-    table: dict[str, ResidueName] = {}
-    for kind, names in _OTHERS.items():
-        table |= dict.fromkeys(names.split(), ResidueName(kind))
-    amino_acids = {name: ResidueName(Kind.AMINO_ACID, letter) for name, letter in STANDARD.items()}
+    table = {name: ResidueName(kind) for name, kind in _OTHER_KINDS.items()}
+    for name, letter in STANDARD.items():
+        table[name] = ResidueName(Kind.AMINO_ACID, letter)
+        table["D" + name] = ResidueName(Kind.D_AMINO_ACID, letter)
     for groups, modified in ((_VARIANTS, False), (_MODIFIED, True)):
         for letter, names in groups.items():
-            value = ResidueName(Kind.AMINO_ACID, letter, modified)
-            amino_acids |= dict.fromkeys(names.split(), value)
-    for name, value in amino_acids.items():
-        table |= {terminus + name: value for terminus in _TERMINI}
-        table["D" + name] = value._replace(kind=Kind.D_AMINO_ACID)
-    return table | amino_acids
+            table |= dict.fromkeys(names.split(), ResidueName(Kind.AMINO_ACID, letter, modified))
+            for name in names.split():
+                table["D" + name] = ResidueName(Kind.D_AMINO_ACID, letter, modified)
+    return table
 
 
 _TABLE = _table()
@@ -156,32 +159,49 @@ _TABLE = _table()
 
 @functools.cache
 def look_up(name: str) -> ResidueName | None:
-    """Return what a residue name means, or None if neither this table nor gemmi's has it."""
+    """Return what a residue name means, or None if no table has it."""
     name = name.strip().upper()
+    known = _TABLE.get(name)
     tabulated = gemmi.find_tabulated_residue(name)
-    letter = tabulated.one_letter_code.strip().upper()
-    letter = RARE_PARENTS.get(letter, letter)
-    if name not in STANDARD and tabulated.found() and tabulated.is_amino_acid():
+    if known is not None and known.kind in AMINO_ACID_KINDS:
+        return known  # HIP is phosphohistidine to the dictionary and protonated histidine to force fields
+    if tabulated.found() and tabulated.is_amino_acid():
         d_form = tabulated.kind == gemmi.ResidueKind.AAD
-        known = _TABLE.get(name)
-        if known is not None and not known.modified and known.kind == Kind.AMINO_ACID:
-            return (
-                known  # the dictionary has phosphohistidine as HIP, force fields a protonated one
-            )
-        return ResidueName(
-            Kind.D_AMINO_ACID if d_form else Kind.AMINO_ACID,
-            letter if letter in AMINO_ACIDS else "",
-            modified=True,
-        )
-    if name in _TABLE:
-        return _TABLE[name]
+        kind = Kind.D_AMINO_ACID if d_form else Kind.AMINO_ACID
+        return ResidueName(kind, _twenty(tabulated.one_letter_code), modified=True)
+    if known is not None:
+        return known
+    # AMBER and GROMACS put a letter before the name of the residue at an end of a chain, as in NASN and CSER.
+    at_end = _end_of_chain(name)
+    if at_end is not None:
+        return at_end
     if _PHOSPHOLIPID.fullmatch(name):
         return ResidueName(Kind.LIPID)
     charged = _CHARGED_ELEMENT.fullmatch(name)
     if charged and gemmi.Element(charged[1]).atomic_number > 0:
         return ResidueName(Kind.ION)
-    kind = _GEMMI_KINDS.get(tabulated.kind) if tabulated.found() else None
-    return None if kind is None else ResidueName(kind)
+    if tabulated.found() and tabulated.kind in _GEMMI_KINDS:
+        return ResidueName(_GEMMI_KINDS[tabulated.kind])
+    code = md.Topology().add_residue(name, md.Topology().add_chain()).code
+    return ResidueName(Kind.AMINO_ACID, _twenty(code), modified=True) if code else None
+
+
+def _end_of_chain(name: str) -> ResidueName | None:
+    residue = name[1:]
+    if name[:1] not in ("N", "C") or len(residue) < 3:
+        return None
+    tabulated = gemmi.find_tabulated_residue(residue)
+    if residue not in _TABLE and not (tabulated.found() and tabulated.is_amino_acid()):
+        return None
+    known = look_up(residue)
+    return known if known is not None and known.kind == Kind.AMINO_ACID else None
+
+
+def _twenty(code: str) -> str:
+    """Return the letter of the twenty that stands for a one-letter code, or an empty string."""
+    letter = code.strip().upper()
+    letter = RARE_PARENTS.get(letter, letter)
+    return letter if letter in AMINO_ACIDS else ""
 
 
 _GEMMI_KINDS = {
@@ -198,17 +218,26 @@ _GEMMI_KINDS = {
 def kind_of(residue: gemmi.Residue) -> Kind:
     """Return what a residue is, by its name, and by its atoms where the name is not known or misleads."""
     known = look_up(residue.name)
-    backbone = "CA" in residue or ("N" in residue and "C" in residue)
+    if known is not None and known.kind not in AMINO_ACID_KINDS:
+        return known.kind
     if known is not None:
-        # Names of force fields are names of other molecules in the Chemical Component Dictionary: TYD, LYD, HSD.
-        misled = residue.name not in STANDARD and "amino acid" in known.kind and not backbone
-        return Kind.LIGAND if misled else known.kind
-    heavy = [atom for atom in residue if not atom.is_hydrogen()]
-    if {atom.element.name for atom in heavy} == {"O"} and len(residue) in (1, 3):
+        # Amino acids of force fields are other molecules in the Chemical Component Dictionary (TYD, HSD), and DGN is
+        # D-glutamine there and a nucleoside of AMBER.
+        name = residue.name.upper()
+        if name in STANDARD or "CA" in residue or ("N" in residue and "C" in residue):
+            return known.kind
+        return _OTHER_KINDS.get(name, Kind.LIGAND)
+    elements = [atom.element.name for atom in residue if not atom.is_hydrogen()]
+    if set(elements) == {"O"} and len(residue) in (1, 3):
         return Kind.SOLVENT
-    if len(residue) == 1 and heavy and heavy[0].element.name not in {"C", "N", "P", "S", "X"}:
+    if len(residue) == 1 and elements and elements[0] not in {"C", "N", "P", "S", "X"}:
         return Kind.ION
+    if all(name in residue for name in _RING_OF_HEXOSE):
+        return Kind.SUGAR
     return Kind.LIGAND
+
+
+_RING_OF_HEXOSE = ("C1", "C2", "C3", "C4", "C5", "O5")
 
 
 def copies(residue: gemmi.Residue) -> int:
@@ -220,7 +249,7 @@ def copies(residue: gemmi.Residue) -> int:
 def is_amino_acid(name: str) -> bool:
     """Tell if a residue name is that of an amino acid, standard or modified."""
     known = look_up(name)
-    return known is not None and known.kind in (Kind.AMINO_ACID, Kind.D_AMINO_ACID)
+    return known is not None and known.kind in AMINO_ACID_KINDS
 
 
 def parent(name: str) -> str:

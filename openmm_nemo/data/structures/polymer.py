@@ -8,10 +8,17 @@ from itertools import groupby, pairwise
 import gemmi
 import numpy as np
 
-from openmm_nemo.data.structures.names import BACKBONE, Kind, element, kind_of, look_up, parent
+from openmm_nemo.data.structures.names import (
+    AMINO_ACID_KINDS,
+    BACKBONE,
+    Kind,
+    element,
+    is_modified,
+    kind_of,
+    look_up,
+    parent,
+)
 from openmm_nemo.errors import InputError
-
-AMINO_ACIDS = (Kind.AMINO_ACID, Kind.D_AMINO_ACID)
 
 SAME_RESIDUE = 2.0
 """Angstrom. Residues of one number whose CA atoms are nearer than this are alternatives; neighbours never are."""
@@ -72,8 +79,8 @@ def polymer_of(residues: list[gemmi.Residue]) -> list[gemmi.Residue]:
     amino acids in ATOM records belong to the chain, those in HETATM records, and residues of unknown kind, if they are
     bonded to a neighbour that does.
     """
-    possible = [r for r in residues if kind_of(r) in (*AMINO_ACIDS, Kind.LIGAND)]
-    is_amino = [kind_of(residue) in AMINO_ACIDS for residue in possible]
+    possible = [r for r in residues if kind_of(r) in (*AMINO_ACID_KINDS, Kind.LIGAND)]
+    is_amino = [kind_of(residue) in AMINO_ACID_KINDS for residue in possible]
     belongs = [
         residue.entity_type == gemmi.EntityType.Polymer or (residue.het_flag != "H" and amino)
         for residue, amino in zip(possible, is_amino, strict=True)
@@ -124,12 +131,21 @@ def problem_of(residue: Residue, place: str) -> str | None:
 def d_form_problem(residue: Residue, place: str) -> str | None:
     """Return the problem with a D-amino acid, or None."""
     known = look_up(residue.name)
-    if known is None or known.kind != Kind.D_AMINO_ACID:
+    named = known is not None and known.kind == Kind.D_AMINO_ACID
+    if not named and not (is_modified(residue.name) and _is_d_form(residue)):
         return None
     return (
         f"Residue {residue.number} of {place} is the D-amino acid {residue.name}, and NEMO's mirror-image-sensitive "
         "energy is for L-proteins"
     )
+
+
+def _is_d_form(residue: Residue) -> bool:
+    """Tell by its CA, as the tables do not of all residues; false if atoms are missing."""
+    if any(name not in residue.atoms for name in ("N", "CA", "C", "CB")):
+        return False
+    n, ca, c, cb = (np.array(residue.atoms[name].pos.tolist()) for name in ("N", "CA", "C", "CB"))
+    return bool(np.cross(n - ca, c - ca) @ (cb - ca) < 0)
 
 
 def _positions(polymer: list[gemmi.Residue]) -> Iterator[list[gemmi.Residue]]:
