@@ -93,10 +93,12 @@ def read_sequence(sequence: str) -> tuple[str, tuple[str, ...]]:
             where = (
                 f"position {places[0]}"
                 if len(places) == 1
-                else f"{len(places)} positions, the first {places[0]}"
+                else f"{len(places)} positions, the first {places[0]},"
             )
             notes.append(f"Took {rare} ({_RARE_NAMES[rare]}) at {where} as {parent}.")
-    return letters.translate({ord(rare): parent for rare, parent in RARE_PARENTS.items()}), tuple(notes)
+    return letters.translate({ord(rare): parent for rare, parent in RARE_PARENTS.items()}), tuple(
+        notes
+    )
 
 
 def check_sequence(sequence: str) -> str:

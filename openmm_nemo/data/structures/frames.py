@@ -13,7 +13,6 @@ from openmm_nemo.data.structures.chains import (
     Source,
     SourceFile,
     Structure,
-    stem,
     structure_of,
 )
 from openmm_nemo.data.structures.gro import ANGSTROM_PER_NM, cell_of
@@ -52,7 +51,7 @@ def read_frame(
     Returns
     -------
     Structure
-        Its name is that of the trajectory.
+        Named by the trajectory.
 
     Raises
     ------
@@ -71,7 +70,7 @@ def read_frame(
     notes = [] if count == 1 else [f"Took frame {index} of {count}, from 0."]
     source = Source(
         place=f"frame {index} of {trajectory}",
-        name=stem(trajectory),
+        name=trajectory.stem,
         files=(SourceFile.of(trajectory), SourceFile.of(topology)),
         model=parsed[0],
         model_index=1,

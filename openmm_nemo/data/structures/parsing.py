@@ -122,8 +122,9 @@ def _complete_columns(block: gemmi.cif.Block) -> None:
             column = block.find_values(label)
             for i, value in enumerate(values):
                 column[i] = value
-    if f"{prefix}id" not in loop.tags:
-        loop.add_columns([f"{prefix}id"], "0")
+    for name, default in (("id", "0"), ("label_alt_id", "."), ("label_seq_id", ".")):
+        if f"{prefix}{name}" not in loop.tags:
+            loop.add_columns([f"{prefix}{name}"], default)
     models = f"{prefix}pdbx_PDB_model_num"
     model = list(block.find_values(models)) if models in loop.tags else ["1"] * loop.length()
     numbers = block.find_values(f"{prefix}id")

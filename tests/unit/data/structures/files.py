@@ -39,7 +39,12 @@ def shifted(lines: list[str], x: float) -> list[str]:
 
 
 def molecule(
-    names: tuple[str, ...], residue: str, number: int, x: float, chain: str = "A", record: str = "ATOM"
+    names: tuple[str, ...],
+    residue: str,
+    number: int,
+    x: float,
+    chain: str = "A",
+    record: str = "ATOM",
 ) -> list[str]:
     """PDB lines of a small molecule, its atoms 1 Angstrom apart."""
     return [

@@ -126,8 +126,16 @@ def test_reads_real_entry(
         ("06_1wq2.pdb.gz", None, "between residues SER 14 and SER 20 of chain A .*\\(1-14, 20-70"),
         ("06_1wq2.pdb.gz", "B", "between residues LYS 15 and SER 18 of chain B .*\\(1-15, 18-68"),
         ("15_1xqa.pdb.gz", None, "between residues ALA 93 and ALA 95 .* 5.2 .*\\(0-93, 95-112"),
-        ("16_1naf.pdb.gz", None, "between residues GLY 238 and SER 244 .* 11.1 .*\\(171-238, 244-299"),
-        ("17_1dul.cif.gz", None, "between residues GLN 9 and LYS 23 .* 15.5 Angstrom .*\\(1-9, 23-82"),
+        (
+            "16_1naf.pdb.gz",
+            None,
+            "between residues GLY 238 and SER 244 .* 11.1 .*\\(171-238, 244-299",
+        ),
+        (
+            "17_1dul.cif.gz",
+            None,
+            "between residues GLN 9 and LYS 23 .* 15.5 Angstrom .*\\(1-9, 23-82",
+        ),
         ("25_1lol.pdb.gz", None, "between residues GLY 181 and GLY 190 .*\\(11-181, 190-222"),
     ],
 )
@@ -440,7 +448,10 @@ def test_residue_without_a_parent(
 
 
 def test_d_protein_is_rejected() -> None:
-    with pytest.raises(InputError, match=r"Residue 1 of chain B .* D-amino acid DNE.* L-proteins: choose another chain with --chain\.$"):
+    with pytest.raises(
+        InputError,
+        match=r"Residue 1 of chain B .* D-amino acid DNE.* L-proteins: choose another chain with --chain\.$",
+    ):
         read_structure(DATA / "29_5gob.pdb.gz", chain="B")
 
 

@@ -53,7 +53,8 @@ def kind(name: str) -> Kind | None:
 
 
 @pytest.mark.parametrize(
-    "file", ["amber14/protein.ff14SB.xml", "amber19/protein.ff19SB.xml", "amber99sb.xml", "amoeba2018.xml"]
+    "file",
+    ["amber14/protein.ff14SB.xml", "amber19/protein.ff19SB.xml", "amber99sb.xml", "amoeba2018.xml"],
 )
 def test_amino_acids_of_force_fields_have_the_atoms_of_their_letters(file):
     """Of 70 and more templates, with N- and C-terminal ones."""
@@ -64,7 +65,9 @@ def test_amino_acids_of_force_fields_have_the_atoms_of_their_letters(file):
             continue
         assert kind(name) == Kind.AMINO_ACID
         heavy = {
-            atom for atom, element in atoms.items() if element != "H" and atom not in TERMINAL_OXYGENS
+            atom
+            for atom, element in atoms.items()
+            if element != "H" and atom not in TERMINAL_OXYGENS
         }
         count = SIDE_CHAIN_ATOMS[parent(name)] + is_modified(name)  # hydroxyproline has one more
         assert len(heavy - {"N", "CA", "C", "O"}) == count, name
@@ -127,7 +130,15 @@ def test_d_amino_acids_stand_for_none_of_the_twenty(name):
 
 @pytest.mark.parametrize(
     ("name", "letter"),
-    [("SEC", "C"), ("PYL", "K"), ("CSE", "C"), ("MSE", "M"), ("NMSE", "M"), ("2MR", "R"), ("KCX", "K")],
+    [
+        ("SEC", "C"),
+        ("PYL", "K"),
+        ("CSE", "C"),
+        ("MSE", "M"),
+        ("NMSE", "M"),
+        ("2MR", "R"),
+        ("KCX", "K"),
+    ],
 )
 def test_modified_amino_acids(name, letter):
     assert parent(name) == letter
