@@ -55,7 +55,7 @@ from openmm_nemo.runs.simulation import SimulationRun, SimulationSettings
 @click.option(
     "--start",
     type=click.Choice(["z0", "native"]),
-    help="Start from the initial state of the network, or from the structure (the default with --topology).  [default: z0]",
+    help="Start from the network's initial state or the structure, the default with --topology.  [default: z0]",
 )
 @click.option(
     "--reference",

@@ -2,8 +2,8 @@
 
 gemmi knows the most common residues of the Chemical Component Dictionary, and MDTraj some 700 modified amino acids
 more. The table here has what they do not: names that the force fields of AMBER, CHARMM, GROMOS and OPLS, and the
-programs around them, give to the same residues. Sources: GROMACS ``residuetypes.dat`` and its ``.rtp`` and ``.r2b`` files, the
-residue templates of OpenMM's AMBER, CHARMM and AMOEBA force fields, CHARMM's ``toppar`` and ParmEd's tables.
+programs around them, give to the same residues. Sources: GROMACS' ``residuetypes.dat``, the residue templates of
+OpenMM's AMBER, CHARMM and AMOEBA force fields, and ParmEd's tables.
 """
 
 import functools

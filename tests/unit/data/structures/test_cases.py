@@ -344,7 +344,7 @@ def test_molecules_without_chain_names(lines, plain, write, by, mark):
     for i, structure in enumerate(structures):
         np.testing.assert_allclose(structure.ca - plain.ca, [[40 * i, 0, 0]] * 20, atol=2e-3)
         assert structure.residue_ids == tuple(str(n + by * i) for n in range(1, 21))
-    with pytest.raises(InputError, match="Chain C of .* is not there: choose --chain from A, B"):
+    with pytest.raises(InputError, match=r"Chain C of .* is not there: choose --chain from A, B"):
         read_structure(path, chain="C")
 
 

@@ -90,7 +90,7 @@ def test_atoms_stay_in_their_places(trajectory, save, tmp_path):
     order = sorted(range(len(lines)), key=lambda i: lines[i][77] == "H")
     topology = tmp_path / "top.pdb"
     topology.write_text("".join(f"{lines[i]}\n" for i in order) + "END\n")
-    path = save(trajectory.atom_slice(order), "run.dcd")
+    path = save(md.Trajectory(trajectory.xyz[:, order], trajectory.topology), "run.dcd")
     expected = read_structure(TRP_CAGE, model_index=4)
     np.testing.assert_allclose(read_frame(path, topology, 3).backbone, expected.backbone, atol=1e-5)
 

@@ -22,7 +22,7 @@ from openmm_nemo.residues import AMINO_ACIDS, THREE_LETTER
 
 FORCE_FIELDS = Path(app.__file__).parent / "data"
 
-# Names in GROMACS' residuetypes.dat, version 2024, that are amino acids.
+# Amino acids in GROMACS' residuetypes.dat.
 GROMACS = """
     ALA ARG ARGN ASN ASN1 ASP ASP1 ASPH ASPP ASH CYS CYS1 CYS2 CYSH GLN GLU GLUH GLUP GLH GLY HIS HIS1 HISA HISB HISH
     HISD HISE HISP HSD HSE HSP HYP ILE LEU LSN LYS LYSH MELEU MET MEVAL PHE PHEH PHEU PRO SER THR TRP TRPH TRPU TYR TYRH
@@ -30,7 +30,7 @@ GROMACS = """
     NHISE NHISH NTRP NPHE NTYR NGLU NASP NLYS NLYSN NPRO NHYP NCYS NCYS2 NMET NASPH NGLUH CALA CGLY CSER CTHR CLEU CILE
     CVAL CASN CGLN CARG CHID CHIE CHIP CHISD CHISE CHISH CTRP CPHE CTYR CGLU CASP CLYS CLYSN CPRO CHYP CCYS CCYS2 CMET
     CASPH CGLUH
-""".split()
+"""
 
 
 def templates(file: str) -> dict[str, dict[str, str]]:
@@ -76,7 +76,7 @@ def test_amino_acids_of_force_fields_have_the_atoms_of_their_letters(file):
     assert found > 70
 
 
-@pytest.mark.parametrize("name", GROMACS)
+@pytest.mark.parametrize("name", GROMACS.split())
 def test_names_of_gromacs(name):
     assert kind(name) == Kind.AMINO_ACID
     stems = {three: letter for letter, three in THREE_LETTER.items()}
