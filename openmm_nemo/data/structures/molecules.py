@@ -12,6 +12,7 @@ from openmm_nemo.data.structures.names import AMINO_ACID_KINDS, Kind, copies, ki
 from openmm_nemo.data.structures.polymer import (
     MAX_CA_DISTANCE,
     from_n_terminus,
+    in_order_of_bonds,
     is_bonded,
     polymer_of,
 )
@@ -65,15 +66,19 @@ def protein_chains(model: gemmi.Model, cell: gemmi.UnitCell | None) -> Proteins:
     for name, residues in parts.items():
         if cell is not None and make_whole(residues, cell):
             notes.append(f"Put {_chain(name)} together, which the periodic box cut.")
+        residues, is_reversed = from_n_terminus(residues)
+        residues, moved = in_order_of_bonds(residues)
         polymer = polymer_of(residues)
         taken = set()
         if any(kind_of(residue) in AMINO_ACID_KINDS for residue in polymer):
             taken = {id(residue) for residue in polymer}
-            polymer, is_reversed = from_n_terminus(polymer)
             if is_reversed:
                 notes.append(
                     f"Turned {_chain(name)} round, which the file lists from its C-terminus."
                 )
+            if moved:
+                listed = _listed([f"{residue.name} {residue.seqid}" for residue in moved])
+                notes.append(f"Put residues of {_chain(name)} where they are bonded: {listed}.")
             molecules = _molecules(polymer, named=bool(name))
             called = [
                 name if i == 0 and (name or len(molecules) == 1) else next(names)

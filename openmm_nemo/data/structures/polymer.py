@@ -102,6 +102,54 @@ def is_bonded(residue: gemmi.Residue, following: gemmi.Residue) -> bool:
     return False
 
 
+def in_order_of_bonds(
+    residues: list[gemmi.Residue],
+) -> tuple[list[gemmi.Residue], list[gemmi.Residue]]:
+    """Return the residues with strays where they belong, and the strays.
+
+    Some programs list HETATM records after all others, those of modified residues of the chain among them. A stray is
+    bonded to no neighbour in the file, but to two residues of the chain, or to one where the file does not say that it
+    is a ligand.
+    """
+    fragments: list[list[gemmi.Residue]] = []
+    for residue in residues:
+        if fragments and _has_peptide_bond(fragments[-1][-1], residue):
+            fragments[-1].append(residue)
+        else:
+            fragments.append([residue])
+    moved: list[gemmi.Residue] = []
+    strays = [fragment for fragment in fragments if _may_be_stray(fragment)]
+    while strays:
+        stray = strays.pop(0)
+        others = [fragment for fragment in fragments if fragment is not stray]
+        before = next((f for f in others if _has_peptide_bond(f[-1], stray[0])), None)
+        after = next((f for f in others if _has_peptide_bond(stray[-1], f[0])), None)
+        if before is not None and after is not None:
+            for residue in stray:
+                residue.entity_type = gemmi.EntityType.Polymer
+        elif any(residue.entity_type != gemmi.EntityType.Unknown for residue in stray):
+            continue
+        if before is not None:
+            before.extend(stray)
+        elif after is not None:
+            after[:0] = stray
+        else:
+            continue
+        moved += [residue for residue in stray if residue not in moved]
+        fragments = others
+    return [residue for fragment in fragments for residue in fragment], moved
+
+
+def _may_be_stray(fragment: list[gemmi.Residue]) -> bool:
+    return all(
+        residue.het_flag == "H" and kind_of(residue) in AMINO_ACID_KINDS for residue in fragment
+    )
+
+
+def _has_peptide_bond(residue: gemmi.Residue, following: gemmi.Residue) -> bool:
+    return "C" in residue and "N" in following and is_bonded(residue, following)
+
+
 def from_n_terminus(polymer: list[gemmi.Residue]) -> tuple[list[gemmi.Residue], bool]:
     """Return the residues from the N-terminus on, and if the file has them in reversed order."""
     steps = [
