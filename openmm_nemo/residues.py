@@ -1,5 +1,7 @@
 """The twenty amino acids: letters, names and masses."""
 
+import warnings
+
 from openmm_nemo.errors import InputError
 
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
@@ -42,36 +44,72 @@ RESIDUE_MASS_DALTON = {
     "S": 87.078, "T": 101.105, "V": 99.133, "W": 186.214, "Y": 163.176,
 }  # fmt: skip
 
+RARE_PARENTS = {"U": "C", "O": "K"}
+"""The amino acid that stands for a rare one: cysteine for selenocysteine, lysine for pyrrolysine."""
+
+_RARE_NAMES = {"U": "selenocysteine", "O": "pyrrolysine"}
+
 MIN_LENGTH = 4
 """Shortest chain that has a dihedral angle."""
 
 
-def check_sequence(sequence: str) -> str:
-    """Return ``sequence`` in upper case without white space, or say what is wrong with it.
+def read_sequence(sequence: str) -> tuple[str, tuple[str, ...]]:
+    """Read a sequence as users write it.
 
     Parameters
     ----------
     sequence : str
-        One-letter amino-acid codes.
+        One-letter amino-acid codes, in either case, with or without white space.
 
     Returns
     -------
     str
+        The sequence in the twenty codes; U (selenocysteine) is taken as C and O (pyrrolysine) as K.
+    tuple of str
+        One sentence for each kind of residue that was taken as another.
 
     Raises
     ------
     InputError
-        If a letter is not one of the twenty amino acids or the chain is shorter than four residues.
+        If another letter is there or the chain is shorter than four residues.
     """
-    cleaned = "".join(sequence.split())
-    for position, letter in enumerate(cleaned, start=1):
-        if letter not in AMINO_ACIDS + AMINO_ACIDS.lower():
+    letters = "".join(sequence.split())
+    allowed = AMINO_ACIDS + "".join(RARE_PARENTS)
+    for position, letter in enumerate(letters, start=1):
+        if letter not in allowed + allowed.lower():
             raise InputError(
                 f"The sequence has {letter!r} at position {position}: "
                 f"use the twenty one-letter codes {AMINO_ACIDS}."
             )
-    if len(cleaned) < MIN_LENGTH:
+    if len(letters) < MIN_LENGTH:
         raise InputError(
-            f"The sequence has {len(cleaned)} residues: NEMO needs at least {MIN_LENGTH}."
+            f"The sequence has {len(letters)} residues: NEMO needs at least {MIN_LENGTH}."
         )
-    return cleaned.upper()
+    letters = letters.upper()
+    notes = []
+    for rare, parent in RARE_PARENTS.items():
+        places = [str(i) for i, letter in enumerate(letters, start=1) if letter == rare]
+        if places:
+            where = (
+                f"position {places[0]}"
+                if len(places) == 1
+                else f"{len(places)} positions, the first {places[0]},"
+            )
+            notes.append(f"Took {rare} ({_RARE_NAMES[rare]}) at {where} as {parent}.")
+    return letters.translate({ord(rare): parent for rare, parent in RARE_PARENTS.items()}), tuple(
+        notes
+    )
+
+
+def check_sequence(sequence: str) -> str:
+    """Return ``sequence`` in the twenty codes, see `read_sequence`, whose notes become warnings.
+
+    Raises
+    ------
+    InputError
+        As `read_sequence`.
+    """
+    checked, notes = read_sequence(sequence)
+    for note in notes:
+        warnings.warn(note, stacklevel=3)
+    return checked

@@ -1,25 +1,98 @@
-"""What several verbs read: structures and the names of models."""
+"""What several verbs read: structures, sequences and the names of models."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from openmm_nemo.data import Structure, read_structure
+from openmm_nemo.data import Structure, read_frame, read_structure
+from openmm_nemo.errors import InputError
 from openmm_nemo.models.pretrained import find_model, model_folders
+from openmm_nemo.residues import read_sequence
 
 DEFAULT_MODEL = "nemo-mini"
+
+STRUCTURE_CHOICES = ("chain", "model_index", "residues", "longest_segment")
+"""Parameters that say what to read from a structure."""
+
+
+def structure_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --pdb and what chooses from it, with the names of `STRUCTURE_CHOICES`."""
+    options = (
+        click.option(
+            "--pdb",
+            type=click.Path(path_type=Path),
+            help="PDB, mmCIF or GRO file, may be gzipped.",
+        ),
+        click.option("--chain", help="Chain of the structure.  [default: the first protein chain]"),
+        click.option(
+            "--model-index", type=int, help="Model of the --pdb file, from 1.  [default: the first]"
+        ),
+        click.option(
+            "--residues",
+            metavar="FIRST-LAST",
+            help="Residues of the chain, in the numbering of the file, like 2-152 or 10-52A.  [default: all]",
+        ),
+        click.option(
+            "--longest-segment",
+            is_flag=True,
+            default=None,
+            help="Take the longest part of the chain without a break.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def read_chain(path: Path, **choice: Any) -> Structure:
     """Read a chain of a structure file, see `read_structure`, and print the notes on it."""
     structure = read_structure(path, **choice)
-    for note in structure.notes:
-        click.echo(f"{path.name}: {note}")
+    _print_notes(path, structure)
     return structure
+
+
+def read_chain_of_frame(trajectory: Path, topology: Path, **choice: Any) -> Structure:
+    """Read a chain of a frame, see `read_frame`, and print the notes on it."""
+    structure = read_frame(trajectory, topology, **choice)
+    _print_notes(trajectory, structure)
+    return structure
+
+
+def read_reference(
+    path: Path, chain: str | None, model_index: int | None, sequence: str
+) -> Structure:
+    """Read the part of a chain that has a sequence, and print the notes on it."""
+    try:
+        structure = read_structure(path, chain, model_index, sequence=sequence)
+    except InputError as error:
+        raise InputError(_with_reference_options(str(error))) from None
+    for note in structure.notes:
+        click.echo(f"{path.name}: {_with_reference_options(note)}")
+    return structure
+
+
+def _with_reference_options(message: str) -> str:
+    return message.replace("--chain", "--reference-chain").replace(
+        "--model-index", "--reference-model"
+    )
+
+
+def sequence_of(text: str) -> str:
+    """Read a sequence, see `residues.read_sequence`, and print the notes on it."""
+    sequence, notes = read_sequence(text)
+    for note in notes:
+        click.echo(note)
+    return sequence
 
 
 def name_of_model(model: str) -> str:
     """Name of an installed model, or the whole path of another one."""
     folder = find_model(model)
     return model if folder.parent in model_folders() else str(folder.resolve())
+
+
+def _print_notes(path: Path, structure: Structure) -> None:
+    for note in structure.notes:
+        click.echo(f"{path.name}: {note}")

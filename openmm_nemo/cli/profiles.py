@@ -19,7 +19,7 @@ from openmm_nemo.data.families.profiles import information_content, write_profil
 from openmm_nemo.data.families.profiles import profile as make_profile
 from openmm_nemo.errors import InputError
 from openmm_nemo.progress import progress
-from openmm_nemo.residues import check_sequence
+from openmm_nemo.residues import read_sequence
 
 
 @click.command()
@@ -113,7 +113,12 @@ def _query(sequence: str | None, fasta: Path | None) -> str | None:
         if len(sequences) > 1:
             raise InputError(f"{fasta} has {len(sequences)} sequences: give a file with one.")
         sequence = sequences[0]
-    return None if sequence is None else check_sequence(sequence)
+    if sequence is None:
+        return None
+    sequence, notes = read_sequence(sequence)
+    for note in notes:
+        click.echo(note)
+    return sequence
 
 
 def _search(sequence: str | None, database: Path, **options: Any) -> Alignment:

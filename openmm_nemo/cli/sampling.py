@@ -9,7 +9,13 @@ from typing import Any
 import click
 import torch
 
-from openmm_nemo.cli.inputs import DEFAULT_MODEL, name_of_model, read_chain
+from openmm_nemo.cli.inputs import (
+    DEFAULT_MODEL,
+    name_of_model,
+    read_chain,
+    sequence_of,
+    structure_options,
+)
 from openmm_nemo.data.families.profiles import read_profile, read_profiles
 from openmm_nemo.data.sets.building import SET_FILE
 from openmm_nemo.data.sets.domains import domain_of
@@ -19,7 +25,6 @@ from openmm_nemo.encoders.embedding import read_embedding, read_embeddings
 from openmm_nemo.errors import InputError
 from openmm_nemo.models import NemoModel
 from openmm_nemo.progress import progress
-from openmm_nemo.residues import check_sequence
 from openmm_nemo.runs.interruption import EXIT_CODE
 from openmm_nemo.sampling.ensembles import ensemble_ids
 from openmm_nemo.sampling.sampling import (
@@ -35,12 +40,8 @@ SEQUENCE_ID = "sequence"
 
 
 @click.command()
+@structure_options
 @click.option("--sequence", help="One-letter amino-acid codes.")
-@click.option("--pdb", type=click.Path(path_type=Path), help="PDB or mmCIF file, may be gzipped.")
-@click.option("--chain", help="Chain of the --pdb file.  [default: the first protein chain]")
-@click.option(
-    "--model-index", type=int, help="Model of the --pdb file, from 1.  [default: the first]"
-)
 @click.option(
     "--set",
     "domain_set",
@@ -181,19 +182,18 @@ def sample(
 def _proteins(
     sequence: str | None,
     pdb: Path | None,
-    chain: str | None,
-    model_index: int | None,
     domain_set: Path | None,
     ids: Path | None,
     split: Path | None,
     part: str | None,
     profile: Path | None,
     embedding: Path | None,
+    **choice: Any,
 ) -> list[Protein]:
     if sum(source is not None for source in (sequence, pdb, domain_set)) != 1:
         raise InputError("Give one of --sequence, --pdb and --set.")
-    if pdb is None and (chain, model_index) != (None, None):
-        raise InputError("--chain and --model-index go with --pdb.")
+    if pdb is None and any(value is not None for value in choice.values()):
+        raise InputError("--chain, --model-index, --residues and --longest-segment go with --pdb.")
     if domain_set is None and (ids, split) != (None, None):
         raise InputError("--ids and --split choose domains of a set: give --set.")
     if split is None and part is not None:
@@ -204,8 +204,8 @@ def _proteins(
             None if embedding is None else read_embedding(embedding),
         )
         if pdb is None:
-            return [Protein(SEQUENCE_ID, check_sequence(sequence or ""), None, *rows)]
-        domain = domain_of(read_chain(pdb, chain=chain, model_index=model_index))
+            return [Protein(SEQUENCE_ID, sequence_of(sequence or ""), None, *rows)]
+        domain = domain_of(read_chain(pdb, **choice))
         return [Protein(domain.id, domain.sequence, domain.ca, *rows)]
     domains = DomainSet(domain_set / SET_FILE)
     profiles = {} if profile is None else read_profiles(profile)

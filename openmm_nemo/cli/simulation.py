@@ -8,24 +8,38 @@ from typing import Any
 import click
 import torch
 
-from openmm_nemo.cli.inputs import DEFAULT_MODEL, name_of_model, read_chain
+from openmm_nemo.cli.inputs import (
+    DEFAULT_MODEL,
+    STRUCTURE_CHOICES,
+    name_of_model,
+    read_chain,
+    read_chain_of_frame,
+    read_reference,
+    sequence_of,
+    structure_options,
+)
 from openmm_nemo.data import Structure
 from openmm_nemo.data.families.profiles import read_profile
 from openmm_nemo.encoders.embedding import read_embedding
 from openmm_nemo.errors import InputError
 from openmm_nemo.progress import progress
-from openmm_nemo.residues import check_sequence
 from openmm_nemo.runs.interruption import EXIT_CODE
 from openmm_nemo.runs.settings import SimulationSettings
 from openmm_nemo.runs.simulation import SimulationRun
 
 
 @click.command()
-@click.option("--pdb", type=click.Path(path_type=Path), help="PDB or mmCIF file, may be gzipped.")
+@structure_options
 @click.option("--sequence", help="One-letter amino-acid codes, instead of --pdb.")
-@click.option("--chain", help="Chain of the --pdb file.  [default: the first protein chain]")
 @click.option(
-    "--model-index", type=int, help="Model of the --pdb file, from 1.  [default: the first]"
+    "--topology",
+    type=click.Path(path_type=Path),
+    help="Instead of --pdb: PDB, GRO or other topology of the --trajectory to start from.",
+)
+@click.option(
+    "--frame",
+    type=int,
+    help="Frame of the --trajectory to start from, from 0; -1 is the last.  [default: 0]",
 )
 @click.option("--model", help=f"Installed model or folder of one.  [default: {DEFAULT_MODEL}]")
 @click.option(
@@ -49,7 +63,7 @@ from openmm_nemo.runs.simulation import SimulationRun
 @click.option(
     "--start",
     type=click.Choice(["z0", "native"]),
-    help="Start from the network's initial state or from the --pdb structure.  [default: z0]",
+    help="Start from the network's initial state or the structure, the default with --topology.  [default: z0]",
 )
 @click.option(
     "--reference",
@@ -58,13 +72,26 @@ from openmm_nemo.runs.simulation import SimulationRun
     metavar="[FILE]",
     help="Compare with this structure (without FILE: with that of --pdb): RMSD and TM-score columns.",
 )
+@click.option("--reference-chain", help="Chain of the --reference FILE.  [default: the first]")
+@click.option(
+    "--reference-model",
+    type=int,
+    help="Model of the --reference FILE, from 1.  [default: the first]",
+)
 @click.option(
     "--report-interval", type=click.IntRange(1), help="Steps between frames.  [default: 10]"
 )
 @click.option(
-    "--trajectory", help="Coarse trajectory: .dcd, .xtc, .h5 or .pdb.  [default: coarse.dcd]"
+    "--coarse",
+    help="Coarse trajectory to write: .dcd, .xtc, .h5 or .pdb.  [default: coarse.dcd]",
 )
-@click.option("--atoms", help="Atomic trajectory: .dcd, .xtc, .h5 or .pdb.  [default: atoms.dcd]")
+@click.option(
+    "--atoms", help="Atomic trajectory to write: .dcd, .xtc, .h5 or .pdb.  [default: atoms.dcd]"
+)
+@click.option(
+    "--trajectory",
+    help="With --topology: trajectory to start from, in a format of MDTraj. Without: another name of --coarse.",
+)
 @click.option(
     "--backend",
     type=click.Choice(["auto", "torchforce", "python"]),
@@ -95,7 +122,7 @@ def simulate(out: Path, steps: int | None, threads: int, resume: bool, **options
     given = {name: value for name, value in options.items() if value is not None}
     if resume:
         if given:
-            names = ", ".join("--" + name.replace("_", "-") for name in given)
+            names = ", ".join(map(_option, given))
             raise InputError(
                 f"--resume takes all but --steps from the run in {out}: leave out {names}."
             )
@@ -125,23 +152,17 @@ def simulate(out: Path, steps: int | None, threads: int, resume: bool, **options
 
 def _settings(given: dict[str, Any]) -> SimulationSettings:
     """Settings of a new run from the options that were given."""
-    pdb, sequence = given.pop("pdb", None), given.pop("sequence", None)
-    if (pdb is None) == (sequence is None):
-        raise InputError("Give either --pdb or --sequence.")
-    structure = None
-    choice = {"chain": given.pop("chain", None), "model_index": given.pop("model_index", None)}
-    if pdb is not None:
-        structure = read_chain(pdb, **choice)
-        sequence = structure.sequence
-    elif any(value is not None for value in choice.values()):
-        raise InputError("--chain and --model-index go with --pdb.")
-    sequence = check_sequence(sequence)
-    if given.pop("start", "z0") == "native":
+    structure, sequence = _protein(given)
+    start = given.pop("start", "z0" if structure is None or structure.frame is None else "native")
+    if start == "native":
         if structure is None:
             raise InputError("--start native needs a structure: give --pdb.")
         given["start"] = structure.ca.tolist()
+    reference = {name: given.pop(f"reference_{name}", None) for name in ("chain", "model")}
     if "reference" in given:
-        given["reference"] = _reference(given["reference"], structure, sequence)
+        given["reference"] = _reference(given["reference"], structure, sequence, **reference)
+    elif any(value is not None for value in reference.values()):
+        raise InputError("--reference-chain and --reference-model go with --reference FILE.")
     if "profile" in given:
         given["profile"] = read_profile(given["profile"]).tolist()
     if "embedding" in given:
@@ -154,13 +175,57 @@ def _settings(given: dict[str, Any]) -> SimulationSettings:
     )
 
 
-def _reference(file: str, structure: Structure | None, sequence: str) -> list[list[float]]:
+def _protein(given: dict[str, Any]) -> tuple[Structure | None, str]:
+    """Take the options that say what to simulate, and read it; ``trajectory`` stays as the name of an output."""
+    pdb, sequence, topology = (given.pop(name, None) for name in ("pdb", "sequence", "topology"))
+    choice = {name: given.pop(name) for name in STRUCTURE_CHOICES if name in given}
+    trajectory = None
+    if topology is not None:
+        trajectory = given.pop("trajectory", None)
+        if trajectory is None:
+            raise InputError("--topology names the atoms of a trajectory: give --trajectory, too.")
+        if "model_index" in choice:
+            raise InputError("--model-index goes with --pdb: a --trajectory has --frame.")
+    elif "frame" in given:
+        raise InputError("--frame is one of a trajectory: give --trajectory and --topology.")
+    if "coarse" in given:
+        if "trajectory" in given:
+            raise InputError(
+                "Without --topology, --trajectory and --coarse are one: give --coarse."
+            )
+        given["trajectory"] = given.pop("coarse")
+    if sum(source is not None for source in (pdb, sequence, topology)) != 1:
+        raise InputError("Give one of --pdb, --sequence, and --trajectory with --topology.")
+    if sequence is not None:
+        if choice:
+            names = ", ".join(map(_option, choice))
+            raise InputError(
+                f"A sequence has no {names}: these choose from a structure, give --pdb."
+            )
+        return None, sequence_of(sequence)
+    if pdb is not None:
+        structure = read_chain(pdb, **choice)
+    else:
+        frame = given.pop("frame", 0)
+        structure = read_chain_of_frame(Path(trajectory or ""), topology, frame=frame, **choice)
+    return structure, structure.sequence
+
+
+def _reference(
+    file: str,
+    structure: Structure | None,
+    sequence: str,
+    chain: str | None,
+    model: int | None,
+) -> list[list[float]]:
     if file:
-        structure = read_chain(Path(file))
+        structure = read_reference(Path(file), chain, model, sequence)
+    elif (chain, model) != (None, None):
+        raise InputError("--reference-chain and --reference-model go with --reference FILE.")
     elif structure is None:
         raise InputError("--reference without a file needs --pdb: give one of them.")
-    if structure.sequence != sequence:
-        raise InputError(
-            f"The reference {structure.name} has another sequence than the protein: give a structure of the same chain."
-        )
     return structure.ca.tolist()
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -7,7 +7,7 @@ from openmm_nemo.data.force_frames import ForceFrames
 from openmm_nemo.data.sets.domains import Domain
 from openmm_nemo.data.sets.storage import DomainSet, write_domains
 from openmm_nemo.data.splits import Split, make_split
-from openmm_nemo.data.structures import Structure, read_structure
+from openmm_nemo.data.structures import Structure, read_frame, read_structure
 
 __all__ = [
     "Alignment",
@@ -19,6 +19,7 @@ __all__ = [
     "make_split",
     "profile_from_frequencies",
     "read_alignment",
+    "read_frame",
     "read_profiles",
     "read_structure",
     "search_homologues",

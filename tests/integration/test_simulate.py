@@ -410,3 +410,118 @@ def test_real_file_is_simulated(tmp_path, name, options, length, notes):
     assert "".join(residue.code for residue in coarse.topology.residues) == structure.sequence
     assert table(out)["step"].tolist() == [0]
     assert np.isfinite(table(out)["u_kt"]).all()
+
+
+BREAKS = ("06_1wq2.pdb.gz", "15_1xqa.pdb.gz", "16_1naf.pdb.gz", "17_1dul.cif.gz", "25_1lol.pdb.gz")
+EVERY_FILE = sorted([*DATA.glob("[0-9]*"), *(DATA / "cases").iterdir(), TRP_CAGE])
+
+
+@QUICK
+@pytest.mark.parametrize("path", EVERY_FILE, ids=lambda path: path.name)
+def test_every_file_ends_in_a_run(tmp_path, path):
+    """At once, or, where a loop is missing, as the one line says; each residue keeps its place."""
+    options = ("--pdb", path, "--start", "native", "--steps", 1)
+    if path.name in BREAKS:
+        outcome = simulate(tmp_path / "run", *options)
+        assert outcome.code == 2
+        (line,) = outcome.err.splitlines()
+        assert "The chain breaks between residues" in line
+        assert "--residues" in line
+        segment = line.partition("--longest-segment (")[2].partition(")")[0]
+        assert not (tmp_path / "run").exists()
+        options = (*options, "--longest-segment")
+        named = complete(tmp_path / "named", *options[:-1], "--residues", segment)
+    out = complete(tmp_path / "run", *options)
+    structure = read_structure(path, longest_segment=True)
+    coarse = frames(out, "coarse.dcd")
+    np.testing.assert_allclose(coarse.xyz[0], structure.ca / 10, rtol=1e-6, atol=1e-5)
+    if path.name in BREAKS:
+        assert structure.segment == segment
+        np.testing.assert_array_equal(frames(named, "coarse.dcd").xyz[0], coarse.xyz[0])
+
+
+@QUICK
+def test_frame_of_a_trajectory_is_a_start(tmp_path):
+    """The models of 1l2y as frames; the coarse trajectory has a name of its own."""
+    models = md.load(str(TRP_CAGE))
+    models.save_xtc(str(tmp_path / "traj.xtc"))
+    models[0].save_gro(str(tmp_path / "top.gro"))
+    given = ("--trajectory", tmp_path / "traj.xtc", "--topology", tmp_path / "top.gro")
+    for frame, index in ((None, 0), (3, 3), (-1, 4)):
+        out = tmp_path / f"run{frame}"
+        options = () if frame is None else ("--frame", frame)
+        outcome = simulate(
+            out, *given, *options, "--coarse", "beads.dcd", "--reference", "--steps", 1
+        )
+        assert outcome.code == 0, outcome
+        assert f"traj.xtc: Took frame {index} of 5, from 0." in outcome.out
+        expected = models.xyz[index, models.topology.select("name CA")]
+        np.testing.assert_allclose(frames(out, "beads.dcd").xyz[0], expected, atol=1.1e-3)
+        assert table(out)["rmsd_angstrom"][0] < 1e-3
+        assert not (out / "coarse.dcd").exists()
+    out = complete(tmp_path / "z0", *given, "--start", "z0", "--steps", 1)
+    start = protein(double=False).initial_positions()
+    np.testing.assert_allclose(frames(out, "coarse.dcd").xyz[0], start, atol=1e-4)
+
+
+@QUICK
+def test_gro_file_is_a_start(tmp_path):
+    frame = md.load(str(TRP_CAGE))[2]
+    frame.save_gro(str(tmp_path / "native.gro"))
+    out = complete(
+        tmp_path / "run", "--pdb", tmp_path / "native.gro", "--start", "native", "--steps", 1
+    )
+    expected = frame.xyz[0, frame.topology.select("name CA")]
+    np.testing.assert_allclose(frames(out, "coarse.dcd").xyz[0], expected, atol=1.1e-3)
+
+
+@QUICK
+def test_reference_has_a_chain_and_a_model(tmp_path):
+    """A file of two molecules without chain names, the second 30 Angstrom away; and a model of 1l2y."""
+    start = ("--pdb", TRP_CAGE, "--start", "native", "--steps", 1)
+    blank = DATA / "cases" / "blank_chains_ter.pdb"
+    outcome = simulate(tmp_path / "b", *start, "--reference", blank, "--reference-chain", "B")
+    assert outcome.code == 0, outcome
+    assert table(tmp_path / "b")["rmsd_angstrom"][0] < 1e-2
+    run = json.loads((tmp_path / "b" / "run.json").read_text())["settings"]
+    second = read_structure(blank, chain="B").ca
+    np.testing.assert_allclose(run["reference"], second)
+    outcome = simulate(tmp_path / "a", *start, "--reference", blank)
+    assert f"{blank.name}: Took chain A of A, B; choose with --reference-chain." in outcome.out
+    outcome = simulate(tmp_path / "2", *start, "--reference", TRP_CAGE, "--reference-model", 2)
+    assert outcome.code == 0, outcome
+    assert table(tmp_path / "2")["rmsd_angstrom"][0] > 0.3
+    outcome = simulate(tmp_path / "c", *start, "--reference", blank, "--reference-chain", "C")
+    assert outcome.code == 2
+    assert outcome.err == (
+        f"openmm-nemo: Chain C of {blank} is not there: choose --reference-chain from A, B.\n"
+    )
+    outcome = simulate(tmp_path / "9", *start, "--reference", TRP_CAGE, "--reference-model", 9)
+    assert outcome.err == (
+        f"openmm-nemo: {TRP_CAGE} has no model 9: choose --reference-model from 1 to 5.\n"
+    )
+
+
+@QUICK
+def test_reference_may_hold_more_than_the_protein(tmp_path):
+    """Of the reference, the stretch with the sequence is taken, though its chain breaks elsewhere."""
+    path = DATA / "06_1wq2.pdb.gz"
+    options = ("--pdb", path, "--residues", "25-60", "--start", "native", "--steps", 1)
+    outcome = simulate(tmp_path / "run", *options, "--reference", path)
+    assert outcome.code == 0, outcome
+    assert (
+        f"{path.name}: Took residues 25-60, which have the sequence of the protein." in outcome.out
+    )
+    assert table(tmp_path / "run")["rmsd_angstrom"][0] < 1e-5
+
+
+@QUICK
+def test_rare_amino_acids_of_a_sequence_are_noted(tmp_path):
+    outcome = simulate(tmp_path / "run", "--sequence", "acdUoefgU", "--steps", 1)
+    assert outcome.code == 0, outcome
+    assert outcome.out.splitlines()[:2] == [
+        "Took U (selenocysteine) at 2 positions, the first 4, as C.",
+        "Took O (pyrrolysine) at position 5 as K.",
+    ]
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert run["settings"]["sequence"] == "ACDCKEFGC"

@@ -90,7 +90,8 @@ def test_help_of_simulate_names_every_option_and_default():
     for option in (
         "--pdb", "--sequence", "--chain", "--model-index", "--model", "--profile", "--embedding", "--out", "--steps",
         "--temperature", "--seed", "--start", "--reference", "--report-interval", "--trajectory", "--atoms",
-        "--backend", "--platform", "--precision", "--threads", "--resume",
+        "--backend", "--platform", "--precision", "--threads", "--resume", "--residues", "--longest-segment",
+        "--topology", "--frame", "--coarse", "--reference-chain", "--reference-model",
     ):  # fmt: skip
         assert f" {option} " in words
     for default in (
@@ -178,14 +179,52 @@ def test_bad_sequence_is_refused(refuse, sequence, facts):
 
 
 def test_one_of_structure_and_sequence_is_needed(refuse):
-    names(refuse(), "--pdb", "--sequence")
-    both = refuse("--pdb", TRP_CAGE, "--sequence", SEQUENCE)
-    names(both, "--pdb", "--sequence")
+    one = "Give one of --pdb, --sequence, and --trajectory with --topology."
+    assert refuse() == one
+    assert refuse("--pdb", TRP_CAGE, "--sequence", SEQUENCE) == one
+    assert refuse("--trajectory", "x.xtc") == one
+    assert refuse("--pdb", TRP_CAGE, "--topology", TRP_CAGE, "--trajectory", "x.xtc") == one
 
 
-@pytest.mark.parametrize("option", ["--chain", "--model-index"])
+@pytest.mark.parametrize(
+    "option",
+    [("--chain", "1"), ("--model-index", "1"), ("--residues", "1-9"), ("--longest-segment",)],
+)
 def test_choices_in_a_file_need_the_file(refuse_sequence, option):
-    names(refuse_sequence(option, "1"), "--chain", "--model-index", "--pdb")
+    said = f"A sequence has no {option[0]}: these choose from a structure, give --pdb."
+    assert refuse_sequence(*option) == said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--frame", 1), "--frame is one of a trajectory: give --trajectory and --topology."),
+        (
+            ("--topology", TRP_CAGE),
+            "--topology names the atoms of a trajectory: give --trajectory, too.",
+        ),
+        (
+            ("--topology", TRP_CAGE, "--trajectory", "x.xtc", "--model-index", 2),
+            "--model-index goes with --pdb: a --trajectory has --frame.",
+        ),
+        (
+            ("--trajectory", "a.dcd", "--coarse", "b.dcd"),
+            "Without --topology, --trajectory and --coarse are one: give --coarse.",
+        ),
+        (
+            ("--reference-chain", "A"),
+            "--reference-chain and --reference-model go with --reference FILE.",
+        ),
+        (
+            ("--pdb", TRP_CAGE, "--reference", "--reference-model", 2),
+            "--reference-chain and --reference-model go with --reference FILE.",
+        ),
+    ],
+)
+def test_options_that_belong_together(refuse, options, said):
+    if "--pdb" not in options and "--topology" not in options:
+        options = ("--sequence", SEQUENCE, *options)
+    assert refuse(*options) == said
 
 
 # Structures
@@ -210,7 +249,7 @@ def test_missing_structure_is_refused(refuse, tmp_path):
 
 def test_folder_is_not_a_structure(refuse, tmp_path):
     sentence = refuse("--pdb", tmp_path)
-    names(sentence, tmp_path, "folder", "PDB", "mmCIF")
+    assert sentence == f"{tmp_path} is a folder: give a PDB, mmCIF or GRO file in it."
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", "Dear reader,\n", b"\0\1\2" * 100])
@@ -244,7 +283,9 @@ def test_cut_gzip_is_refused(refuse, structure):
 )
 def test_chain_break_is_refused(refuse, name, residues):
     sentence = refuse("--pdb", DATA / name)
-    names(sentence, *residues, "chain A", DATA / name, "--chain")
+    assert f"breaks between residues {residues} of chain A of {DATA / name}" in sentence
+    assert "--residues" in sentence
+    assert "--longest-segment" in sentence
 
 
 def test_chain_that_is_not_there_is_refused(refuse):
@@ -270,7 +311,7 @@ def test_residue_without_ca_is_refused(refuse, structure):
 def test_d_residues_are_refused(refuse):
     path = DATA / "29_5gob.pdb.gz"
     sentence = refuse("--pdb", path, "--chain", "B")
-    names(sentence, "residue 2", "chain B", path, "D-amino acid", "DGN")
+    assert f"Residue 1 of chain B of {path} is the D-amino acid DNE" in sentence
 
 
 def test_native_start_needs_a_structure(refuse_sequence):
@@ -286,7 +327,11 @@ def test_reference_without_a_file_needs_a_structure(refuse_sequence):
 def test_reference_of_another_sequence_is_refused(refuse):
     for protein in (("--sequence", SEQUENCE), ("--pdb", DATA / "31_d1asha_")):
         sentence = refuse(*protein, "--reference", TRP_CAGE)
-        names(sentence, "reference", "1l2y", "sequence")
+        n = 10 if protein[0] == "--sequence" else 60
+        assert sentence == (
+            f"The 20 residues of chain A of {TRP_CAGE} do not contain the sequence of the protein ({n} residues): "
+            "give a structure of the same protein, or another chain with --reference-chain."
+        )
 
 
 def test_missing_reference_is_refused(refuse_sequence, tmp_path):

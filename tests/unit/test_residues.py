@@ -3,7 +3,7 @@
 import pytest
 
 from openmm_nemo.errors import InputError
-from openmm_nemo.residues import AMINO_ACIDS, check_sequence
+from openmm_nemo.residues import AMINO_ACIDS, check_sequence, read_sequence
 from tests.helpers import raises
 
 
@@ -19,6 +19,19 @@ def test_other_letters_are_refused(letter):
     """Upper case makes amino acids of some: SS of the sharp s, S of the long one."""
     with raises(InputError, f"'{letter}'", "position 5"):
         check_sequence(f"ACDE{letter}FGH")
+
+
+def test_rare_amino_acids_are_mapped_and_noted():
+    assert read_sequence("aUcO") == (
+        "ACCK",
+        ("Took U (selenocysteine) at position 2 as C.", "Took O (pyrrolysine) at position 4 as K."),
+    )
+    assert (
+        read_sequence("UUAAO")[1][0] == "Took U (selenocysteine) at 2 positions, the first 1, as C."
+    )
+    assert read_sequence("ACDE") == ("ACDE", ())
+    with pytest.warns(UserWarning, match="selenocysteine"):
+        assert check_sequence("AUCC") == "ACCC"
 
 
 def test_short_chains_are_refused():

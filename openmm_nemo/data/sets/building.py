@@ -28,7 +28,7 @@ SET_FILE = "domains.safetensors"
 FAILURES_FILE = "failures.csv"
 PARTS_FOLDER = "parts"
 
-STRUCTURE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif")
+STRUCTURE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".gro")
 JSON_SUFFIX = ".jsonl"
 
 

@@ -1,5 +1,6 @@
-"""Protein chains from files of structures."""
+"""Protein chains from files of structures and trajectories."""
 
-from openmm_nemo.data.structures.chains import Structure, read_chains, read_structure
+from openmm_nemo.data.structures.chains import SourceFile, Structure, read_chains, read_structure
+from openmm_nemo.data.structures.frames import read_frame
 
-__all__ = ["Structure", "read_chains", "read_structure"]
+__all__ = ["SourceFile", "Structure", "read_chains", "read_frame", "read_structure"]

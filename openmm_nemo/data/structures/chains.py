@@ -1,34 +1,39 @@
-"""Protein chains from PDB and mmCIF files.
+"""Protein chains from files of structures.
 
 The reader is gemmi: it reads PDB and mmCIF, knows altlocs, insertion codes, modified residues and
 microheterogeneity, and is a small wheel without compiled dependencies of its own.
 """
 
+import hashlib
 import re
+import string
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import gemmi
 import numpy as np
 
 from openmm_nemo.data.failures import Failure
+from openmm_nemo.data.structures.molecules import protein_chains
 from openmm_nemo.data.structures.names import (
     BACKBONE,
-    FORCE_FIELD_NAMES,
     SIDE_CHAIN_ATOMS,
     STANDARD,
     TERMINAL_OXYGENS,
     element,
-    is_amino_acid,
+    is_modified,
 )
 from openmm_nemo.data.structures.parsing import parse, read_bytes
 from openmm_nemo.data.structures.polymer import (
     ChainError,
     Residue,
     chain_breaks,
-    known_residues,
-    polymer_of,
+    d_form_problem,
+    problem_of,
+    residues_of,
 )
 from openmm_nemo.errors import InputError
 from openmm_nemo.residues import MIN_LENGTH, THREE_LETTER
@@ -36,23 +41,58 @@ from openmm_nemo.residues import MIN_LENGTH, THREE_LETTER
 MIN_CA_DISTANCE = 2.0
 """Angstrom. Neighbours in a chain are 3.8 apart (trans) or 2.9 (cis)."""
 
-_REMEDY = "choose another chain with --chain, or cut the file to one unbroken segment."
+SHOWN_SEGMENTS = 8
+
+_RESIDUE_RANGE = re.compile(r"\s*(-?\d+[A-Za-z]?)\s*-\s*(-?\d+[A-Za-z]?)\s*")
+
+
+class SourceFile(NamedTuple):
+    """A file that was read.
+
+    Attributes
+    ----------
+    name : str
+        File name without folder.
+    sha256 : str
+        Digest of the file as it is on disk, as ``sha256sum`` prints it.
+    """
+
+    name: str
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> "SourceFile":
+        """Digest a file."""
+        with path.open("rb") as file:
+            return cls(path.name, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+class Selection(NamedTuple):
+    """What to take of a file, see `read_structure`."""
+
+    chain: str | None = None
+    residues: str | None = None
+    longest_segment: bool = False
+    sequence: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """One protein chain.
+    """One protein chain, or a segment of one.
 
     Attributes
     ----------
     name : str
         File name without folder and extensions, like "1l2y".
     chain : str
-        Author chain name; empty if the file leaves it blank.
+        Author chain name; empty if the file leaves it blank for its only protein. Molecules that share a name, or have
+        none, are told apart by names that the file does not use.
     model : int
         Model number as given in the file.
+    model_index : int
+        Position of the model in the file, from 1.
     sequence : str
-        One letter a residue, modified residues as their parents, length L.
+        One letter per residue, modified residues as their parents, length L.
     ca : np.ndarray
         CA positions in Angstrom, shape (L, 3), float64.
     backbone : np.ndarray
@@ -64,23 +104,63 @@ class Structure:
         One sentence for each choice that was made in reading the file.
     breaks : tuple[int, ...]
         Residues (from 0) whose CA is too far from the next one to be linked to it.
+    sources : tuple[SourceFile, ...]
+        The file; of a frame, the trajectory and its topology.
+    frame : int or None
+        Of the trajectory, from 0; None for a file of structures.
     """
 
     name: str
     chain: str
     model: int
+    model_index: int
     sequence: str
     ca: np.ndarray
     backbone: np.ndarray
     residue_ids: tuple[str, ...]
     notes: tuple[str, ...]
     breaks: tuple[int, ...]
+    sources: tuple[SourceFile, ...]
+    frame: int | None = None
+
+    @property
+    def residue_numbers(self) -> tuple[int, ...]:
+        """Author numbering without insertion codes, length L."""
+        return tuple(int(number.rstrip(string.ascii_letters)) for number in self.residue_ids)
+
+    @property
+    def insertion_codes(self) -> tuple[str, ...]:
+        """Insertion code of each residue, or an empty string, length L."""
+        return tuple(number.lstrip("-" + string.digits) for number in self.residue_ids)
+
+    @property
+    def segment(self) -> str:
+        """First and last residue, as in "2-152"."""
+        return f"{self.residue_ids[0]}-{self.residue_ids[-1]}"
+
+
+class Source(NamedTuple):
+    """A parsed model and where it is from."""
+
+    place: str
+    name: str
+    files: tuple[SourceFile, ...]
+    model: gemmi.Model
+    model_index: int
+    cell: gemmi.UnitCell | None
+    notes: list[str]
+    frame: int | None = None
 
 
 def read_structure(
-    path: str | Path, chain: str | None = None, model_index: int | None = None
+    path: str | Path,
+    chain: str | None = None,
+    model_index: int | None = None,
+    residues: str | None = None,
+    longest_segment: bool = False,
+    sequence: str | None = None,
 ) -> Structure:
-    """Read one unbroken protein chain from a PDB or mmCIF file, plain or gzipped.
+    """Read one unbroken protein chain, or a segment of one, from a PDB, mmCIF or GRO file, plain or gzipped.
 
     The format is told by the content, so the extension does not matter.
 
@@ -92,6 +172,12 @@ def read_structure(
         Author chain name; the first protein chain of at least four known residues by default.
     model_index : int, optional
         Position of the model in the file, from 1; the first by default.
+    residues : str, optional
+        First and last residue to take, in author numbering, like "2-152" or "-4-52A"; all by default.
+    longest_segment : bool
+        Take the longest stretch without a chain break or a residue that NEMO cannot use, of equals the first.
+    sequence : str, optional
+        Take the first stretch of this sequence.
 
     Returns
     -------
@@ -100,15 +186,11 @@ def read_structure(
     Raises
     ------
     InputError
-        If the file cannot be read, is cut short or holds no such model or protein chain, or if the
-        chain is not one unbroken L-protein of at least four known residues with a CA atom each.
+        If the file cannot be read, is cut short or holds no such model or protein chain, or if what
+        is chosen is not one unbroken L-protein of at least four known residues with a CA atom each.
     """
-    path = Path(path)
-    parsed = parse(read_bytes(path), path)
-    model, notes = _choose_model(parsed, model_index, path)
-    proteins = _proteins(model, path)
-    name, chain_notes = _choose_chain(model, proteins, chain, path)
-    return _structure(path, model, name, proteins[name], [*notes, *chain_notes], unbroken=True)
+    source = _read_source(Path(path), model_index)
+    return structure_of(source, Selection(chain, residues, longest_segment, sequence))
 
 
 def read_chains(path: str | Path) -> tuple[list[Structure], list[Failure]]:
@@ -131,14 +213,17 @@ def read_chains(path: str | Path) -> tuple[list[Structure], list[Failure]]:
     InputError
         If the file cannot be read or holds no protein chain.
     """
-    path = Path(path)
-    model, notes = _choose_model(parse(read_bytes(path), path), None, path)
+    source = _read_source(Path(path), None)
+    proteins, notes = _proteins(source)
     structures: dict[str, Structure] = {}
     failures = []
-    for name, polymer in _proteins(model, path).items():
-        place = _place(name, path)
+    for name, polymer in proteins.items():
+        place = _place(name, source.place)
         try:
-            structure = _structure(path, model, name, polymer, notes, unbroken=False)
+            found = residues_of(polymer, place)
+            _check_length(found, place)
+            _check_residues(found, place)
+            structure = _structure(source, name, found, [*source.notes, *notes])
         except InputError as error:
             reason = error.problem if isinstance(error, ChainError) else str(error)
             failures.append(Failure(place, reason))
@@ -150,49 +235,92 @@ def read_chains(path: str | Path) -> tuple[list[Structure], list[Failure]]:
     return list(structures.values()), failures
 
 
-def _choose_model(
-    parsed: gemmi.Structure, model_index: int | None, path: Path
-) -> tuple[gemmi.Model, list[str]]:
+def structure_of(source: Source, selection: Selection) -> Structure:
+    """Choose a chain of a model, and what to take of it, see `read_structure`."""
+    proteins, notes = _proteins(source)
+    name, chain_notes = _choose_chain(source, proteins, selection.chain)
+    place = _place(name, source.place)
+    residues, segment_notes = _choose_residues(residues_of(proteins[name], place), selection, place)
+    whole = selection.residues is None
+    _check_length(residues, place if whole else f"{selection.residues} of {place}")
+    notes = [*source.notes, *notes, *chain_notes, *segment_notes]
+    try:
+        _check_residues(residues, place)
+        structure = _structure(source, name, residues, notes)
+        _refuse_breaks(structure, residues, place)
+    except ChainError as error:
+        choices = [error.choice] if error.choice else _segment_choices(residues)
+        choices = choices if selection.sequence is None else []
+        choices += ["another chain with --chain"] if len(proteins) > 1 else []
+        *others, last = choices or [""]
+        listed = f"{', '.join(others)} or {last}" if others else last
+        remedy = f"choose {listed}" if listed else "give another structure"
+        raise InputError(f"{error.problem}: {remedy}.") from None
+    return structure
+
+
+def _segment_choices(residues: list[Residue]) -> list[str]:
+    """Options that take a part of the chain, if it has one that can be used."""
+    usable = [segment for segment in _segments(residues) if len(segment) >= MIN_LENGTH]
+    if not usable:
+        return []
+    longest = _ends(max(usable, key=len))
+    return [
+        f"a segment with --residues ({_listed(usable)})",
+        f"the longest with --longest-segment ({longest})",
+    ]
+
+
+def stem(path: Path) -> str:
+    """Return a file name without the extensions of structures."""
+    return re.sub(
+        r"\.(pdb|ent|cif|mmcif|gro)$", "", re.sub(r"(?i)\.gz$", "", path.name), flags=re.I
+    )
+
+
+def _read_source(path: Path, model_index: int | None) -> Source:
+    parsed = parse(read_bytes(path), path)
     count = len(parsed)
-    if model_index is None:
-        notes = [f"Took model 1 of {count}; choose with --model-index."] if count > 1 else []
-        return parsed[0], notes
-    if not 1 <= model_index <= count:
+    if model_index is not None and not 1 <= model_index <= count:
         raise InputError(
             f"{path} has no model {model_index}: choose --model-index from 1 to {count}."
         )
-    return parsed[model_index - 1], []
+    notes = []
+    if model_index is None and count > 1:
+        notes = [f"Took model 1 of {count}; choose with --model-index."]
+    index = model_index or 1
+    # The cell of a crystal does not cut molecules; that of a simulation has no symmetry.
+    in_box = parsed.cell.is_crystal() and parsed.spacegroup_hm in ("", "P 1")
+    return Source(
+        place=str(path),
+        name=stem(path),
+        files=(SourceFile.of(path),),
+        model=parsed[index - 1],
+        model_index=index,
+        cell=parsed.cell if in_box else None,
+        notes=notes,
+    )
 
 
-def _proteins(model: gemmi.Model, path: Path) -> dict[str, list[gemmi.Residue]]:
-    """Return the protein residues of every protein chain by its name."""
-    # An mmCIF chain comes in parts: the polymer, its ligands, its waters.
-    parts: dict[str, list[gemmi.Residue]] = {}
-    for part in model:
-        parts.setdefault(part.name, []).extend(part)
-    polymers = {name: polymer_of(residues) for name, residues in parts.items()}
-    proteins = {
-        name: residues
-        for name, residues in polymers.items()
-        if 2 * sum(is_amino_acid(residue.name) for residue in residues) > len(residues)
-    }
-    if not proteins:
-        raise InputError(f"{path} has no protein chain: give a file that holds a protein.")
-    return proteins
+def _proteins(source: Source) -> tuple[dict[str, list[gemmi.Residue]], list[str]]:
+    chains, notes = protein_chains(source.model, source.cell)
+    if not chains:
+        raise InputError(f"{source.place} has no protein chain: give a file that holds a protein.")
+    return chains, notes
 
 
 def _choose_chain(
-    model: gemmi.Model, proteins: dict[str, list[gemmi.Residue]], wanted: str | None, path: Path
+    source: Source, proteins: dict[str, list[gemmi.Residue]], wanted: str | None
 ) -> tuple[str, list[str]]:
     """Return the name of the chain and the note on the choice."""
     listed = ", ".join(map(_shown, proteins))
     if wanted is not None:
         wanted = wanted.strip()
         if wanted not in proteins:
-            there = any(part.name == wanted for part in model)
+            there = any(part.name == wanted for part in source.model)
             what = "is not a protein" if there else "is not there"
             raise InputError(
-                f"Chain {_shown(wanted)} of {path} {what}: choose --chain from {listed}."
+                f"Chain {_shown(wanted)} of {source.place} {what}: choose --chain from {listed}."
             )
         return wanted, []
     chosen = next(
@@ -205,40 +333,142 @@ def _choose_chain(
     return chosen, notes
 
 
-def _structure(
-    path: Path,
-    model: gemmi.Model,
-    chain_name: str,
-    polymer: list[gemmi.Residue],
-    notes: list[str],
-    unbroken: bool,
-) -> Structure:
-    place = _place(chain_name, path)
-    residues, cap_notes = known_residues(polymer, place)
-    backbone = _backbone(residues)
-    breaks = chain_breaks(backbone[:, 1])
-    for i in breaks[:1] if unbroken else ():
-        distance = np.linalg.norm(backbone[i + 1, 1] - backbone[i, 1])
+def _choose_residues(
+    residues: list[Residue], selection: Selection, place: str
+) -> tuple[list[Residue], list[str]]:
+    """Return the residues to take and the note on the choice."""
+    notes = []
+    if selection.residues is not None:
+        residues = _in_range(residues, selection.residues, place)
+    if selection.sequence is not None:
+        letters = "".join(residue.letter or "?" for residue in residues)
+        start = letters.find(selection.sequence)
+        if start < 0:
+            raise InputError(
+                f"The {len(residues)} residues of {place} do not contain the sequence of the protein "
+                f"({len(selection.sequence)} residues): give a structure of the same protein, or another chain with "
+                "--chain."
+            )
+        whole, residues = residues, residues[start : start + len(selection.sequence)]
+        if len(residues) < len(whole):
+            notes.append(
+                f"Took residues {_ends(residues)}, which have the sequence of the protein."
+            )
+    if selection.longest_segment:
+        segments = _segments(residues)
+        longest = max(segments, key=len, default=[])
+        if MIN_LENGTH <= len(longest) < len(residues):
+            notes.append(f"Took the longest segment, {_ends(longest)}, of {_listed(segments)}.")
+            residues = longest
+    return residues, notes
+
+
+def _in_range(residues: list[Residue], wanted: str, place: str) -> list[Residue]:
+    """Return the residues from the first to the last that are named, in the order of the chain."""
+    match = _RESIDUE_RANGE.fullmatch(wanted)
+    if match is None:
         raise InputError(
-            f"The chain breaks between residues {residues[i]} and {residues[i + 1]} of {place}, "
-            f"whose CA atoms are {distance:.1f} Angstrom apart: {_REMEDY}"
+            f"--residues {wanted!r} is not a range: give the first and the last residue in the numbering of the file, "
+            "like 2-152 or 10-52A."
         )
-    _refuse_overlaps(residues, backbone[:, 1], place)
+    numbers = [residue.number for residue in residues]
+    for end in match.groups():
+        if end not in numbers:
+            raise InputError(
+                f"There is no residue {end} in {place}: choose --residues within "
+                f"{_listed(_segments(residues))}."
+            )
+    first = numbers.index(match[1])
+    last = len(numbers) - 1 - numbers[::-1].index(match[2])
+    if last < first:
+        raise InputError(
+            f"Residue {match[2]} comes before {match[1]} in {place}: give --residues in the order of "
+            "the chain."
+        )
+    return residues[first : last + 1]
+
+
+def _segments(residues: list[Residue]) -> list[list[Residue]]:
+    """Part residues where the chain breaks, without those that NEMO cannot use."""
+    segments: list[list[Residue]] = []
+    before: Residue | None = None
+    for residue in residues:
+        if problem_of(residue, ""):
+            before = None
+            continue
+        if before is None or chain_breaks(_ca([before, residue])):
+            segments.append([])
+        segments[-1].append(residue)
+        before = residue
+    return segments
+
+
+def _listed(segments: list[list[Residue]]) -> str:
+    """Name segments by their ends."""
+    usable = [_ends(segment) for segment in segments if len(segment) >= MIN_LENGTH]
+    usable = usable or list(map(_ends, segments))
+    rest = len(usable) - SHOWN_SEGMENTS
+    return ", ".join(usable[:SHOWN_SEGMENTS]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _ends(segment: list[Residue]) -> str:
+    return f"{segment[0].number}-{segment[-1].number}"
+
+
+def _ca(residues: Iterable[Residue]) -> np.ndarray:
+    """Return the positions (L, 3) of the CA atoms, Angstrom."""
+    return np.array([residue.atoms["CA"].pos.tolist() for residue in residues])
+
+
+def _check_residues(residues: list[Residue], place: str) -> None:
+    """Raise ChainError if NEMO cannot use one of the residues."""
+    if residues and all(residue.name == "UNK" for residue in residues):
+        raise ChainError(f"The residues of {place} are unknown (UNK)")
+    # The most telling first: of a D-protein not that one residue of it has no parent.
+    for problem in (d_form_problem, problem_of):
+        for residue in residues:
+            found = problem(residue, place)
+            if found:
+                raise ChainError(found)
+
+
+def _check_length(residues: list[Residue], place: str) -> None:
+    if len(residues) < MIN_LENGTH:
+        raise InputError(
+            f"Only {len(residues)} residues are in {place}: NEMO needs at least {MIN_LENGTH}."
+        )
+
+
+def _refuse_breaks(structure: Structure, residues: list[Residue], place: str) -> None:
+    for i in structure.breaks[:1]:
+        distance = np.linalg.norm(structure.ca[i + 1] - structure.ca[i])
+        raise ChainError(
+            f"The chain breaks between residues {residues[i]} and {residues[i + 1]} of {place}, "
+            f"whose CA atoms are {distance:.1f} Angstrom apart"
+        )
+
+
+def _structure(source: Source, chain: str, residues: list[Residue], notes: list[str]) -> Structure:
+    backbone = _backbone(residues)
+    _refuse_overlaps(residues, backbone[:, 1], _place(chain, source.place))
     return Structure(
-        name=re.sub(r"\.(pdb|ent|cif|mmcif)$", "", re.sub(r"(?i)\.gz$", "", path.name), flags=re.I),
-        chain=chain_name,
-        model=model.num,
+        name=source.name,
+        chain=chain,
+        model=source.model.num,
+        model_index=source.model_index,
         sequence="".join(residue.letter for residue in residues),
         ca=backbone[:, 1].copy(),
         backbone=backbone,
         residue_ids=tuple(residue.number for residue in residues),
-        notes=(*notes, *cap_notes, *_notes_on_residues(residues, backbone)),
-        breaks=breaks,
+        notes=(*notes, *_notes_on_residues(residues, backbone)),
+        breaks=chain_breaks(backbone[:, 1]),
+        sources=source.files,
+        frame=source.frame,
     )
 
 
-def _place(chain_name: str, path: Path) -> str:
-    return f"chain {_shown(chain_name)} of {path}"
+def _place(chain_name: str, source: str) -> str:
+    return f"chain {_shown(chain_name)} of {source}"
 
 
 def _shown(chain_name: str) -> str:
@@ -256,8 +486,7 @@ def _backbone(residues: list[Residue]) -> np.ndarray:
         for j, name in enumerate(BACKBONE):
             if name in residue.atoms:
                 backbone[i, j] = residue.atoms[name].pos.tolist()
-        modified = residue.name not in STANDARD and residue.name not in FORCE_FIELD_NAMES
-        others = {"OXT"} if modified else TERMINAL_OXYGENS
+        others = {"OXT"} if is_modified(residue.name) else TERMINAL_OXYGENS
         side_chain = [
             atom for name, atom in residue.atoms.items() if name not in others.union(BACKBONE)
         ]
@@ -278,7 +507,7 @@ def _refuse_overlaps(residues: list[Residue], ca: np.ndarray, place: str) -> Non
             raise ChainError(
                 f"Residues {residues[i]} and {residues[i + 1 + nearest]} of {place} overlap: their "
                 f"CA atoms are {distances[nearest]:.1f} Angstrom apart",
-                _REMEDY,
+                "a segment without one of them with --residues",
             )
 
 
@@ -294,14 +523,18 @@ def _notes_on_residues(residues: list[Residue], backbone: np.ndarray) -> list[st
     doubled = [residue for residue in residues if residue.has_doubles]
     if doubled:
         notes.append(f"Took the first of atoms given twice without altlocs in {_count(doubled)}.")
-    mapped = Counter(
-        f"{residue.name}->{THREE_LETTER[residue.letter]}"
-        for residue in residues
-        if residue.name not in STANDARD
-    )
-    if mapped:
-        listed = ", ".join(f"{pair} x{count}" for pair, count in mapped.items())
-        notes.append(f"Took modified residues as their parents: {listed}.")
+    for modified, what in (
+        (False, "Read names of force fields as standard ones"),
+        (True, "Took modified residues as their parents"),
+    ):
+        mapped = Counter(
+            f"{residue.name}->{THREE_LETTER[residue.letter]}"
+            for residue in residues
+            if residue.name not in STANDARD and is_modified(residue.name) == modified
+        )
+        if mapped:
+            listed = ", ".join(f"{pair} x{count}" for pair, count in mapped.items())
+            notes.append(f"{what}: {listed}.")
     unseen = [
         residue for residue in residues if any(atom.occ == 0 for atom in residue.atoms.values())
     ]

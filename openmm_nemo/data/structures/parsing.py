@@ -1,4 +1,7 @@
-"""From the bytes of a PDB or mmCIF file to gemmi's models, chains and residues; cut and damaged files are refused."""
+"""From the bytes of a PDB, mmCIF or GRO file to gemmi's models, chains and residues.
+
+Cut and damaged files are refused. Serial numbers of atoms are their places in the file, from 0, in each model.
+"""
 
 import gzip
 import math
@@ -9,7 +12,9 @@ from pathlib import Path
 
 import gemmi
 
+from openmm_nemo.data.structures.gro import is_gro, parse_gro
 from openmm_nemo.data.structures.names import SIDE_CHAIN_ATOMS, element, parent
+from openmm_nemo.data.structures.pdb_columns import PdbColumns
 from openmm_nemo.errors import InputError
 
 MAX_BYTES = 128 * 2**20
@@ -20,9 +25,9 @@ def read_bytes(path: Path) -> bytes:
     """Return the unzipped content."""
     try:
         if path.is_dir():
-            raise InputError(f"{path} is a folder: give a PDB or mmCIF file in it.")
+            raise InputError(f"{path} is a folder: give a PDB, mmCIF or GRO file in it.")
         if path.exists() and not path.is_file():
-            raise InputError(f"{path} is not an ordinary file: give a PDB or mmCIF file.")
+            raise InputError(f"{path} is not an ordinary file: give a PDB, mmCIF or GRO file.")
         with path.open("rb") as file:
             zipped = file.read(2) == b"\x1f\x8b"
             file.seek(0)
@@ -56,8 +61,12 @@ def parse(content: bytes, path: Path) -> gemmi.Structure:
             parsed = _parse_mmcif(content, path)
         elif re.search(rb"^(ATOM  |HETATM)", content, re.MULTILINE) and b"\0" not in content:
             parsed = _parse_pdb(content, path)
+        elif is_gro(content):
+            parsed = parse_gro(content)
         else:
-            raise InputError(f"{path} is not a PDB or mmCIF file with atoms: give one that is.")
+            raise InputError(
+                f"{path} is not a PDB, mmCIF or GRO file with atoms: give one that is."
+            )
     except InputError:
         raise
     except (RuntimeError, ValueError, IndexError) as error:
@@ -89,7 +98,40 @@ def _parse_mmcif(content: bytes, path: Path) -> gemmi.Structure:
         raise InputError(
             f"{path} is cut short: fetch it again, or end it with a line '#' if it is complete."
         )
-    return gemmi.make_structure_from_block(blocks[0])
+    _complete_columns(blocks[0])
+    parsed = gemmi.make_structure_from_block(blocks[0])
+    for model in parsed:
+        # The polymer is one part, its ligands and waters are others; files without entities have one part for all.
+        for chain in model:
+            for residue in chain:
+                residue.subchain = residue.subchain or chain.name
+    return parsed
+
+
+def _complete_columns(block: gemmi.cif.Block) -> None:
+    """Give the atoms the label columns that a program has left out, from the author's, and numbers of their own."""
+    loop = block.find_loop("_atom_site.Cartn_x").get_loop()
+    prefix = "_atom_site."
+    if loop is None:
+        return  # one atom, as pairs
+    for name in ("atom_id", "comp_id", "asym_id"):
+        label, author = f"{prefix}label_{name}", f"{prefix}auth_{name}"
+        if label not in loop.tags and author in loop.tags:
+            values = list(block.find_values(author))
+            loop.add_columns([label], ".")
+            column = block.find_values(label)
+            for i, value in enumerate(values):
+                column[i] = value
+    for name, default in (("id", "0"), ("label_alt_id", "."), ("label_seq_id", ".")):
+        if f"{prefix}{name}" not in loop.tags:
+            loop.add_columns([f"{prefix}{name}"], default)
+    models = f"{prefix}pdbx_PDB_model_num"
+    model = list(block.find_values(models)) if models in loop.tags else ["1"] * loop.length()
+    numbers = block.find_values(f"{prefix}id")
+    counts: Counter[str] = Counter()
+    for i, of_model in enumerate(model):
+        numbers[i] = str(counts[of_model])
+        counts[of_model] += 1
 
 
 def _parse_pdb(content: bytes, path: Path) -> gemmi.Structure:
@@ -119,7 +161,7 @@ def _parse_pdb(content: bytes, path: Path) -> gemmi.Structure:
                 "three finite coordinates in columns 31 to 54; fetch it again or mend it."
             )
         atom_lines.append(line)
-    parsed = gemmi.read_pdb_string("\n".join([*lines, ""]))
+    parsed = _read_pdb_lines(lines, atom_lines)
 
     records = Counter(line[:6].strip() for line in lines)
     last = lines[-1]
@@ -142,6 +184,28 @@ def _parse_pdb(content: bytes, path: Path) -> gemmi.Structure:
             f"{path} is cut short at line {len(lines)}: fetch it again, "
             "or end it with a line END if it is complete."
         )
+    return parsed
+
+
+def _read_pdb_lines(lines: list[str], atom_lines: list[str]) -> gemmi.Structure:
+    columns = PdbColumns(atom_lines)
+    kept = []
+    serial = 0
+    for line in lines:
+        record = line[:6].rstrip()
+        if record in ("ATOM", "HETATM"):
+            kept.append(columns.token_line(line, serial))
+            serial += 1
+        elif record in ("MODEL", "ENDMDL"):
+            columns.new_model()
+            serial = 0
+            kept.append(line)
+        elif record == "TER":
+            columns.ter()
+        elif record in ("CRYST1", "END"):
+            kept.append(line)
+    parsed = gemmi.read_pdb_string("\n".join([*kept, ""]))
+    columns.restore(parsed)
     return parsed
 
 

@@ -3,14 +3,25 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import gemmi
 import numpy as np
 
-from openmm_nemo.data.structures.names import BACKBONE, element, is_amino_acid, parent
+from openmm_nemo.data.structures.names import (
+    AMINO_ACID_KINDS,
+    BACKBONE,
+    Kind,
+    element,
+    is_modified,
+    kind_of,
+    look_up,
+    parent,
+)
 from openmm_nemo.errors import InputError
-from openmm_nemo.residues import MIN_LENGTH
+
+SAME_RESIDUE = 2.0
+"""Angstrom. Residues of one number whose CA atoms are nearer than this are alternatives; neighbours never are."""
 
 SAME_PLACE = 0.1
 """Angstrom. A backbone atom given twice farther apart than this is an atom of two molecules."""
@@ -28,12 +39,15 @@ class ChainError(InputError):
     Attributes
     ----------
     problem : str
-        Why, without what who asked for this chain can do about it.
+        The reason, without the suggested remedy.
+    choice : str
+        What to choose instead; empty if any other part of the chain would do.
     """
 
-    def __init__(self, problem: str, remedy: str) -> None:
-        super().__init__(f"{problem}: {remedy}")
+    def __init__(self, problem: str, choice: str = "") -> None:
+        super().__init__(f"{problem}.")
         self.problem = problem
+        self.choice = choice
 
 
 @dataclass(frozen=True)
@@ -59,29 +73,28 @@ def chain_breaks(ca: np.ndarray) -> tuple[int, ...]:
 
 
 def polymer_of(residues: list[gemmi.Residue]) -> list[gemmi.Residue]:
-    """Return the residues that are linked into the chain, not its ligands, ions and waters.
+    """Return the amino acids that are linked into a chain, not its caps, ligands, ions and waters.
 
-    What the file says (mmCIF entities, PDB residues before TER) counts. Files that say nothing are
-    read by record: amino acids in ATOM records belong to the chain, those in HETATM records if they
-    are bonded to a neighbour that does.
+    What the file says (mmCIF entities, PDB residues before TER) counts. Files that say nothing are read by record:
+    amino acids in ATOM records belong to the chain, those in HETATM records, and residues of unknown kind, if they are
+    bonded to a neighbour that does.
     """
+    possible = [r for r in residues if kind_of(r) in (*AMINO_ACID_KINDS, Kind.LIGAND)]
+    is_amino = [kind_of(residue) in AMINO_ACID_KINDS for residue in possible]
     belongs = [
-        residue.entity_type == gemmi.EntityType.Polymer
-        or (residue.het_flag != "H" and is_amino_acid(residue.name))
-        for residue in residues
+        residue.entity_type == gemmi.EntityType.Polymer or (residue.het_flag != "H" and amino)
+        for residue, amino in zip(possible, is_amino, strict=True)
     ]
-    last = len(residues) - 1
+    last = len(possible) - 1
     for order, step in ((range(1, last + 1), -1), (range(last - 1, -1, -1), 1)):
         for i in order:
-            if belongs[i + step] and residues[i].entity_type == gemmi.EntityType.Unknown:
-                pair = (
-                    (residues[i - 1], residues[i]) if step < 0 else (residues[i], residues[i + 1])
-                )
-                belongs[i] = belongs[i] or _is_bonded(*pair)
-    return [residue for residue, inside in zip(residues, belongs, strict=True) if inside]
+            if belongs[i + step] and possible[i].entity_type == gemmi.EntityType.Unknown:
+                belongs[i] = belongs[i] or is_bonded(possible[i + step], possible[i])
+                belongs[i] = belongs[i] or is_bonded(possible[i], possible[i + step])
+    return [residue for residue, inside in zip(possible, belongs, strict=True) if inside]
 
 
-def _is_bonded(residue: gemmi.Residue, following: gemmi.Residue) -> bool:
+def is_bonded(residue: gemmi.Residue, following: gemmi.Residue) -> bool:
     """Tell if a peptide bond links the two, by the CA atoms where there are no others."""
     for first, second, limit in (("C", "N", MAX_PEPTIDE_BOND), ("CA", "CA", MAX_CA_DISTANCE)):
         if first in residue and second in following:
@@ -89,68 +102,123 @@ def _is_bonded(residue: gemmi.Residue, following: gemmi.Residue) -> bool:
     return False
 
 
-def known_residues(polymer: list[gemmi.Residue], place: str) -> tuple[list[Residue], list[str]]:
-    """Choose a conformer a residue and check that NEMO knows every residue."""
-    polymer, caps = _split_caps(polymer)
-    notes = []
-    if caps:
-        names = ", ".join(f"{cap.name} {cap.seqid}" for cap in caps)
-        notes.append(f"Left out the groups that cap the chain: {names}.")
-    residues = [_one_conformer(group, place) for group in _positions(polymer)]
-    for residue in residues:
-        if gemmi.find_tabulated_residue(residue.name).kind == gemmi.ResidueKind.AAD:
-            raise ChainError(
-                f"Residue {residue.number} of {place} is the D-amino acid {residue.name}",
-                "NEMO's mirror-image-sensitive energy is for L-proteins; choose another chain "
-                "with --chain.",
-            )
-    if residues and all(residue.name == "UNK" for residue in residues):
-        raise ChainError(
-            f"The residues of {place} are unknown (UNK)", "choose another chain with --chain."
-        )
-    for residue in residues:
-        if not residue.letter:
-            raise ChainError(
-                f"Residue {residue} of {place} has no parent among the twenty amino acids",
-                "choose another chain with --chain, or cut the file to a segment without it.",
-            )
-        if "CA" not in residue.atoms:
-            raise ChainError(
-                f"Residue {residue} of {place} has no CA atom",
-                "choose another chain with --chain, or cut the file to a segment without it.",
-            )
-    if len(residues) < MIN_LENGTH:
-        raise InputError(
-            f"Only {len(residues)} residues are in {place}: NEMO needs at least {MIN_LENGTH}."
-        )
-    return residues, notes
-
-
-def _split_caps(
-    polymer: list[gemmi.Residue],
+def in_order_of_bonds(
+    residues: list[gemmi.Residue],
 ) -> tuple[list[gemmi.Residue], list[gemmi.Residue]]:
-    """Part the chain from groups such as ACE and NH2 at its ends."""
+    """Return the residues with strays where they belong, and the strays.
 
-    def is_cap(residue: gemmi.Residue) -> bool:
-        return not is_amino_acid(residue.name) and "CA" not in residue
+    Some programs list HETATM records after all others, those of modified residues of the chain among them. A stray is
+    bonded to no neighbour in the file, but to two residues of the chain, or to one where the file does not say that it
+    is a ligand.
+    """
+    fragments: list[list[gemmi.Residue]] = []
+    for residue in residues:
+        if fragments and _has_peptide_bond(fragments[-1][-1], residue):
+            fragments[-1].append(residue)
+        else:
+            fragments.append([residue])
+    moved: list[gemmi.Residue] = []
+    strays = [fragment for fragment in fragments if _may_be_stray(fragment)]
+    while strays:
+        stray = strays.pop(0)
+        others = [fragment for fragment in fragments if fragment is not stray]
+        before = next((f for f in others if _has_peptide_bond(f[-1], stray[0])), None)
+        after = next((f for f in others if _has_peptide_bond(stray[-1], f[0])), None)
+        if before is not None and after is not None:
+            for residue in stray:
+                residue.entity_type = gemmi.EntityType.Polymer
+        elif any(residue.entity_type != gemmi.EntityType.Unknown for residue in stray):
+            continue
+        if before is not None:
+            before.extend(stray)
+        elif after is not None:
+            after[:0] = stray
+        else:
+            continue
+        moved += [residue for residue in stray if residue not in moved]
+        fragments = others
+    return [residue for fragment in fragments for residue in fragment], moved
 
-    start, end = 0, len(polymer)
-    while start < end and is_cap(polymer[start]):
-        start += 1
-    while start < end and is_cap(polymer[end - 1]):
-        end -= 1
-    return polymer[start:end], polymer[:start] + polymer[end:]
+
+def _may_be_stray(fragment: list[gemmi.Residue]) -> bool:
+    return all(
+        residue.het_flag == "H" and kind_of(residue) in AMINO_ACID_KINDS for residue in fragment
+    )
+
+
+def _has_peptide_bond(residue: gemmi.Residue, following: gemmi.Residue) -> bool:
+    return "C" in residue and "N" in following and is_bonded(residue, following)
+
+
+def from_n_terminus(polymer: list[gemmi.Residue]) -> tuple[list[gemmi.Residue], bool]:
+    """Return the residues from the N-terminus on, and if the file has them in reversed order."""
+    steps = [
+        (is_bonded(first, second), is_bonded(second, first))
+        for first, second in pairwise(polymer)
+        if "N" in first and "C" in first and "N" in second and "C" in second
+    ]
+    forward, backward = np.sum(steps, axis=0) if steps else (0, 0)
+    return (polymer[::-1], True) if backward > forward else (polymer, False)
+
+
+def residues_of(polymer: list[gemmi.Residue], place: str) -> list[Residue]:
+    """Return one conformer of each residue of a chain."""
+    return [_one_conformer(group, place) for group in _positions(polymer)]
+
+
+def problem_of(residue: Residue, place: str) -> str | None:
+    """Return why NEMO cannot use a residue, or None."""
+    problem = d_form_problem(residue, place)
+    if problem is None and not residue.letter:
+        problem = f"Residue {residue} of {place} has no parent among the twenty amino acids"
+    if problem is None and "CA" not in residue.atoms:
+        problem = f"Residue {residue} of {place} has no CA atom"
+    return problem
+
+
+def d_form_problem(residue: Residue, place: str) -> str | None:
+    """Return the problem with a D-amino acid, or None."""
+    known = look_up(residue.name)
+    named = known is not None and known.kind == Kind.D_AMINO_ACID
+    if not named and not (is_modified(residue.name) and _is_d_form(residue)):
+        return None
+    return (
+        f"Residue {residue.number} of {place} is the D-amino acid {residue.name}, and NEMO's mirror-image-sensitive "
+        "energy is for L-proteins"
+    )
+
+
+def _is_d_form(residue: Residue) -> bool:
+    """Tell by its CA, as the tables do not of all residues; false if atoms are missing."""
+    if any(name not in residue.atoms for name in ("N", "CA", "C", "CB")):
+        return False
+    n, ca, c, cb = (np.array(residue.atoms[name].pos.tolist()) for name in ("N", "CA", "C", "CB"))
+    return bool(np.cross(n - ca, c - ca) @ (cb - ca) < 0)
 
 
 def _positions(polymer: list[gemmi.Residue]) -> Iterator[list[gemmi.Residue]]:
     """Yield the residues that share a place in the chain: several under microheterogeneity."""
-    for _, same_number in groupby(polymer, key=lambda residue: str(residue.seqid)):
+    for _, same_number in groupby(
+        polymer, key=lambda residue: (residue.subchain, str(residue.seqid))
+    ):
         group = list(same_number)
-        # Only altlocs make alternatives; without them the numbering of the file is at fault.
-        if all(atom.has_altloc() for residue in group for atom in residue):
+        if len(group) > 1 and _are_alternatives(group):
             yield group
         else:
             yield from ([residue] for residue in group)
+
+
+def _are_alternatives(group: list[gemmi.Residue]) -> bool:
+    """Tell if residues of one number are in one place: all atoms have altlocs, or they share a backbone.
+
+    Two backbones in two places are two residues; the numbering of the file is at fault.
+    """
+    if all(atom.has_altloc() for residue in group for atom in residue):
+        return True
+    backbones = [atom.pos for residue in group for atom in residue if atom.name == "CA"]
+    return all(
+        "CA" in residue or any(atom.has_altloc() for atom in residue) for residue in group
+    ) and all(position.dist(backbones[0]) < SAME_RESIDUE for position in backbones)
 
 
 def _one_conformer(group: list[gemmi.Residue], place: str) -> Residue:
@@ -165,13 +233,21 @@ def _one_conformer(group: list[gemmi.Residue], place: str) -> Residue:
     best = ranked[0] if ranked else "\0"
     residue = next((r for r in group if any(atom.altloc == best for atom in r)), group[0])
     number = str(residue.seqid)
+    # The backbone that it shares with the others stands in one of them.
+    shared = [
+        atom
+        for other in group
+        if other is not residue
+        for atom in other
+        if atom.name in BACKBONE and not atom.has_altloc() and atom.name not in residue
+    ]
 
     atoms: dict[str, gemmi.Atom] = {}
     has_doubles = False
     # An atom that the best conformer lacks comes from the next best.
     for letter in ["\0", *ranked]:
         names = set(atoms)
-        for atom in residue:
+        for atom in [*residue, *shared]:
             if atom.altloc != letter or element(residue.name, atom).is_hydrogen:
                 continue
             if atom.name in atoms and atom.name not in names:

@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 
 import matplotlib.image
+import mdtraj as md
 import numpy as np
 import pytest
 
 from openmm_nemo.data.sets import building
-from openmm_nemo.data.sets.building import build_set, source_files
+from openmm_nemo.data.sets.building import SET_FILE, build_set, source_files
 from openmm_nemo.data.sets.storage import DomainSet
 from openmm_nemo.errors import InputError
 from tests.helpers import command_line, names, raises, refused
@@ -60,6 +61,14 @@ def test_files_are_those_named_and_those_in_folders_that_hold_structures(inputs)
         "some.jsonl",
         "zipped.ent.gz",
     ]
+
+
+def test_gro_files_are_structures(tmp_path):
+    md.load(str(TRP_CAGE))[0].save_gro(str(tmp_path / "cage.gro"))
+    built = build_set([tmp_path], tmp_path / "set")
+    assert built == (1, [])
+    (domain,) = DomainSet(tmp_path / "set" / SET_FILE)
+    assert (domain.id, domain.sequence) == ("cage", "NLYIQWLKDGGPSSGRPPPS")
 
 
 @pytest.mark.integration

@@ -121,20 +121,37 @@ def test_reads_real_entry(
 
 
 @pytest.mark.parametrize(
-    ("name", "chain", "facts"),
+    ("name", "chain", "message"),
     [
-        ("02_1a4w.cif.gz", "H", ["GLU 146", "GLY 150", "chain H", "8.5 Angstrom"]),
-        ("06_1wq2.pdb.gz", None, ["SER 14", "SER 20", "chain A", "9.9 Angstrom"]),
-        ("06_1wq2.pdb.gz", "B", ["LYS 15", "SER 18", "chain B", "5.7 Angstrom"]),
-        ("15_1xqa.pdb.gz", None, ["ALA 93", "ALA 95", "chain A", "5.2 Angstrom"]),
-        ("16_1naf.pdb.gz", None, ["GLY 238", "SER 244", "chain A", "11.1 Angstrom"]),
-        ("17_1dul.cif.gz", None, ["GLN 9", "LYS 23", "chain A", "15.5 Angstrom"]),
-        ("25_1lol.pdb.gz", None, ["GLY 181", "GLY 190", "chain A", "8.4 Angstrom"]),
+        ("02_1a4w.cif.gz", "H", "between residues GLU 146 and GLY 150 .* 8.5 .*\\(16-146, 150-244"),
+        ("06_1wq2.pdb.gz", None, "between residues SER 14 and SER 20 of chain A .*\\(1-14, 20-70"),
+        ("06_1wq2.pdb.gz", "B", "between residues LYS 15 and SER 18 of chain B .*\\(1-15, 18-68"),
+        ("15_1xqa.pdb.gz", None, "between residues ALA 93 and ALA 95 .* 5.2 .*\\(0-93, 95-112"),
+        (
+            "16_1naf.pdb.gz",
+            None,
+            "between residues GLY 238 and SER 244 .* 11.1 .*\\(171-238, 244-299",
+        ),
+        (
+            "17_1dul.cif.gz",
+            None,
+            "between residues GLN 9 and LYS 23 .* 15.5 Angstrom .*\\(1-9, 23-82",
+        ),
+        ("25_1lol.pdb.gz", None, "between residues GLY 181 and GLY 190 .*\\(11-181, 190-222"),
     ],
 )
-def test_chain_break_is_named_with_a_remedy(name: str, chain: str | None, facts: list[str]) -> None:
-    with raises(InputError, name, "--chain", *facts):
+def test_chain_break_names_the_segments_and_how_to_choose(
+    name: str, chain: str | None, message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as error:
         read_structure(DATA / name, chain=chain)
+    said = str(error.value)
+    assert name in said
+    assert "choose a segment with --residues (" in said
+    assert "the longest with --longest-segment (" in said
+    # Another chain is advice where there is one.
+    several = name not in ("16_1naf.pdb.gz", "17_1dul.cif.gz", "25_1lol.pdb.gz")
+    assert said.endswith(" or another chain with --chain.") == several
 
 
 def test_all_chains_of_a_file_with_their_breaks() -> None:
@@ -293,11 +310,14 @@ def test_default_chain_is_noted_with_the_others() -> None:
     structure = read_structure(DATA / "20_2hpf.pdb.gz")
     assert structure.chain == "A"
     assert note_with(structure, "chain") == "Took chain A of A, B, S; choose with --chain."
-    assert read_structure(DATA / "20_2hpf.pdb.gz", chain="A").notes == ()
+    waters = "Left out 76 solvent molecules (HOH)."
+    assert read_structure(DATA / "20_2hpf.pdb.gz", chain="A").notes == (waters,)
 
 
 def test_single_chain_is_no_choice() -> None:
-    assert read_structure(DATA / "22_1u78.pdb.gz").notes == ()
+    """Beside it are two strands of DNA."""
+    left_out = "Left out 52 nucleotides (DG, DT, DC, DA), 7 solvent molecules (HOH)."
+    assert read_structure(DATA / "22_1u78.pdb.gz").notes == (left_out,)
 
 
 @pytest.mark.parametrize(
@@ -415,18 +435,24 @@ def rename_residue(lines: list[str], residue: int, name: str, record: str = "HET
     ]
 
 
-@pytest.mark.parametrize("name", ["UNK", "SEC", "XQZ"])
+@pytest.mark.parametrize("name", ["UNK", "XQZ"])
 @pytest.mark.parametrize("ter", [["TER"], []])
 def test_residue_without_a_parent(
     trp_cage: list[str], write: Writer, name: str, ter: list[str]
 ) -> None:
     path = write([*rename_residue(trp_cage, 7, name), *ter, "END"])
-    with raises(InputError, f"{name} 7", "chain A", "parent"):
+    with pytest.raises(InputError, match=rf"Residue {name} 7 of chain A .* no parent .*8-20\)\.$"):
         read_structure(path)
+    structure = read_structure(path, longest_segment=True)
+    assert structure.segment == "8-20"
+    assert note_with(structure, "segment") == "Took the longest segment, 8-20, of 1-6, 8-20."
 
 
 def test_d_protein_is_rejected() -> None:
-    with raises(InputError, "residue 2", "chain B", "D-amino acid", "DGN"):
+    with pytest.raises(
+        InputError,
+        match=r"Residue 1 of chain B .* D-amino acid DNE.* L-proteins: choose another chain with --chain\.$",
+    ):
         read_structure(DATA / "29_5gob.pdb.gz", chain="B")
 
 
@@ -453,14 +479,16 @@ def test_ligands_ions_and_waters_are_left_out(
     ]
     structure = read_structure(write([*trp_cage, *ter, *others, "END"]))
     assert structure.sequence == "NLYIQWLKDGGPSSGRPPPS"
-    assert structure.notes == ()
+    assert structure.notes == (
+        "Left out 1 solvent molecule (HOH), 1 ion (CA), 2 ligands (GLY, DAR).",
+    )
 
 
 def test_water_before_ter_is_left_out(trp_cage: list[str], write: Writer) -> None:
     water = f"HETATM  900  O   HOH A 101    {50:8.3f}{50:8.3f}{50:8.3f}  1.00  0.00"
     structure = read_structure(write([*trp_cage, water, "TER", "END"]))
     assert structure.sequence == "NLYIQWLKDGGPSSGRPPPS"
-    assert structure.notes == ()
+    assert structure.notes == ("Left out 1 solvent molecule (HOH).",)
 
 
 def test_amino_acid_bonded_to_the_chain_after_ter_is_a_ligand(
@@ -498,7 +526,7 @@ def test_caps_are_left_out(trp_cage: list[str], write: Writer, ter: list[str]) -
     rest = [line for line in trp_cage if number(line) > 1]
     structure = read_structure(write([*cap, *rest, *ter, "END"]))
     assert structure.sequence == "LYIQWLKDGGPSSGRPPPS"
-    assert structure.notes == ("Left out the groups that cap the chain: ACE 1.",)
+    assert structure.notes == ("Left out 1 cap (ACE).",)
 
 
 def test_ter_inside_the_chain_loses_nothing(trp_cage: list[str], write: Writer) -> None:
@@ -644,9 +672,21 @@ def test_atoms_given_twice() -> None:
 
 
 def test_two_molecules_under_one_chain_name(trp_cage: list[str], write: Writer) -> None:
+    """They are parted where the numbers begin again, with TER or without."""
     moved = [f"{line[:30]}{float(line[30:38]) + 30:8.3f}{line[38:]}" for line in trp_cage]
-    with raises(InputError, "ASN 1", "atom N"):
-        read_structure(write([*trp_cage, *moved, "END"]))
+    for ter in ([], ["TER"]):
+        path = write([*trp_cage, *ter, *moved, *ter, "END"])
+        first, second = (read_structure(path, chain=name) for name in "AB")
+        note = "Chain A holds 2 protein molecules: they are called A, B here."
+        assert first.notes == second.notes == (note,)
+        np.testing.assert_allclose(second.ca - first.ca, [[30, 0, 0]] * 20, atol=1e-9)
+
+
+def test_two_molecules_atom_by_atom(trp_cage: list[str], write: Writer) -> None:
+    moved = [f"{line[:30]}{float(line[30:38]) + 30:8.3f}{line[38:]}" for line in trp_cage]
+    mixed = [line for pair in zip(trp_cage, moved, strict=True) for line in pair]
+    with pytest.raises(InputError, match=r"Residue ASN 1 .* atom N in two places"):
+        read_structure(write([*mixed, "END"]))
 
 
 def test_atoms_of_occupancy_zero_are_used_and_noted(trp_cage: list[str], write: Writer) -> None:
@@ -770,22 +810,22 @@ def test_no_permission(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "facts"),
+    ("content", "message"),
     [
-        (b"", ["empty"]),
-        (b" \n\n", ["empty"]),
-        (gzip.compress(b"", mtime=0), ["empty"]),
-        (b"\x1f\x8bnonsense", ["gzip"]),
-        (b"\x80\x04\x95\x00\x00", ["PDB", "mmCIF"]),
-        (b"ATOM  \n\0\0", ["PDB", "mmCIF"]),
-        (b"HEADER    PROTEIN\nEND\n", ["PDB", "mmCIF"]),
-        (b"Dear reader,\nATOM by atom.\n", ["PDB", "mmCIF"]),
-        (b"data_x\n_cell.length_a 3\n", ["0 data blocks", "_atom_site"]),
-        (b"data_x\nloop_\n_a.b\n_a.c\n1 2 3\n", ["damaged"]),
+        (b"", "is empty"),
+        (b" \n\n", "is empty"),
+        (gzip.compress(b"", mtime=0), "is empty"),
+        (b"\x1f\x8bnonsense", "damaged or cut gzip"),
+        (b"\x80\x04\x95\x00\x00", "not a PDB, mmCIF or GRO file"),
+        (b"ATOM  \n\0\0", "not a PDB, mmCIF or GRO file"),
+        (b"HEADER    PROTEIN\nEND\n", "not a PDB, mmCIF or GRO file"),
+        (b"Dear reader,\nATOM by atom.\n", "not a PDB, mmCIF or GRO file"),
+        (b"data_x\n_cell.length_a 3\n", "has 0 data blocks with _atom_site coordinates"),
+        (b"data_x\nloop_\n_a.b\n_a.c\n1 2 3\n", "damaged or cut short"),
     ],
 )
-def test_not_a_structure(write: Writer, content: bytes, facts: list[str]) -> None:
-    with raises(InputError, *facts):
+def test_not_a_structure(write: Writer, content: bytes, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         read_structure(write(content))
 
 
