@@ -386,7 +386,7 @@ def test_reference_may_be_another_file(tmp_path):
         ("20_2hpf.pdb.gz", (), 99, ["Took chain A of A, B, S; choose with --chain."]),
         ("20_2hpf.pdb.gz", ("--chain", "B"), 99, []),
         ("27_3a4rA.pdb.gz", (), 79, ["Took the first of atoms given twice"]),
-        ("31_d1asha_", (), 60, ["Used atoms of occupancy 0 as they stand in 8 residues"]),
+        ("31_d1asha_", (), 60, ["Used the positions of atoms with occupancy 0 in 8 residues"]),
         (TRP_CAGE, ("--model-index", 2), 20, []),
     ],
     ids=lambda value: str(value).rpartition("/")[2],
@@ -494,7 +494,7 @@ def test_reference_has_a_chain_and_a_model(tmp_path):
     outcome = simulate(tmp_path / "c", *start, "--reference", blank, "--reference-chain", "C")
     assert outcome.code == 2
     assert outcome.err == (
-        f"openmm-nemo: Chain C of {blank} is not there: choose --reference-chain from A, B.\n"
+        f"openmm-nemo: Chain C of {blank} does not exist: choose --reference-chain from A, B.\n"
     )
     outcome = simulate(tmp_path / "9", *start, "--reference", TRP_CAGE, "--reference-model", 9)
     assert outcome.err == (

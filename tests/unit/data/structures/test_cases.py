@@ -346,7 +346,7 @@ def test_molecules_without_chain_names(lines, plain, write, by, mark):
     for i, structure in enumerate(structures):
         np.testing.assert_allclose(structure.ca - plain.ca, [[40 * i, 0, 0]] * 20, atol=2e-3)
         assert structure.residue_ids == tuple(str(n + by * i) for n in range(1, 21))
-    with pytest.raises(InputError, match=r"Chain C of .* is not there: choose --chain from A, B"):
+    with pytest.raises(InputError, match=r"Chain C of .* does not exist: choose --chain from A, B"):
         read_structure(path, chain="C")
 
 
@@ -382,9 +382,7 @@ def test_reversed_order_is_turned_round(lines, plain, write):
         structure = read_structure(write(flat, ["TER", "END"]))
         assert structure.sequence == TRP_CAGE_SEQUENCE
         np.testing.assert_array_equal(structure.ca, plain.ca)
-        assert structure.notes == (
-            "Turned chain A round, which the file lists from its C-terminus.",
-        )
+        assert structure.notes == ("Reversed chain A, which the file lists from its C-terminus.",)
 
 
 def test_modified_residues_after_all_others(lines, plain, write):
@@ -405,7 +403,7 @@ def test_modified_residues_after_all_others(lines, plain, write):
     np.testing.assert_array_equal(structure.ca, plain.ca)
     assert structure.sequence == "MLYIQWMKDGGPSSGRPPPS"
     (note,) = [note for note in structure.notes if "bonded" in note]
-    assert note.startswith("Put residues of chain A where they are bonded: ")
+    assert note.startswith("Moved residues of chain A to where they are bonded: ")
 
 
 # mmCIF
@@ -497,7 +495,7 @@ def test_residues_by_author_numbers(name, chain, residues, first, last, length):
         ("30-20", "Residue 20 comes before 30 in chain A of .* in the order of the chain"),
         ("20", "--residues '20' is not a range: .* like 2-152 or 10-52A"),
         ("a-b", "is not a range"),
-        ("20-22", "Only 3 residues are in 20-22 of chain A of .*: NEMO needs at least 4"),
+        ("20-22", "There are only 3 residues in 20-22 of chain A of .*: NEMO needs at least 4"),
     ],
 )
 def test_residues_that_cannot_be_taken(residues, said):

@@ -696,7 +696,7 @@ def test_atoms_of_occupancy_zero_are_used_and_noted(trp_cage: list[str], write: 
     structure = read_structure(write([*emptied, "END"]))
     np.testing.assert_array_equal(structure.backbone, read_structure(TRP_CAGE).backbone)
     assert structure.notes == (
-        "Used atoms of occupancy 0 as they stand in 2 residues, the first GLN 5.",
+        "Used the positions of atoms with occupancy 0 in 2 residues, the first GLN 5.",
     )
 
 

@@ -168,7 +168,7 @@ def test_chain_that_the_box_cuts_is_put_together(trajectory, save, triclinic):
         wrapped = md.Trajectory((fractional - np.floor(fractional)) @ vectors, trajectory.topology)
         wrapped.unitcell_vectors = vectors[None]
         structure = read_frame(save(wrapped, "run.dcd"), save(trajectory[0], "top.pdb"))
-        cut += "Put chain A together, which the periodic box cut." in structure.notes
+        cut += "Made chain A whole, which the periodic box had cut." in structure.notes
         expected = read_structure(TRP_CAGE, model_index=1).backbone
         distances = [np.linalg.norm(b[:, None] - b, axis=-1) for b in (
             structure.backbone.reshape(-1, 3), expected.reshape(-1, 3)
