@@ -50,11 +50,11 @@ RARE_PARENTS = {"U": "C", "O": "K"}
 _RARE_NAMES = {"U": "selenocysteine", "O": "pyrrolysine"}
 
 MIN_LENGTH = 4
-"""Shortest chain that has a dihedral angle."""
+"""Length of the shortest chain with a dihedral angle."""
 
 
 def read_sequence(sequence: str) -> tuple[str, tuple[str, ...]]:
-    """Read a sequence as users write it.
+    """Read a sequence as written by users.
 
     Parameters
     ----------
@@ -66,12 +66,12 @@ def read_sequence(sequence: str) -> tuple[str, tuple[str, ...]]:
     str
         The sequence in the twenty codes; U (selenocysteine) is taken as C and O (pyrrolysine) as K.
     tuple of str
-        One sentence for each kind of residue that was taken as another.
+        One sentence per kind of residue that was taken as another.
 
     Raises
     ------
     InputError
-        If another letter is there or the chain is shorter than four residues.
+        If there is another letter, or the chain is shorter than four residues.
     """
     letters = "".join(sequence.split())
     allowed = AMINO_ACIDS + "".join(RARE_PARENTS)
@@ -107,7 +107,7 @@ def check_sequence(sequence: str) -> str:
     Raises
     ------
     InputError
-        As `read_sequence`.
+        As for `read_sequence`.
     """
     checked, notes = read_sequence(sequence)
     for note in notes:

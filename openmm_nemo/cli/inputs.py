@@ -1,4 +1,4 @@
-"""What several verbs read: structures, sequences and the names of models."""
+"""Inputs shared by several verbs: structures, sequences and the names of models."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +14,11 @@ from openmm_nemo.residues import read_sequence
 DEFAULT_MODEL = "nemo-mini"
 
 STRUCTURE_CHOICES = ("chain", "model_index", "residues", "longest_segment")
-"""Parameters that say what to read from a structure."""
+"""Parameters that choose what to read from a structure."""
 
 
 def structure_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --pdb and what chooses from it, with the names of `STRUCTURE_CHOICES`."""
+    """Add --pdb and the options in `STRUCTURE_CHOICES`."""
     options = (
         click.option(
             "--pdb",
@@ -47,14 +47,14 @@ def structure_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def read_chain(path: Path, **choice: Any) -> Structure:
-    """Read a chain of a structure file, see `read_structure`, and print the notes on it."""
+    """Read a chain from a structure file, see `read_structure`, and print its notes."""
     structure = read_structure(path, **choice)
     _print_notes(path, structure)
     return structure
 
 
 def read_chain_of_frame(trajectory: Path, topology: Path, **choice: Any) -> Structure:
-    """Read a chain of a frame, see `read_frame`, and print the notes on it."""
+    """Read a chain from a frame, see `read_frame`, and print its notes."""
     structure = read_frame(trajectory, topology, **choice)
     _print_notes(trajectory, structure)
     return structure
@@ -63,7 +63,7 @@ def read_chain_of_frame(trajectory: Path, topology: Path, **choice: Any) -> Stru
 def read_reference(
     path: Path, chain: str | None, model_index: int | None, sequence: str
 ) -> Structure:
-    """Read the part of a chain that has a sequence, and print the notes on it."""
+    """Read the part of a chain with a given sequence, and print its notes."""
     try:
         structure = read_structure(path, chain, model_index, sequence=sequence)
     except InputError as error:
@@ -80,7 +80,7 @@ def _with_reference_options(message: str) -> str:
 
 
 def sequence_of(text: str) -> str:
-    """Read a sequence, see `residues.read_sequence`, and print the notes on it."""
+    """Read a sequence, see `residues.read_sequence`, and print its notes."""
     sequence, notes = read_sequence(text)
     for note in notes:
         click.echo(note)
@@ -88,7 +88,7 @@ def sequence_of(text: str) -> str:
 
 
 def name_of_model(model: str) -> str:
-    """Name of an installed model, or the whole path of another one."""
+    """Name of an installed model, or the full path of another one."""
     folder = find_model(model)
     return model if folder.parent in model_folders() else str(folder.resolve())
 

@@ -46,74 +46,80 @@ SEQUENCE_ID = "sequence"
     "--set",
     "domain_set",
     type=click.Path(path_type=Path),
-    help="Folder of 'openmm-nemo data build': all its domains.",
+    help="Folder written by 'openmm-nemo data build': sample all its domains.",
 )
 @click.option(
     "--ids",
     type=click.Path(path_type=Path),
-    help="Text file of ids, one a line: these domains of the --set alone.",
+    help="Text file of ids, one per line: sample only these domains of the --set.",
 )
 @click.option(
     "--split",
     type=click.Path(path_type=Path),
-    help="File of 'openmm-nemo data split': the domains of one --part of the --set.",
+    help="File written by 'openmm-nemo data split': sample only one --part of the --set.",
 )
-@click.option("--part", type=click.Choice(PARTS), help="Of the --split.  [default: test]")
+@click.option(
+    "--part", type=click.Choice(PARTS), help="Part of the --split to sample.  [default: test]"
+)
 @click.option(
     "-n",
     "n_samples",
     type=click.IntRange(1, MAX_SAMPLES),
     default=100,
     show_default=True,
-    help="Structures of each protein; 1 for a baseline.",
+    help="Number of structures per protein; 1 for a baseline.",
 )
 @click.option(
-    "--steps", type=click.IntRange(1), default=250, show_default=True, help="Of each simulation."
+    "--steps",
+    type=click.IntRange(1),
+    default=250,
+    show_default=True,
+    help="Number of steps per simulation.",
 )
 @click.option(
     "--temperature",
     type=click.FloatRange(0, min_open=True),
     default=300,
     show_default=True,
-    help="Kelvin.",
+    help="Temperature, kelvin.",
 )
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of all noise.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Random seed.")
 @click.option(
     "--model",
     default=DEFAULT_MODEL,
     show_default=True,
-    help="Installed model or folder of one.",
+    help="Installed model or model folder.",
 )
 @click.option(
     "--profile",
     type=click.Path(path_type=Path),
-    help="For a profile model: text file of a line of 20 numbers for each residue; with --set, JSON lines of the "
-    "frequencies in alignments, with the id of the domain.",
+    help="For a profile model: text file with one line of 20 numbers per residue; with --set, JSON lines of "
+    "frequencies in alignments, with the ids of the domains.",
 )
 @click.option(
     "--embedding",
     type=click.Path(path_type=Path),
-    help="For a model that takes embeddings: NumPy file (.npy) of one row of numbers per residue; with --set, "
-    "safetensors file of such an array per id.",
+    help="For a model that takes embeddings: NumPy file (.npy) with one row of numbers per residue; with --set, "
+    "safetensors file with one such array per id.",
 )
 @click.option(
     "--engine",
     type=click.Choice(list(ENGINES)),
     default="torch",
     show_default=True,
-    help="torch: many chains at once; openmm: one after another. The same numbers.",
+    help="torch: many chains at once; openmm: one after another. The results are the same.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option(
     "--workers",
     type=click.IntRange(1),
-    help="Processes on this machine.  [default: all processors]",
+    help="Number of processes on this machine.  [default: all processors]",
 )
-@click.option("--scheduler", help="Address of a Dask scheduler, to sample on its workers instead.")
+@click.option("--scheduler", help="Address of a Dask scheduler whose workers to use instead.")
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
-    help="Structures that a process samples at once.  [default: 10, or fewer of a long protein]",
+    help="Number of structures that a process samples at once.  [default: 10, or fewer for a long protein]",
 )
 def sample(
     out: Path,
@@ -128,12 +134,12 @@ def sample(
     engine: str,
     **sources: Any,
 ) -> None:
-    """Sample ensembles of structures of a protein, or of all domains of a set.
+    """Sample ensembles of structures, of one protein or of a set.
 
-    Every structure is the last state of a simulation of its own. Writes to --out: a folder for each protein with
-    coarse.h5 and atoms.h5 (MDTraj's HDF5), native.h5 where the experimental structure is known, and samples.csv, with
-    the seeds with which 'openmm-nemo simulate' repeats them; and sampling.json with the settings. The same command
-    continues what was interrupted.
+    Each structure is the last state of a separate simulation. Writes to --out: one folder per protein with coarse.h5
+    and atoms.h5 (MDTraj's HDF5), native.h5 if the experimental structure is known, and samples.csv with the seeds that
+    reproduce them in 'openmm-nemo simulate'; and sampling.json with the settings. Rerun the same command to continue
+    after an interruption.
 
     \b
     On many machines, with Dask (pip install 'openmm-nemo[dask]'):
@@ -145,7 +151,7 @@ def sample(
     torch.set_num_threads(1)
     if scheduler is not None and workers is not None:
         raise InputError(
-            "--workers are processes on this machine: leave it out where --scheduler has its own."
+            "--workers are processes on this machine, but --scheduler has its own: leave --workers out."
         )
     proteins = _proteins(**sources)
     settings = SamplingSettings(name_of_model(model), n_samples, steps, temperature, seed, engine)
@@ -162,7 +168,7 @@ def sample(
             )
     except KeyboardInterrupt:
         click.echo(
-            f"Interrupted: {out} keeps all proteins that are complete, the same command continues."
+            f"Interrupted: {out} keeps all completed proteins; rerun the same command to continue."
         )
         sys.exit(EXIT_CODE)
     count, seconds = len(sampled.ids), time.monotonic() - began
@@ -170,7 +176,7 @@ def sample(
         f"Wrote {count * n_samples} samples of {count} proteins to {out} in {seconds:.0f} s."
     )
     if before:
-        click.echo(f"{before} proteins were there before.")
+        click.echo(f"{before} proteins had been sampled before.")
     for name, reason in list(sampled.failures.items())[:SHOWN_FAILURES]:
         click.echo(f"Not sampled: {name}: {reason}")
     if sampled.failures:
@@ -197,7 +203,7 @@ def _proteins(
     if domain_set is None and (ids, split) != (None, None):
         raise InputError("--ids and --split choose domains of a set: give --set.")
     if split is None and part is not None:
-        raise InputError("--part is one of a split: give --split.")
+        raise InputError("--part belongs to a split: give --split.")
     if domain_set is None:
         rows = (
             None if profile is None else read_profile(profile),
@@ -242,5 +248,5 @@ def _chosen(domains: DomainSet, ids: Path | None, split: Path | None, part: str)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{ids} cannot be read ({error}): give a text file of ids.") from None
     if not names:
-        raise InputError(f"{ids} has no ids: give one a line.")
+        raise InputError(f"{ids} has no ids: give one per line.")
     return names

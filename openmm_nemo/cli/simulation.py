@@ -34,43 +34,45 @@ from openmm_nemo.runs.simulation import SimulationRun
 @click.option(
     "--topology",
     type=click.Path(path_type=Path),
-    help="Instead of --pdb: PDB, GRO or other topology of the --trajectory to start from.",
+    help="Instead of --pdb: topology of the --trajectory to start from, PDB, GRO or other.",
 )
 @click.option(
     "--frame",
     type=int,
     help="Frame of the --trajectory to start from, from 0; -1 is the last.  [default: 0]",
 )
-@click.option("--model", help=f"Installed model or folder of one.  [default: {DEFAULT_MODEL}]")
+@click.option("--model", help=f"Installed model or model folder.  [default: {DEFAULT_MODEL}]")
 @click.option(
     "--profile",
     type=click.Path(path_type=Path),
-    help="Text file of the sequence profile, a line of 20 numbers for each residue, for a profile model.",
+    help="Sequence profile for a profile model: text file with one line of 20 numbers per residue.",
 )
 @click.option(
     "--embedding",
     type=click.Path(path_type=Path),
-    help="NumPy file (.npy) of one row of numbers per residue, for a model that takes embeddings.",
+    help="Embedding for a model that takes one: NumPy file (.npy) with one row of numbers per residue.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
-@click.option("--steps", type=click.IntRange(1), help="Steps in all.  [default: 250, or as before]")
 @click.option(
-    "--temperature", type=click.FloatRange(0, min_open=True), help="Kelvin.  [default: 300]"
+    "--steps", type=click.IntRange(1), help="Total number of steps.  [default: 250, or as before]"
 )
 @click.option(
-    "--seed", type=click.IntRange(1, 2**31 - 1), help="Seed of the noise.  [default: random]"
+    "--temperature",
+    type=click.FloatRange(0, min_open=True),
+    help="Temperature, kelvin.  [default: 300]",
 )
+@click.option("--seed", type=click.IntRange(1, 2**31 - 1), help="Random seed.  [default: random]")
 @click.option(
     "--start",
     type=click.Choice(["z0", "native"]),
-    help="Start from the network's initial state or the structure, the default with --topology.  [default: z0]",
+    help="Start from the network's initial state, or from the structure, as by default with --topology.  [default: z0]",
 )
 @click.option(
     "--reference",
     is_flag=False,
     flag_value="",
     metavar="[FILE]",
-    help="Compare with this structure (without FILE: with that of --pdb): RMSD and TM-score columns.",
+    help="Compare with this structure (without FILE: the one of --pdb), in RMSD and TM-score columns.",
 )
 @click.option("--reference-chain", help="Chain of the --reference FILE.  [default: the first]")
 @click.option(
@@ -90,7 +92,7 @@ from openmm_nemo.runs.simulation import SimulationRun
 )
 @click.option(
     "--trajectory",
-    help="With --topology: trajectory to start from, in a format of MDTraj. Without: another name of --coarse.",
+    help="With --topology: trajectory to start from, in a format of MDTraj. Without: another name for --coarse.",
 )
 @click.option(
     "--backend",
@@ -104,20 +106,23 @@ from openmm_nemo.runs.simulation import SimulationRun
 @click.option(
     "--precision",
     type=click.Choice(["single", "mixed", "double"]),
-    help="Of the network (double: float64) and of GPU platforms.  [default: single]",
+    help="Precision of the network (double: float64) and of GPU platforms.  [default: single]",
 )
 @click.option(
-    "--threads", type=click.IntRange(1), default=1, help="Of the network on the CPU.  [default: 1]"
+    "--threads",
+    type=click.IntRange(1),
+    default=1,
+    help="CPU threads for the network.  [default: 1]",
 )
 @click.option("--resume", is_flag=True, help="Continue the run in --out; only --steps may change.")
 def simulate(out: Path, steps: int | None, threads: int, resume: bool, **options: Any) -> None:
     """Simulate a protein, from a structure or a sequence.
 
-    Writes to --out: the coarse and the atomic trajectory, state.csv with a line per frame, state.png, the final
+    Writes to --out: the coarse and the atomic trajectory, state.csv with one line per frame, state.png, the final
     structures as PDB, the checkpoint, and the OpenMM system and integrator as XML.
     """
-    # Torch's own default is all cores. Its threads wait for each other by spinning, which makes small networks tens of
-    # times slower wherever something else runs.
+    # Torch uses all cores by default. Its threads wait for each other by spinning, which makes small networks tens of
+    # times slower if anything else is running.
     torch.set_num_threads(threads)
     given = {name: value for name, value in options.items() if value is not None}
     if resume:
@@ -133,7 +138,7 @@ def simulate(out: Path, steps: int | None, threads: int, resume: bool, **options
         total = steps or run.settings.steps
         if run.step >= total:
             raise InputError(
-                f"The run in {out} has {run.step} steps already: give a larger --steps to continue it."
+                f"The run in {out} already has {run.step} steps: give a larger --steps to continue it."
             )
         if not run.model.trained:
             click.echo(
@@ -145,7 +150,9 @@ def simulate(out: Path, steps: int | None, threads: int, resume: bool, **options
         with progress("Simulating", run.step, total) as tell:
             complete = run.run(total, tell)
     if not complete:
-        click.echo(f"Interrupted at step {run.step}: all files are complete, --resume continues.")
+        click.echo(
+            f"Interrupted at step {run.step}: all files are complete; --resume continues the run."
+        )
         sys.exit(EXIT_CODE)
     click.echo(f"Wrote {total} steps to {out}.")
 
@@ -176,7 +183,7 @@ def _settings(given: dict[str, Any]) -> SimulationSettings:
 
 
 def _protein(given: dict[str, Any]) -> tuple[Structure | None, str]:
-    """Take the options that say what to simulate, and read it; ``trajectory`` stays as the name of an output."""
+    """Remove the options that say what to simulate, and read it; ``trajectory`` remains as the name of an output."""
     pdb, sequence, topology = (given.pop(name, None) for name in ("pdb", "sequence", "topology"))
     choice = {name: given.pop(name) for name in STRUCTURE_CHOICES if name in given}
     trajectory = None
@@ -187,11 +194,11 @@ def _protein(given: dict[str, Any]) -> tuple[Structure | None, str]:
         if "model_index" in choice:
             raise InputError("--model-index goes with --pdb: a --trajectory has --frame.")
     elif "frame" in given:
-        raise InputError("--frame is one of a trajectory: give --trajectory and --topology.")
+        raise InputError("--frame belongs to a trajectory: give --trajectory and --topology.")
     if "coarse" in given:
         if "trajectory" in given:
             raise InputError(
-                "Without --topology, --trajectory and --coarse are one: give --coarse."
+                "Without --topology, --trajectory means the same as --coarse: give only --coarse."
             )
         given["trajectory"] = given.pop("coarse")
     if sum(source is not None for source in (pdb, sequence, topology)) != 1:
@@ -200,7 +207,7 @@ def _protein(given: dict[str, Any]) -> tuple[Structure | None, str]:
         if choice:
             names = ", ".join(map(_option, choice))
             raise InputError(
-                f"A sequence has no {names}: these choose from a structure, give --pdb."
+                f"A sequence has no {names}, which select from a structure: give --pdb."
             )
         return None, sequence_of(sequence)
     if pdb is not None:

@@ -95,7 +95,7 @@ def check_particles(protein: Protein, particles: Sequence[int]) -> list[int]:
     n = len(protein.sequence)
     if len(indices) != n or len(set(indices)) != n or min(indices) < 0:
         raise ValueError(
-            f"particles has {len(set(indices))} different indices: give one per residue, {n} in all."
+            f"particles has {len(set(indices))} different indices: give one for each of the {n} residues."
         )
     return indices
 

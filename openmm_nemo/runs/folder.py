@@ -137,7 +137,7 @@ class RunFolder:
         except OSError as error:
             raise InputError(
                 f"{error.filename or self.path} cannot be written ({error.strerror or error}): fix this or give "
-                f"another --out; {self.kind.resume} continues a run that had started."
+                f"another --out; {self.kind.resume} continues a run that had begun."
             ) from error
 
     def check_new(self, names: Iterable[str] = ()) -> None:
@@ -155,7 +155,7 @@ class RunFolder:
         """Raise InputError unless the folder holds a run."""
         if not self.holds_run:
             raise InputError(
-                f"{self.path} holds no run to resume: leave out {self.kind.resume} to start one."
+                f"{self.path} holds no run to resume: leave {self.kind.resume} out to start one."
             )
 
     def check_settings(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

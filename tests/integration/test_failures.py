@@ -350,5 +350,5 @@ def test_files_that_are_there_are_not_replaced(tmp_path, name):
     (tmp_path / name).write_text("mine")
     outcome = simulate(tmp_path, *OPTIONS, "--steps", 1)
     assert outcome.code == 2
-    assert outcome.err == f"openmm-nemo: {tmp_path / name} is there already: give another --out.\n"
+    assert outcome.err == f"openmm-nemo: {tmp_path / name} already exists: give another --out.\n"
     assert contents(tmp_path) == {name: b"mine"}

@@ -130,8 +130,8 @@ def test_run_on_a_platform_that_is_gone_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(simulation, "platform_names", lambda: ["Reference"])
     before = contents(out)
     assert refused("simulate", "--resume", "--out", out, "--steps", 3) == (
-        f"The run in {out} was begun on the platform CPU, which is not available here (available: Reference): "
-        "resume where it is, or start anew with another --out."
+        f"The run in {out} was started on the platform CPU, which is not available here (available: Reference): "
+        "resume where it is available, or start a new run with another --out."
     )
     assert contents(out) == before
 

@@ -191,14 +191,14 @@ def test_one_of_structure_and_sequence_is_needed(refuse):
     [("--chain", "1"), ("--model-index", "1"), ("--residues", "1-9"), ("--longest-segment",)],
 )
 def test_choices_in_a_file_need_the_file(refuse_sequence, option):
-    said = f"A sequence has no {option[0]}: these choose from a structure, give --pdb."
+    said = f"A sequence has no {option[0]}, which select from a structure: give --pdb."
     assert refuse_sequence(*option) == said
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--frame", 1), "--frame is one of a trajectory: give --trajectory and --topology."),
+        (("--frame", 1), "--frame belongs to a trajectory: give --trajectory and --topology."),
         (
             ("--topology", TRP_CAGE),
             "--topology names the atoms of a trajectory: give --trajectory, too.",
@@ -209,7 +209,7 @@ def test_choices_in_a_file_need_the_file(refuse_sequence, option):
         ),
         (
             ("--trajectory", "a.dcd", "--coarse", "b.dcd"),
-            "Without --topology, --trajectory and --coarse are one: give --coarse.",
+            "Without --topology, --trajectory means the same as --coarse: give only --coarse.",
         ),
         (
             ("--reference-chain", "A"),

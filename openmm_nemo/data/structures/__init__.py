@@ -1,4 +1,4 @@
-"""Protein chains from files of structures and trajectories."""
+"""Protein chains from structure and trajectory files."""
 
 from openmm_nemo.data.structures.chains import SourceFile, Structure, read_chains, read_structure
 from openmm_nemo.data.structures.frames import read_frame

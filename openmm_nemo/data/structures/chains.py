@@ -1,7 +1,7 @@
-"""Protein chains from files of structures.
+"""Protein chains from structure files.
 
-The reader is gemmi: it reads PDB and mmCIF, knows altlocs, insertion codes, modified residues and
-microheterogeneity, and is a small wheel without compiled dependencies of its own.
+The reader is gemmi: it reads PDB and mmCIF, handles altlocs, insertion codes, modified residues and microheterogeneity,
+and is a small wheel without compiled dependencies of its own.
 """
 
 import hashlib
@@ -54,7 +54,7 @@ class SourceFile(NamedTuple):
     name : str
         File name without folder.
     sha256 : str
-        Digest of the file as it is on disk, as ``sha256sum`` prints it.
+        Digest of the file on disk, as printed by ``sha256sum``.
     """
 
     name: str
@@ -62,13 +62,13 @@ class SourceFile(NamedTuple):
 
     @classmethod
     def of(cls, path: Path) -> "SourceFile":
-        """Digest a file."""
+        """Name and digest of a file."""
         with path.open("rb") as file:
             return cls(path.name, hashlib.file_digest(file, "sha256").hexdigest())
 
 
 class Selection(NamedTuple):
-    """What to take of a file, see `read_structure`."""
+    """What to take from a file, see `read_structure`."""
 
     chain: str | None = None
     residues: str | None = None
@@ -86,7 +86,7 @@ class Structure:
         File name without folder and extensions, like "1l2y".
     chain : str
         Author chain name; empty if the file leaves it blank for its only protein. Molecules that share a name, or have
-        none, are told apart by names that the file does not use.
+        none, get names that the file does not use.
     model : int
         Model number as given in the file.
     model_index : int
@@ -101,13 +101,13 @@ class Structure:
     residue_ids : tuple[str, ...]
         Author numbering with insertion code, like "52A".
     notes : tuple[str, ...]
-        One sentence for each choice that was made in reading the file.
+        One sentence per choice that was made when the file was read.
     breaks : tuple[int, ...]
         Residues (from 0) whose CA is too far from the next one to be linked to it.
     sources : tuple[SourceFile, ...]
-        The file; of a frame, the trajectory and its topology.
+        The file; for a frame, the trajectory and its topology.
     frame : int or None
-        Of the trajectory, from 0; None for a file of structures.
+        Index of the frame in the trajectory, from 0; None for a structure file.
     """
 
     name: str
@@ -140,7 +140,7 @@ class Structure:
 
 
 class Source(NamedTuple):
-    """A parsed model and where it is from."""
+    """A parsed model and its origin."""
 
     place: str
     name: str
@@ -162,7 +162,7 @@ def read_structure(
 ) -> Structure:
     """Read one unbroken protein chain, or a segment of one, from a PDB, mmCIF or GRO file, plain or gzipped.
 
-    The format is told by the content, so the extension does not matter.
+    The format is recognised by the content, so the extension does not matter.
 
     Parameters
     ----------
@@ -175,9 +175,10 @@ def read_structure(
     residues : str, optional
         First and last residue to take, in author numbering, like "2-152" or "-4-52A"; all by default.
     longest_segment : bool
-        Take the longest stretch without a chain break or a residue that NEMO cannot use, of equals the first.
+        Take the longest stretch without a chain break or a residue that NEMO cannot use; the first one if several are
+        equal.
     sequence : str, optional
-        Take the first stretch of this sequence.
+        Take the first stretch with this sequence.
 
     Returns
     -------
@@ -186,8 +187,8 @@ def read_structure(
     Raises
     ------
     InputError
-        If the file cannot be read, is cut short or holds no such model or protein chain, or if what
-        is chosen is not one unbroken L-protein of at least four known residues with a CA atom each.
+        If the file cannot be read, is cut short or holds no such model or protein chain, or if the selection is not one
+        unbroken L-protein of at least four known residues with a CA atom each.
     """
     source = _read_source(Path(path), model_index)
     return structure_of(source, Selection(chain, residues, longest_segment, sequence))
@@ -204,7 +205,7 @@ def read_chains(path: str | Path) -> tuple[list[Structure], list[Failure]]:
     Returns
     -------
     list of Structure
-        Chains of equal sequence are taken once.
+        The chains; only one of those with equal sequences.
     list of Failure
         The chains that were not taken, and why.
 
@@ -236,7 +237,7 @@ def read_chains(path: str | Path) -> tuple[list[Structure], list[Failure]]:
 
 
 def structure_of(source: Source, selection: Selection) -> Structure:
-    """Choose a chain of a model, and what to take of it, see `read_structure`."""
+    """Choose a chain of a model, and what to take from it, see `read_structure`."""
     proteins, notes = _proteins(source)
     name, chain_notes = _choose_chain(source, proteins, selection.chain)
     place = _place(name, source.place)
@@ -260,7 +261,7 @@ def structure_of(source: Source, selection: Selection) -> Structure:
 
 
 def _segment_choices(residues: list[Residue]) -> list[str]:
-    """Options that take a part of the chain, if it has one that can be used."""
+    """Options that select a part of the chain, if a part of it can be used."""
     usable = [segment for segment in _segments(residues) if len(segment) >= MIN_LENGTH]
     if not usable:
         return []
@@ -272,7 +273,7 @@ def _segment_choices(residues: list[Residue]) -> list[str]:
 
 
 def stem(path: Path) -> str:
-    """Return a file name without the extensions of structures."""
+    """Return a file name without the extensions of structure files."""
     return re.sub(
         r"\.(pdb|ent|cif|mmcif|gro)$", "", re.sub(r"(?i)\.gz$", "", path.name), flags=re.I
     )
@@ -289,7 +290,7 @@ def _read_source(path: Path, model_index: int | None) -> Source:
     if model_index is None and count > 1:
         notes = [f"Took model 1 of {count}; choose with --model-index."]
     index = model_index or 1
-    # The cell of a crystal does not cut molecules; that of a simulation has no symmetry.
+    # The cell of a crystal does not cut molecules; the cell of a simulation has no symmetry.
     in_box = parsed.cell.is_crystal() and parsed.spacegroup_hm in ("", "P 1")
     return Source(
         place=str(path),
@@ -318,7 +319,7 @@ def _choose_chain(
         wanted = wanted.strip()
         if wanted not in proteins:
             there = any(part.name == wanted for part in source.model)
-            what = "is not a protein" if there else "is not there"
+            what = "is not a protein" if there else "does not exist"
             raise InputError(
                 f"Chain {_shown(wanted)} of {source.place} {what}: choose --chain from {listed}."
             )
@@ -364,11 +365,11 @@ def _choose_residues(
 
 
 def _in_range(residues: list[Residue], wanted: str, place: str) -> list[Residue]:
-    """Return the residues from the first to the last that are named, in the order of the chain."""
+    """Return the residues from the first to the last one named, in the order of the chain."""
     match = _RESIDUE_RANGE.fullmatch(wanted)
     if match is None:
         raise InputError(
-            f"--residues {wanted!r} is not a range: give the first and the last residue in the numbering of the file, "
+            f"--residues {wanted!r} is not a range: give the first and last residues in the numbering of the file, "
             "like 2-152 or 10-52A."
         )
     numbers = [residue.number for residue in residues]
@@ -389,7 +390,7 @@ def _in_range(residues: list[Residue], wanted: str, place: str) -> list[Residue]
 
 
 def _segments(residues: list[Residue]) -> list[list[Residue]]:
-    """Part residues where the chain breaks, without those that NEMO cannot use."""
+    """Split residues where the chain breaks, leaving out those that NEMO cannot use."""
     segments: list[list[Residue]] = []
     before: Residue | None = None
     for residue in residues:
@@ -424,7 +425,7 @@ def _check_residues(residues: list[Residue], place: str) -> None:
     """Raise ChainError if NEMO cannot use one of the residues."""
     if residues and all(residue.name == "UNK" for residue in residues):
         raise ChainError(f"The residues of {place} are unknown (UNK)")
-    # The most telling first: of a D-protein not that one residue of it has no parent.
+    # The most informative problem first: for a D-protein, not that one of its residues has no parent.
     for problem in (d_form_problem, problem_of):
         for residue in residues:
             found = problem(residue, place)
@@ -435,7 +436,7 @@ def _check_residues(residues: list[Residue], place: str) -> None:
 def _check_length(residues: list[Residue], place: str) -> None:
     if len(residues) < MIN_LENGTH:
         raise InputError(
-            f"Only {len(residues)} residues are in {place}: NEMO needs at least {MIN_LENGTH}."
+            f"There are only {len(residues)} residues in {place}: NEMO needs at least {MIN_LENGTH}."
         )
 
 
@@ -507,7 +508,7 @@ def _refuse_overlaps(residues: list[Residue], ca: np.ndarray, place: str) -> Non
             raise ChainError(
                 f"Residues {residues[i]} and {residues[i + 1 + nearest]} of {place} overlap: their "
                 f"CA atoms are {distances[nearest]:.1f} Angstrom apart",
-                "a segment without one of them with --residues",
+                "a segment without one of them, with --residues",
             )
 
 
@@ -539,7 +540,7 @@ def _notes_on_residues(residues: list[Residue], backbone: np.ndarray) -> list[st
         residue for residue in residues if any(atom.occ == 0 for atom in residue.atoms.values())
     ]
     if unseen:
-        notes.append(f"Used atoms of occupancy 0 as they stand in {_count(unseen)}.")
+        notes.append(f"Used the positions of atoms with occupancy 0 in {_count(unseen)}.")
     missing = np.isnan(backbone[:, :, 0])
     for what, rows in (
         ("N, C or O", missing[:, :4].any(axis=1)),

@@ -1,4 +1,4 @@
-"""Protein chains from frames of trajectories, which MDTraj reads."""
+"""Protein chains from frames of trajectories, read by MDTraj."""
 
 import re
 import warnings
@@ -21,7 +21,7 @@ from openmm_nemo.data.structures.parsing import parse, read_bytes
 from openmm_nemo.errors import InputError
 
 OWN_FORMATS = (".pdb", ".ent", ".cif", ".mmcif", ".gro")
-"""Topologies that the reader of structures reads: it keeps names, chains and insertion codes as they are."""
+"""Topology formats read by our structure reader, which keeps names, chains and insertion codes unchanged."""
 
 
 def read_frame(
@@ -34,29 +34,30 @@ def read_frame(
 ) -> Structure:
     """Read one unbroken protein chain, or a segment of one, from a frame of a trajectory.
 
-    Molecules that a periodic box has cut are put together.
+    Molecules that were cut by a periodic box are made whole.
 
     Parameters
     ----------
     trajectory : str or Path
-        File in a format of MDTraj, such as .xtc, .trr, .dcd, .nc or .h5.
+        File in a format that MDTraj reads, such as .xtc, .trr, .dcd, .nc or .h5.
     topology : str or Path
-        File that names the atoms of the trajectory: PDB, mmCIF or GRO, or what else MDTraj reads, such as .prmtop,
-        .psf or .h5.
+        File that names the atoms of the trajectory: PDB, mmCIF or GRO, or another format that MDTraj reads, such as
+        .prmtop, .psf or .h5.
     frame : int
-        Which, from 0; negative numbers count from the last one, -1.
+        Index of the frame, from 0; negative numbers count from the last one, -1.
     chain, residues, longest_segment
         See `read_structure`.
 
     Returns
     -------
     Structure
-        Named by the trajectory.
+        Named after the trajectory.
 
     Raises
     ------
     InputError
-        If a file cannot be read, they do not belong together, there is no such frame, or as `read_structure`.
+        If a file cannot be read, the files do not belong together, or there is no such frame; and as for
+        `read_structure`.
     """
     trajectory, topology = Path(trajectory), Path(topology)
     parsed = _read_topology(topology)
@@ -82,7 +83,7 @@ def read_frame(
 
 
 def _read_topology(path: Path) -> gemmi.Structure:
-    """Return a structure whose atoms have their places in a frame as serial numbers."""
+    """Return a structure whose atoms have their indices in a frame as serial numbers."""
     if path.name.lower().removesuffix(".gz").endswith(OWN_FORMATS):
         return parse(read_bytes(path), path)
     _check_is_file(path)
@@ -119,9 +120,9 @@ def _read_topology(path: Path) -> gemmi.Structure:
 
 
 def _load(path: Path, n_atoms: int, frame: int, topology: Path) -> tuple[int, md.Trajectory]:
-    """Return how many frames a trajectory has, and one of them."""
+    """Return the number of frames in a trajectory, and one of them."""
     _check_is_file(path)
-    # MDTraj asks for a topology, of which nothing but the number of atoms matters here.
+    # MDTraj needs a topology, of which only the number of atoms matters here.
     atoms = md.Topology()
     residue = atoms.add_residue("X", atoms.add_chain())
     for _ in range(n_atoms):
@@ -137,7 +138,7 @@ def _load(path: Path, n_atoms: int, frame: int, topology: Path) -> tuple[int, md
         raise InputError(
             f"{path} has no frame {frame}: choose --frame from 0 to {count - 1}, or -1 for the last."
             if count
-            else f"{path} has no frames: give a trajectory that has."
+            else f"{path} has no frames: give a trajectory with frames."
         )
     if loaded.n_atoms != n_atoms:
         raise _refusal(path, topology, n_atoms, f"it has {loaded.n_atoms}")
@@ -145,14 +146,14 @@ def _load(path: Path, n_atoms: int, frame: int, topology: Path) -> tuple[int, md
 
 
 def _frames(path: Path, atoms: md.Topology) -> tuple[int, Callable[[int], md.Trajectory]]:
-    """Return how many frames there are and what loads one."""
+    """Return the number of frames and a function that loads one."""
     try:
         with md.open(str(path)) as file:
             count = len(file)
             file.seek(0)
     except (
         Exception
-    ):  # formats of text, which are read as a whole, or a file that cannot be read at all
+    ):  # text formats, which are read as a whole, or a file that cannot be read at all
         whole = md.load(str(path), top=atoms)
         return len(whole), whole.__getitem__
     return count, lambda index: md.load_frame(str(path), index, top=atoms)
@@ -167,10 +168,10 @@ def _refusal(path: Path, topology: Path, n_atoms: int, reason: str) -> InputErro
 
 def _check_is_file(path: Path) -> None:
     if not path.is_file():
-        raise InputError(f"{path} is not there, or is not a file: check the file name.")
+        raise InputError(f"{path} does not exist, or is not a file: check the file name.")
 
 
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
-    mismatch = re.search(r"You supplied \(\d+, (\d+), 3\)", text)  # what MDTraj says of it
+    mismatch = re.search(r"You supplied \(\d+, (\d+), 3\)", text)  # MDTraj's message
     return f"it has {mismatch[1]}" if mismatch else text

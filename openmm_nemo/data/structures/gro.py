@@ -1,6 +1,6 @@
-"""GROMACS' .gro files, in fixed columns.
+"""GROMACS .gro files, in fixed columns.
 
-MDTraj reads them too, but puts other names in place of those in the file, and does not open gzipped ones.
+MDTraj also reads them, but replaces the names in the file, and does not open gzipped files.
 """
 
 import re
@@ -14,7 +14,7 @@ _ATOM = re.compile(rb" *\d+.{5} *\S+ *\d+ *-?\d+\.\d+ *-?\d+\.\d+ *-?\d+\.\d+")
 
 
 def is_gro(content: bytes) -> bool:
-    """Tell if the second line is a number and the third an atom."""
+    """Whether the second line is a number and the third an atom."""
     lines = content.split(b"\n", 3)
     return (
         len(lines) == 4
@@ -25,7 +25,7 @@ def is_gro(content: bytes) -> bool:
 
 
 def parse_gro(content: bytes) -> gemmi.Structure:
-    """Return the frames as models of one chain without a name.
+    """Return the frames as models with one unnamed chain.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def parse_gro(content: bytes) -> gemmi.Structure:
         count = int(lines[start + 1]) if start + 1 < len(lines) else 0
         atoms, box = lines[start + 2 : start + 2 + count], lines[start + 2 + count :][:1]
         if not count or len(atoms) < count or not box:
-            raise ValueError(f"the frame at line {start + 1} has fewer lines than it says")
+            raise ValueError(f"the frame at line {start + 1} has fewer lines than it claims")
         parsed.add_model(_model(atoms, len(parsed) + 1))
         if len(parsed) == 1:
             parsed.cell = _cell([float(field) for field in box[0].split()])

@@ -1,4 +1,4 @@
-"""From a model of a file to its protein chains: one for each molecule, with a name to choose it by."""
+"""Find the protein chains in a model of a file: one per molecule, with a name to choose it by."""
 
 import string
 from collections import Counter
@@ -21,20 +21,20 @@ MAX_RESIDUE = 10.0
 """Angstrom. No atom of an amino acid is farther from its CA; ARG reaches 7.5."""
 
 LAST_OXYGENS = {"OXT", "OT2", "OC2"}
-"""Atoms that a residue has at the end of a chain alone, whatever the force field."""
+"""Atoms that a residue has only at the end of a chain, in any force field."""
 
 SHOWN_NAMES = 6
 
 
 class Proteins(NamedTuple):
-    """What `protein_chains` found.
+    """Result of `protein_chains`.
 
     Attributes
     ----------
     chains : dict of str to list of gemmi.Residue
         The amino acids of each protein molecule by the name of its chain, in the order of the file.
     notes : list of str
-        One sentence for each choice, and one for all that is left out.
+        One sentence per choice, and one for everything that is left out.
     """
 
     chains: dict[str, list[gemmi.Residue]]
@@ -47,9 +47,9 @@ def protein_chains(model: gemmi.Model, cell: gemmi.UnitCell | None) -> Proteins:
     Parameters
     ----------
     model : gemmi.Model
-        Its chains may come in parts; residues of one part have one ``subchain``.
+        Its chains may come in parts; residues of one part share a ``subchain``.
     cell : gemmi.UnitCell, optional
-        Box of a simulation, which may have cut molecules. They are put together, in place.
+        Box of a simulation, which may have cut molecules; they are made whole in place.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def protein_chains(model: gemmi.Model, cell: gemmi.UnitCell | None) -> Proteins:
     notes = []
     for name, residues in parts.items():
         if cell is not None and make_whole(residues, cell):
-            notes.append(f"Put {_chain(name)} together, which the periodic box cut.")
+            notes.append(f"Made {_chain(name)} whole, which the periodic box had cut.")
         residues, is_reversed = from_n_terminus(residues)
         residues, moved = in_order_of_bonds(residues)
         polymer = polymer_of(residues)
@@ -73,12 +73,12 @@ def protein_chains(model: gemmi.Model, cell: gemmi.UnitCell | None) -> Proteins:
         if any(kind_of(residue) in AMINO_ACID_KINDS for residue in polymer):
             taken = {id(residue) for residue in polymer}
             if is_reversed:
-                notes.append(
-                    f"Turned {_chain(name)} round, which the file lists from its C-terminus."
-                )
+                notes.append(f"Reversed {_chain(name)}, which the file lists from its C-terminus.")
             if moved:
                 listed = _listed([f"{residue.name} {residue.seqid}" for residue in moved])
-                notes.append(f"Put residues of {_chain(name)} where they are bonded: {listed}.")
+                notes.append(
+                    f"Moved residues of {_chain(name)} to where they are bonded: {listed}."
+                )
             molecules = _molecules(polymer, named=bool(name))
             called = [
                 name if i == 0 and (name or len(molecules) == 1) else next(names)
@@ -96,7 +96,7 @@ def protein_chains(model: gemmi.Model, cell: gemmi.UnitCell | None) -> Proteins:
 
 
 def make_whole(residues: list[gemmi.Residue], cell: gemmi.UnitCell) -> bool:
-    """Move residues by box vectors, in place, to the images where they are linked; tell if any was moved."""
+    """Move residues by box vectors, in place, to the images where they are linked; return whether any was moved."""
     moved = False
     shift = gemmi.Position(0, 0, 0)
     before: gemmi.Position | None = None
@@ -120,10 +120,11 @@ def make_whole(residues: list[gemmi.Residue], cell: gemmi.UnitCell) -> bool:
 
 
 def _molecules(polymer: list[gemmi.Residue], named: bool) -> list[list[gemmi.Residue]]:
-    """Part the amino acids under one chain name where another molecule begins.
+    """Split the amino acids under one chain name where another molecule begins.
 
-    Under a chain name, that is where residues are not bonded and a number comes again. Without a name, TER records,
-    segments, ends of chains and numbers that do not rise tell it, too; a loop that is missing has none of these.
+    Under a chain name, that is where residues are not bonded and a number is repeated. Without a name, it is also
+    indicated by TER records, segments, ends of chains and numbers that do not increase; a missing loop has none of
+    these.
     """
     molecules = [polymer[:1]]
     numbers = {str(polymer[0].seqid)}
@@ -147,7 +148,7 @@ def _molecules(polymer: list[gemmi.Residue], named: bool) -> list[list[gemmi.Res
 
 
 def _share_place(residue: gemmi.Residue, following: gemmi.Residue) -> bool:
-    """Tell if two residues may be alternatives."""
+    """Whether two residues may be alternatives."""
     return residue.subchain == following.subchain and residue.seqid == following.seqid
 
 
@@ -175,7 +176,7 @@ def _note_on_left_out(residues: list[gemmi.Residue]) -> list[str]:
     names: dict[Kind, dict[str, None]] = {}
     for residue in residues:
         kind = kind_of(residue)
-        if kind in AMINO_ACID_KINDS:  # that is not part of a chain
+        if kind in AMINO_ACID_KINDS:  # not part of a chain
             kind = Kind.LIGAND
         counts[kind] += copies(residue)
         names.setdefault(kind, {})[residue.name] = None

@@ -1,8 +1,8 @@
 """Names of residues and atoms in structure files: one table of what each residue is.
 
-gemmi knows the most common residues of the Chemical Component Dictionary, and MDTraj some 700 modified amino acids
-more. The table here has what they do not: names that the force fields of AMBER, CHARMM, GROMOS and OPLS, and the
-programs around them, give to the same residues. Sources: GROMACS' ``residuetypes.dat``, the residue templates of
+gemmi knows the most common residues of the Chemical Component Dictionary, and MDTraj about 700 more modified amino
+acids. The table here adds what they lack: the names that the AMBER, CHARMM, GROMOS and OPLS force fields, and the
+programs around them, use for the same residues. Sources: GROMACS' ``residuetypes.dat``, the residue templates of
 OpenMM's AMBER, CHARMM and AMOEBA force fields, and ParmEd's tables.
 """
 
@@ -29,7 +29,7 @@ STANDARD = {name: letter for letter, name in THREE_LETTER.items()}
 
 
 class Kind(StrEnum):
-    """What a residue is."""
+    """Kind of a residue."""
 
     AMINO_ACID = "amino acid"
     D_AMINO_ACID = "D-amino acid"
@@ -47,15 +47,15 @@ AMINO_ACID_KINDS = (Kind.AMINO_ACID, Kind.D_AMINO_ACID)
 
 
 class ResidueName(NamedTuple):
-    """What a residue name means.
+    """Meaning of a residue name.
 
     Attributes
     ----------
     kind : Kind
     letter : str
-        One of the twenty amino acids: itself or the parent; empty if there is none.
+        One of the twenty amino acids: the residue itself or its parent; empty if there is none.
     modified : bool
-        An amino acid with other heavy atoms than its parent.
+        Whether it is an amino acid whose heavy atoms differ from its parent's.
     """
 
     kind: Kind
@@ -132,7 +132,7 @@ _OTHERS = {
 
 _OTHER_KINDS = {name: kind for kind, names in _OTHERS.items() for name in names.split()}
 
-# Two tails (CHARMM, AMBER and Slipids name them by one letter each), the head group, and numbers of phosphates.
+# Two tails (one letter each in CHARMM, AMBER and Slipids), the head group, and the number of phosphates.
 _PHOSPHOLIPID = re.compile(
     r"(D[A-Z]|P[ADEHLMNOPQSVY]|S[ADLOP]|L[ALMOP]|O[OPS]|AP|IP|QM|Y[OP])P[CEGSAI](\d.?)?"
 )
@@ -159,19 +159,19 @@ _TABLE = _table()
 
 @functools.cache
 def look_up(name: str) -> ResidueName | None:
-    """Return what a residue name means, or None if no table has it."""
+    """Return the meaning of a residue name, or None if no table has it."""
     name = name.strip().upper()
     known = _TABLE.get(name)
     tabulated = gemmi.find_tabulated_residue(name)
     if known is not None and known.kind in AMINO_ACID_KINDS:
-        return known  # HIP is phosphohistidine to the dictionary and protonated histidine to force fields
+        return known  # HIP is phosphohistidine in the dictionary but protonated histidine in force fields
     if tabulated.found() and tabulated.is_amino_acid():
         d_form = tabulated.kind == gemmi.ResidueKind.AAD
         kind = Kind.D_AMINO_ACID if d_form else Kind.AMINO_ACID
         return ResidueName(kind, _twenty(tabulated.one_letter_code), modified=True)
     if known is not None:
         return known
-    # AMBER and GROMACS put a letter before the name of the residue at an end of a chain, as in NASN and CSER.
+    # AMBER and GROMACS prefix the names of terminal residues with a letter, as in NASN and CSER.
     at_end = _end_of_chain(name)
     if at_end is not None:
         return at_end
@@ -198,7 +198,7 @@ def _end_of_chain(name: str) -> ResidueName | None:
 
 
 def _twenty(code: str) -> str:
-    """Return the letter of the twenty that stands for a one-letter code, or an empty string."""
+    """Return the one of the twenty letters that a one-letter code stands for, or an empty string."""
     letter = code.strip().upper()
     letter = RARE_PARENTS.get(letter, letter)
     return letter if letter in AMINO_ACIDS else ""
@@ -216,7 +216,7 @@ _GEMMI_KINDS = {
 
 
 def kind_of(residue: gemmi.Residue) -> Kind:
-    """Return what a residue is, by its name, and by its atoms where the name is not known or misleads."""
+    """Return the kind of a residue by its name, or by its atoms if the name is unknown or misleading."""
     known = look_up(residue.name)
     if known is not None and known.kind not in AMINO_ACID_KINDS:
         return known.kind
@@ -241,13 +241,13 @@ _RING_OF_HEXOSE = ("C1", "C2", "C3", "C4", "C5", "O5")
 
 
 def copies(residue: gemmi.Residue) -> int:
-    """Return how many molecules a residue of the file is: programs number thousands of waters alike."""
+    """Return how many molecules a residue in the file is: programs give thousands of waters the same number."""
     times = Counter((atom.name, atom.altloc) for atom in residue)
     return max(times.values(), default=0)
 
 
 def is_amino_acid(name: str) -> bool:
-    """Tell if a residue name is that of an amino acid, standard or modified."""
+    """Whether a residue name belongs to an amino acid, standard or modified."""
     known = look_up(name)
     return known is not None and known.kind in AMINO_ACID_KINDS
 
@@ -259,13 +259,13 @@ def parent(name: str) -> str:
 
 
 def is_modified(name: str) -> bool:
-    """Tell if an amino acid has other heavy atoms than one of the twenty; true for names that are not known."""
+    """Whether the heavy atoms of an amino acid differ from those of the twenty; true for unknown names."""
     known = look_up(name)
     return known is None or known.modified
 
 
 def element(residue_name: str, atom: gemmi.Atom) -> gemmi.Element:
-    """Return the element, from the atom's name where that is sure.
+    """Return the element, from the atom's name where that is unambiguous.
 
     Files without element columns and with shifted names make gemmi read CA as calcium.
     """

@@ -1,6 +1,6 @@
 """From the bytes of a PDB, mmCIF or GRO file to gemmi's models, chains and residues.
 
-Cut and damaged files are refused. Serial numbers of atoms are their places in the file, from 0, in each model.
+Truncated and damaged files are refused. Serial numbers of atoms are their indices in each model of the file, from 0.
 """
 
 import gzip
@@ -18,7 +18,7 @@ from openmm_nemo.data.structures.pdb_columns import PdbColumns
 from openmm_nemo.errors import InputError
 
 MAX_BYTES = 128 * 2**20
-"""Largest text, after gunzip, that is parsed; gemmi needs several times that much memory."""
+"""Largest text, after decompression, that is parsed; gemmi needs several times that much memory."""
 
 
 def read_bytes(path: Path) -> bytes:
@@ -36,7 +36,7 @@ def read_bytes(path: Path) -> bytes:
     except InputError:
         raise
     except FileNotFoundError:
-        raise InputError(f"{path} is not there: check the file name.") from None
+        raise InputError(f"{path} does not exist: check the file name.") from None
     except PermissionError:
         raise InputError(f"{path} may not be read: ask for permission to read it.") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -65,14 +65,14 @@ def parse(content: bytes, path: Path) -> gemmi.Structure:
             parsed = parse_gro(content)
         else:
             raise InputError(
-                f"{path} is not a PDB, mmCIF or GRO file with atoms: give one that is."
+                f"{path} is not a PDB, mmCIF or GRO file with atoms: give one with atoms."
             )
     except InputError:
         raise
     except (RuntimeError, ValueError, IndexError) as error:
         reason = " ".join(str(error).split())
         raise InputError(
-            f"{path} is damaged or cut short ({reason}): fetch it again or mend it."
+            f"{path} is damaged or cut short ({reason}): fetch it again or fix it."
         ) from None
     if not any(len(model) for model in parsed):
         raise InputError(f"{path} holds no atoms: give a file with coordinates.")
@@ -87,9 +87,8 @@ def _parse_mmcif(content: bytes, path: Path) -> gemmi.Structure:
             f"{path} has {len(blocks)} data blocks with _atom_site coordinates: "
             "give the mmCIF file of one structure."
         )
-    # The archive's files set '#' between tables and after the last one: a missing last one tells of
-    # a cut between two atoms, which the grammar allows. PyMOL's files end without it; they lack the
-    # dictionary's name.
+    # Files of the archive have '#' between tables and after the last one: if the last one is missing, the file was cut
+    # between two atoms, which the grammar allows. PyMOL's files end without it, but lack the dictionary's name.
     if (
         b"_audit_conform.dict_name" in content
         and re.search(rb"^#\s*\nloop_\s*\n_atom_site\.", content, re.MULTILINE)
@@ -101,7 +100,8 @@ def _parse_mmcif(content: bytes, path: Path) -> gemmi.Structure:
     _complete_columns(blocks[0])
     parsed = gemmi.make_structure_from_block(blocks[0])
     for model in parsed:
-        # The polymer is one part, its ligands and waters are others; files without entities have one part for all.
+        # The polymer is one part, its ligands and waters are others; files without entities have one part for
+        # everything.
         for chain in model:
             for residue in chain:
                 residue.subchain = residue.subchain or chain.name
@@ -109,11 +109,11 @@ def _parse_mmcif(content: bytes, path: Path) -> gemmi.Structure:
 
 
 def _complete_columns(block: gemmi.cif.Block) -> None:
-    """Give the atoms the label columns that a program has left out, from the author's, and numbers of their own."""
+    """Fill in label columns that a program left out, from the author columns, and number the atoms."""
     loop = block.find_loop("_atom_site.Cartn_x").get_loop()
     prefix = "_atom_site."
     if loop is None:
-        return  # one atom, as pairs
+        return  # a single atom, as pairs
     for name in ("atom_id", "comp_id", "asym_id"):
         label, author = f"{prefix}label_{name}", f"{prefix}auth_{name}"
         if label not in loop.tags and author in loop.tags:
@@ -145,10 +145,10 @@ def _parse_pdb(content: bytes, path: Path) -> gemmi.Structure:
         if not line.startswith(("ATOM  ", "HETATM")):
             continue
         if ended:
-            # gemmi stops at END and would leave these atoms out without a word.
+            # gemmi stops at END and would silently drop these atoms.
             raise InputError(
-                f"{path} goes on with atoms at line {number} after its END: give one file for "
-                "each structure, or part the models by MODEL and ENDMDL."
+                f"{path} continues with atoms at line {number} after its END: give one file for "
+                "each structure, or separate the models by MODEL and ENDMDL."
             )
         # gemmi reads a field such as '********' as zero.
         try:
@@ -158,7 +158,7 @@ def _parse_pdb(content: bytes, path: Path) -> gemmi.Structure:
         if len(line) < 54 or not all(map(math.isfinite, position)):
             raise InputError(
                 f"{path} is cut short or damaged at line {number}: the atom there lacks "
-                "three finite coordinates in columns 31 to 54; fetch it again or mend it."
+                "three finite coordinates in columns 31 to 54; fetch it again or fix it."
             )
         atom_lines.append(line)
     parsed = _read_pdb_lines(lines, atom_lines)
@@ -210,7 +210,7 @@ def _read_pdb_lines(lines: list[str], atom_lines: list[str]) -> gemmi.Structure:
 
 
 def _ends_within_residue(parsed: gemmi.Structure) -> bool:
-    """Tell if the last residue lacks heavy atoms and the one before it has all."""
+    """Whether the last residue lacks heavy atoms while the one before it has all."""
     last_two = list(parsed[-1][-1])[-2:]
     missing = []
     for residue in last_two:

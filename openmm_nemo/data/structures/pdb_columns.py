@@ -1,8 +1,8 @@
-"""Columns 18 to 27 of PDB files as programs fill them: names of four letters, chains without a name.
+"""Columns 18 to 27 of PDB files as programs fill them: four-letter names, unnamed chains.
 
 The format has three columns for the name of a residue (18 to 20), an empty one (21) and one for the chain (22).
-Programs of molecular dynamics write names of four letters, as NASN, HISE and TIP3, into column 21; other programs, and
-gemmi with them, use it for chain names of two letters. Some leave the chain blank, or number anew within it.
+Molecular dynamics programs extend four-letter names, such as NASN, HISE and TIP3, into column 21; other programs,
+including gemmi, use it for two-letter chain names. Some leave the chain blank, or restart the numbering within it.
 """
 
 import string
@@ -17,21 +17,23 @@ _SIGNS = string.ascii_letters + string.digits + "!#$%&()*+,-./:;<=>?@[]^_{|}"
 
 @dataclass(eq=False)
 class _Part:
-    """Residues of one chain: up to a TER record, or until an atom of an amino acid is there again."""
+    """Residues of one chain: up to a TER record, or until an atom of an amino acid is repeated."""
 
     index: int
     chain: str
     after_ter: bool
     ter: bool = False
     has_atom_records: bool = False
-    atoms: dict[str, set[str]] = field(default_factory=dict)  # of amino acids, by number
+    atoms: dict[str, set[str]] = field(
+        default_factory=dict
+    )  # atoms of amino acids, by residue number
 
 
 class PdbColumns:
     """Reads names and chains from the atom records of one file.
 
-    gemmi reads three columns of a name, and joins residues of one number wherever they are in a chain. So it is given
-    tokens in these columns, from `token_line`; `restore` puts back what they stand for.
+    gemmi reads only three columns of a name, and joins residues with the same number wherever they are in a chain. So
+    it is given tokens in these columns, from `token_line`; `restore` replaces them by the original names.
     """
 
     def __init__(self, atom_lines: list[str]) -> None:
@@ -42,7 +44,7 @@ class PdbColumns:
         self._number = ""
 
     def new_model(self) -> None:
-        """Begin the next model."""
+        """Start the next model."""
         if self._models[-1]:
             self._models.append([])
         self._last = None
@@ -70,7 +72,7 @@ class PdbColumns:
         return f"{line[:6]}{_serial(serial)}{line[11:17]}{token}{_token(part.index, 2)}{line[22:]}"
 
     def restore(self, parsed: gemmi.Structure) -> None:
-        """Put names and chains in place of their tokens, and note what TER records say of the residues."""
+        """Replace tokens by names and chains, and record what TER records say about the residues."""
         names = {token: name for name, token in self._tokens.items()}
         for model, parts in zip(parsed, filter(None, self._models), strict=True):
             by_token = {_token(part.index, 2): part for part in parts}
@@ -88,7 +90,7 @@ class PdbColumns:
         return line[17:21].strip(), line[21].strip()
 
     def _continued(self, chain: str) -> _Part | None:
-        """Return the part that another chain has interrupted, or the solvent, where each molecule may have a TER."""
+        """Return the part that another chain interrupted, or the solvent, where each molecule may have a TER."""
         earlier = [part for part in self._models[-1] if part.chain == chain]
         return None if not earlier or earlier[-1].ter else earlier[-1]
 
@@ -102,9 +104,9 @@ class PdbColumns:
 def _two_letter_chains(atom_lines: list[str]) -> set[str]:
     """Return the contents of columns 21 and 22 that name a chain.
 
-    Column 21 belongs to the names if the table has all of them, or those that it lacks are not more than three letters
-    of another name and a chain. It belongs to the chain if residues such as ALA would otherwise have a fourth letter;
-    but not where these are the ones that a chain of one letter lacks.
+    Column 21 belongs to the names if the table has all of them, or if those that it lacks are not just three letters of
+    another name and a chain. It belongs to the chain if residues such as ALA would otherwise have a fourth letter, but
+    not if these are the ones that a one-letter chain lacks.
     """
     words: dict[str, set[str]] = {}
     numbers: dict[str, set[str]] = {}
@@ -121,7 +123,7 @@ def _two_letter_chains(atom_lines: list[str]) -> set[str]:
 
 
 def _is_three_letters(word: str) -> bool:
-    """Tell if a word of four signs is a common name with a sign that is no part of it."""
+    """Whether a four-character word is a common name plus a character that is not part of it."""
     common = look_up(word[:3])
     return (
         look_up(word) is None
@@ -131,9 +133,9 @@ def _is_three_letters(word: str) -> bool:
 
 
 def _entity_type(residue: gemmi.Residue, part: _Part) -> gemmi.EntityType:
-    """Return what the TER records say: amino acids before one are in the chain, those after it are ligands.
+    """Return the type implied by TER records: amino acids before one are in the chain, those after it are ligands.
 
-    Only amino acids: programs write TER after the solvent, too.
+    Only for amino acids: programs also write TER after the solvent.
     """
     if part.ter and is_amino_acid(residue.name) and (part.has_atom_records or not part.after_ter):
         return gemmi.EntityType.Polymer
@@ -146,7 +148,7 @@ def _token(number: int, length: int) -> str:
         number, rest = divmod(number, len(_SIGNS))
         signs.append(_SIGNS[rest])
     if number:
-        raise ValueError("more names or molecules than can be told apart")
+        raise ValueError("more names or molecules than can be distinguished")
     return "".join(signs)
 
 

@@ -1,4 +1,4 @@
-"""The residues of a protein chain: which belong to it, and one conformer of each."""
+"""The residues that belong to a protein chain, with one conformer of each."""
 
 import math
 from collections.abc import Iterator
@@ -21,10 +21,10 @@ from openmm_nemo.data.structures.names import (
 from openmm_nemo.errors import InputError
 
 SAME_RESIDUE = 2.0
-"""Angstrom. Residues of one number whose CA atoms are nearer than this are alternatives; neighbours never are."""
+"""Angstrom. Residues with one number whose CA atoms are nearer than this are alternatives; neighbours never are."""
 
 SAME_PLACE = 0.1
-"""Angstrom. A backbone atom given twice farther apart than this is an atom of two molecules."""
+"""Angstrom. A backbone atom given twice at a larger distance than this belongs to two molecules."""
 
 MAX_PEPTIDE_BOND = 2.0
 """Angstrom from C to the next N; the ideal length is 1.33."""
@@ -41,7 +41,7 @@ class ChainError(InputError):
     problem : str
         The reason, without the suggested remedy.
     choice : str
-        What to choose instead; empty if any other part of the chain would do.
+        What to choose instead; empty if any other part of the chain will do.
     """
 
     def __init__(self, problem: str, choice: str = "") -> None:
@@ -59,8 +59,8 @@ class Residue:
     letter: str
     atoms: dict[str, gemmi.Atom]
     conformer_count: int
-    other_names: tuple[str, ...]  # microheterogeneity: what else the file has in this place
-    has_doubles: bool  # an atom is there twice with no altloc to tell them apart
+    other_names: tuple[str, ...]  # microheterogeneity: other residues in this place
+    has_doubles: bool  # an atom occurs twice without altlocs to distinguish them
 
     def __str__(self) -> str:
         return f"{self.name} {self.number}"
@@ -75,8 +75,8 @@ def chain_breaks(ca: np.ndarray) -> tuple[int, ...]:
 def polymer_of(residues: list[gemmi.Residue]) -> list[gemmi.Residue]:
     """Return the amino acids that are linked into a chain, not its caps, ligands, ions and waters.
 
-    What the file says (mmCIF entities, PDB residues before TER) counts. Files that say nothing are read by record:
-    amino acids in ATOM records belong to the chain, those in HETATM records, and residues of unknown kind, if they are
+    What the file says (mmCIF entities, PDB residues before TER) takes precedence. Otherwise the record decides: amino
+    acids in ATOM records belong to the chain; those in HETATM records, and residues of unknown kind, do if they are
     bonded to a neighbour that does.
     """
     possible = [r for r in residues if kind_of(r) in (*AMINO_ACID_KINDS, Kind.LIGAND)]
@@ -95,7 +95,7 @@ def polymer_of(residues: list[gemmi.Residue]) -> list[gemmi.Residue]:
 
 
 def is_bonded(residue: gemmi.Residue, following: gemmi.Residue) -> bool:
-    """Tell if a peptide bond links the two, by the CA atoms where there are no others."""
+    """Whether a peptide bond links the two; judged by the CA atoms if there are no others."""
     for first, second, limit in (("C", "N", MAX_PEPTIDE_BOND), ("CA", "CA", MAX_CA_DISTANCE)):
         if first in residue and second in following:
             return residue[first][0].pos.dist(following[second][0].pos) < limit
@@ -105,11 +105,11 @@ def is_bonded(residue: gemmi.Residue, following: gemmi.Residue) -> bool:
 def in_order_of_bonds(
     residues: list[gemmi.Residue],
 ) -> tuple[list[gemmi.Residue], list[gemmi.Residue]]:
-    """Return the residues with strays where they belong, and the strays.
+    """Return the residues with strays moved to where they belong, and the strays.
 
-    Some programs list HETATM records after all others, those of modified residues of the chain among them. A stray is
-    bonded to no neighbour in the file, but to two residues of the chain, or to one where the file does not say that it
-    is a ligand.
+    Some programs list HETATM records after all others, including those of modified residues in the chain. A stray is
+    not bonded to its neighbours in the file, but to two residues of the chain, or to one if the file does not say that
+    it is a ligand.
     """
     fragments: list[list[gemmi.Residue]] = []
     for residue in residues:
@@ -151,7 +151,7 @@ def _has_peptide_bond(residue: gemmi.Residue, following: gemmi.Residue) -> bool:
 
 
 def from_n_terminus(polymer: list[gemmi.Residue]) -> tuple[list[gemmi.Residue], bool]:
-    """Return the residues from the N-terminus on, and if the file has them in reversed order."""
+    """Return the residues from the N-terminus on, and whether the file has them in reverse order."""
     steps = [
         (is_bonded(first, second), is_bonded(second, first))
         for first, second in pairwise(polymer)
@@ -167,7 +167,7 @@ def residues_of(polymer: list[gemmi.Residue], place: str) -> list[Residue]:
 
 
 def problem_of(residue: Residue, place: str) -> str | None:
-    """Return why NEMO cannot use a residue, or None."""
+    """Return the reason why NEMO cannot use a residue, or None."""
     problem = d_form_problem(residue, place)
     if problem is None and not residue.letter:
         problem = f"Residue {residue} of {place} has no parent among the twenty amino acids"
@@ -183,13 +183,13 @@ def d_form_problem(residue: Residue, place: str) -> str | None:
     if not named and not (is_modified(residue.name) and _is_d_form(residue)):
         return None
     return (
-        f"Residue {residue.number} of {place} is the D-amino acid {residue.name}, and NEMO's mirror-image-sensitive "
+        f"Residue {residue.number} of {place} is the D-amino acid {residue.name}, but NEMO's mirror-image-sensitive "
         "energy is for L-proteins"
     )
 
 
 def _is_d_form(residue: Residue) -> bool:
-    """Tell by its CA, as the tables do not of all residues; false if atoms are missing."""
+    """Whether the CA is in D-form, because the tables do not say for all residues; false if atoms are missing."""
     if any(name not in residue.atoms for name in ("N", "CA", "C", "CB")):
         return False
     n, ca, c, cb = (np.array(residue.atoms[name].pos.tolist()) for name in ("N", "CA", "C", "CB"))
@@ -209,9 +209,9 @@ def _positions(polymer: list[gemmi.Residue]) -> Iterator[list[gemmi.Residue]]:
 
 
 def _are_alternatives(group: list[gemmi.Residue]) -> bool:
-    """Tell if residues of one number are in one place: all atoms have altlocs, or they share a backbone.
+    """Whether residues with the same number share a place: all atoms have altlocs, or they share a backbone.
 
-    Two backbones in two places are two residues; the numbering of the file is at fault.
+    Two backbones in two places are two residues, with an error in the numbering of the file.
     """
     if all(atom.has_altloc() for residue in group for atom in residue):
         return True
@@ -222,7 +222,7 @@ def _are_alternatives(group: list[gemmi.Residue]) -> bool:
 
 
 def _one_conformer(group: list[gemmi.Residue], place: str) -> Residue:
-    """Return the conformer of highest mean occupancy, of equals the first by letter."""
+    """Return the conformer of highest mean occupancy, or the first by letter if several are equal."""
     occupancies: dict[str, list[float]] = {}
     for residue in group:
         for atom in residue:
@@ -233,7 +233,7 @@ def _one_conformer(group: list[gemmi.Residue], place: str) -> Residue:
     best = ranked[0] if ranked else "\0"
     residue = next((r for r in group if any(atom.altloc == best for atom in r)), group[0])
     number = str(residue.seqid)
-    # The backbone that it shares with the others stands in one of them.
+    # The backbone that it shares with the others is given in one of them.
     shared = [
         atom
         for other in group
@@ -255,12 +255,12 @@ def _one_conformer(group: list[gemmi.Residue], place: str) -> Residue:
                 if atom.name in BACKBONE and atom.pos.dist(atoms[atom.name].pos) > SAME_PLACE:
                     raise InputError(
                         f"Residue {residue.name} {number} of {place} has atom {atom.name} in two "
-                        "places: give each molecule of the file its own chain name."
+                        "places: give each molecule in the file its own chain name."
                     )
             if not all(map(math.isfinite, atom.pos.tolist())):
                 raise InputError(
                     f"Atom {atom.name} of residue {residue.name} {number} of {place} has "
-                    "coordinates that are not finite: mend the file."
+                    "coordinates that are not finite: fix the file."
                 )
             atoms.setdefault(atom.name, atom)
     return Residue(

@@ -63,7 +63,7 @@ def test_damaged_record_is_refused(run, damage, said):
         run.read_record(same)
     sentence = str(refusal.value)
     assert sentence.startswith(f"{path} {said}")
-    assert sentence.endswith(": start anew with another --out.")
+    assert sentence.endswith(": start a new run with another --out.")
     assert "\n" not in sentence
 
 
@@ -103,8 +103,8 @@ def test_changed_settings_are_named(run):
     with pytest.raises(InputError) as refusal:
         run.check_settings(before, now)
     assert str(refusal.value) == (
-        f"The run in {run.path} was begun with seed 1 instead of 2, data.size.1 2 instead of 3: "
-        "keep to that, or give another --out."
+        f"The run in {run.path} was started with seed 1 instead of 2, data.size.1 2 instead of 3: "
+        "keep these, or give another --out."
     )
     with pytest.raises(InputError, match=r"seed 1 instead of None"):
         run.check_settings({"seed": 1}, {})
@@ -122,7 +122,7 @@ def test_changed_model_is_named(run):
 def test_new_run_replaces_nothing(run):
     run.check_new(["a.csv"])
     (run.path / "a.csv").write_text("mine")
-    with pytest.raises(InputError, match=r"a\.csv is there already: give another --out"):
+    with pytest.raises(InputError, match=r"a\.csv already exists: give another --out"):
         run.check_new(["b.csv", "a.csv"])
     run.check_new(["b.csv"])
     with pytest.raises(InputError, match="holds no run to resume: leave --resume out"):
