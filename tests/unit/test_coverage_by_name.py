@@ -6,18 +6,14 @@ do for it counts, too.
 """
 
 import ast
-import inspect
 from functools import cache
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
-import click
 import openmmml  # noqa: F401 (which loads our entry point, and cannot be loaded by it)
 import pytest
 
 import openmm_nemo
-from openmm_nemo.cli import VERBS, cli
+from openmm_nemo.cli import VERBS
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(openmm_nemo.__file__).parent
@@ -45,7 +41,9 @@ COVERED = {
     "data/sets/description": ["unit/data/sets/test_building.py"],
     "data/sets/json_lines": ["unit/data/sets/test_domains.py"],
     "data/sets/storage": ["unit/data/sets/test_domains.py"],
-    "data/structures/names": ["unit/data/structures/test_chains.py"],
+    "data/structures/gro": ["unit/data/structures/test_frames.py"],
+    "data/structures/molecules": ["unit/data/structures/test_chains.py"],
+    "data/structures/pdb_columns": ["unit/data/structures/test_cases.py"],
     "data/structures/parsing": ["unit/data/structures/test_chains.py"],
     "data/structures/polymer": ["unit/data/structures/test_chains.py"],
     "encoders": ["unit/encoders/test_contract.py"],
@@ -87,6 +85,7 @@ COVERED = {
 """Modules without a test file at the mirrored place, and the files that test them."""
 
 
+@cache
 def modules() -> list[str]:
     """Modules with code of their own, by their path in the package."""
     found = []
@@ -107,75 +106,71 @@ def mirrored(module: str) -> Path:
 
 
 @cache
+def parsed(path: Path) -> list[ast.AST]:
+    """All nodes of a file."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
+@cache
 def used_by(path: Path) -> frozenset[str]:
     """Names of the modules that a file of ours imports, or of which it runs commands."""
-    tree = ast.parse(path.read_text())
-    aliases: dict[str, ModuleType] = {}
+    rooms: dict[str, str] = {}
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in parsed(path):
         match node:
             case ast.Import(names=names):
                 found |= {name.name for name in names}
             case ast.ImportFrom(module=str(module), names=names) if module.startswith("tests."):
                 found |= used_by(ROOT / (module.replace(".", "/") + ".py"))
-            case ast.ImportFrom(module=str(module), names=names) if _ours(module):
-                found.add(module)
-                for name in names:
-                    value = _named(module, name.name)
-                    found.add(_home(value))
-                    if inspect.ismodule(value):
-                        aliases[name.asname or name.name] = value
+            case ast.ImportFrom(module=str(module), names=names) if _file(module):
+                homes = {name.asname or name.name: _home(module, name.name) for name in names}
+                found |= {module, *homes.values()}
+                rooms |= {name: home for name, home in homes.items() if _file(home)}
             case ast.Constant(value=str(text)) if "import openmm_nemo" in text:  # a program
-                found |= {word for word in text.replace(",", " ").split() if _ours(word)}
-    for node in ast.walk(tree):
+                found |= {word for word in text.replace(",", " ").split() if _file(word)}
+    for node in parsed(path):
         match node:
-            case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name in aliases:
-                found.add(_home(getattr(aliases[name], attribute, None)))
-    return frozenset(found | _commands(tree))
+            case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name in rooms:
+                found.add(_home(rooms[name], attribute))
+    names = {node.id for node in parsed(path) if isinstance(node, ast.Name)}
+    if names & {"command_line", "refused", "subprocess", "main"}:
+        words = {node.value for node in parsed(path) if isinstance(node, ast.Constant)}
+        found |= {f"openmm_nemo.cli.{VERBS[verb][0]}" for verb in words & set(VERBS)}
+    return frozenset(found)
 
 
-def _commands(tree: ast.Module) -> set[str]:
-    """Modules of the commands that a file names, if it runs any."""
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    if not names & {"command_line", "refused", "subprocess", "main"}:
-        return set()
-    words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
-    found = set()
-    for verb in words & set(VERBS):
-        command = cli.get_command(click.Context(cli), verb)
-        parts = getattr(command, "commands", {})
-        found |= {parts[name].callback.__module__ for name in words & set(parts)}
-        found.add(command.callback.__module__)
-    return found
+def _file(module: str) -> Path | None:
+    """File of a module of ours."""
+    path = PACKAGE.parent / module.replace(".", "/")
+    files = (path.with_suffix(".py"), path / "__init__.py")
+    ours = module.split(".")[0] == PACKAGE.name
+    return next((file for file in files if ours and file.exists()), None)
 
 
-def _ours(module: str) -> bool:
-    return module == "openmm_nemo" or module.startswith("openmm_nemo.")
-
-
-def _named(module: str, name: str) -> object:
-    value = getattr(import_module(module), name, None)
-    return import_module(f"{module}.{name}") if value is None else value
-
-
-def _home(value: object) -> str:
-    """Name of the module that defines a value."""
-    return value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None) or ""
+@cache
+def _home(module: str, name: str) -> str:
+    """Module from which a module has a name: itself, the one that it imports it from, or the name's own."""
+    if _file(f"{module}.{name}"):
+        return f"{module}.{name}"
+    for node in parsed(_file(module)):
+        match node:
+            case ast.ImportFrom(module=str(other), names=names) if _file(other):
+                if name in {alias.name for alias in names}:
+                    return _home(other, name)
+    return module
 
 
 def uses(test: Path, module: str) -> bool:
     name = "openmm_nemo." + module.replace("/", ".")
     room = name.rpartition(".")[0]
     found = used_by(test)
-    between = [
+    near = {
         other
         for other in found
-        if (other.rpartition(".")[0] == room or other.startswith("openmm_nemo.cli."))
-        and (PACKAGE.parent / (other.replace(".", "/") + ".py")).exists()
-    ]
-    return name in found or any(
-        name in used_by(PACKAGE.parent / (other.replace(".", "/") + ".py")) for other in between
-    )
+        if _file(other)
+        and (room in (other, other.rpartition(".")[0]) or other.startswith("openmm_nemo.cli."))
+    }
+    return name in found or any(name in used_by(_file(other)) for other in near)
 
 
 @pytest.mark.parametrize("module", modules())

@@ -95,7 +95,6 @@ def unchanged(system):
         (unchanged, {"cartesian_preconditioner": np.ones(5)}, "for 5 particles.*has 6"),
         (unchanged, {"internal_preconditioner": np.ones((7, 3))}, "for 7 particles.*has 6"),
     ],
-    ids=str,
 )
 def test_what_the_system_makes_impossible_is_refused(implementation, change, options, message):
     """By the context; by the Python implementation, which does not know its context before, at the first step."""
