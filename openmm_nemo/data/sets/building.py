@@ -19,6 +19,7 @@ from openmm_nemo.data.sets.json_lines import read_json_lines
 from openmm_nemo.data.sets.labels import Labels, with_labels
 from openmm_nemo.data.sets.storage import DomainSet, write_domains
 from openmm_nemo.data.structures.chains import read_chains
+from openmm_nemo.data.structures.parsing import FORMATS
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import completing
 from openmm_nemo.processes import run_tasks
@@ -28,7 +29,6 @@ SET_FILE = "domains.safetensors"
 FAILURES_FILE = "failures.csv"
 PARTS_FOLDER = "parts"
 
-STRUCTURE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".gro")
 JSON_SUFFIX = ".jsonl"
 
 
@@ -84,7 +84,7 @@ def source_files(inputs: Sequence[Path]) -> Sources:
         else:
             raise InputError(f"{path} is not there: give files or folders of structures.")
     if not files:
-        kinds = ", ".join((*STRUCTURE_SUFFIXES, JSON_SUFFIX))
+        kinds = ", ".join((*structure_suffixes(), JSON_SUFFIX))
         raise InputError(f"{inputs[0]} has no file that ends in {kinds} or these with .gz.")
     return Sources(list(files.values()), [others[key] for key in others if key not in files])
 
@@ -186,10 +186,15 @@ def _files_below(folder: Path) -> list[Path]:
     return sorted(files)
 
 
+def structure_suffixes() -> tuple[str, ...]:
+    """Endings of the names of structure files."""
+    return tuple(suffix for kind in FORMATS.values() for suffix in kind.suffixes)
+
+
 def _suffix(path: Path) -> str | None:
     """What the name says that a file is, or None."""
     name = path.name.lower().removesuffix(".gz")
-    return next((s for s in (*STRUCTURE_SUFFIXES, JSON_SUFFIX) if name.endswith(s)), None)
+    return next((s for s in (*structure_suffixes(), JSON_SUFFIX) if name.endswith(s)), None)
 
 
 def _part_of(file: Path, parts: Path) -> Path:
