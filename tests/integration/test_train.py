@@ -109,7 +109,7 @@ def test_the_model_card_tells_what_the_run_came_to(run, tmp_path):
     assert card.endswith(notes.read_text())
     with open(run / "metrics.csv", newline="") as file:
         *_, last = (row for row in csv.DictReader(file) if row["validation/tm"])
-    assert "After update 8: means over one structure of each of 3 held-out domains" in card
+    assert "After update 8: means over one structure for each of 3 held-out domains" in card
     assert f"| TM-score | {float(last['validation/tm']):.3f} |" in card
     assert f"| RMSD of z(0), Angstrom | {float(last['validation/rmsd_z0']):.3f} |" in card
     assert "| updates | 9 of 9, 0 of them skipped |" in card

@@ -64,9 +64,8 @@ def parse(content: bytes, path: Path) -> gemmi.Structure:
                 parsed = kind.parse(content, path)
                 break
         else:
-            *most, last = FORMATS
             raise InputError(
-                f"{path} is not a {', '.join(most)} or {last} file with atoms: give one with atoms."
+                f"{path} holds no atoms in a known format ({', '.join(FORMATS)}): give a structure file."
             )
     except InputError:
         raise
