@@ -1,10 +1,12 @@
 """Protein domains: what the networks are trained on and compared with."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import mdtraj as md
 import numpy as np
 
+from openmm_nemo.data.families.profiles import PROFILE_KINDS, ColumnFrequencies
 from openmm_nemo.data.structures.chains import Structure
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import can_name_a_file
@@ -12,6 +14,12 @@ from openmm_nemo.residues import AMINO_ACIDS, THREE_LETTER
 
 DSSP_CLASSES = "-HBEGITS"
 """Coil, alpha helix, bridge, strand, 3-10 helix, pi helix, turn, bend."""
+
+TRANSFERRED = ("seq", "seq_part", "structure")
+"""How CATH codes came from a labelled domain: by the sequence of the whole chain or of a part of it, or by structure."""
+
+UNLABELLED = "none"
+"""`Domain.cath_source` of a chain that was compared with all labelled domains and is close to none of them."""
 
 _ATOMS = (("N", "nitrogen"), ("CA", "carbon"), ("C", "carbon"), ("O", "oxygen"))
 
@@ -39,6 +47,15 @@ class Domain:
         Codes like "1.10.490.10" and "a.1.1.2"; several for a chain of several domains, none if not known.
     cluster : str
         Name of its cluster at 30% sequence identity; empty if not known.
+    cath_source : str
+        Empty if the codes are the domain's own; of `TRANSFERRED` if they come from a similar domain; `UNLABELLED` if
+        there are no codes because no labelled domain is similar.
+    near_held_out : bool
+        Whether the fold comes near that of a protein that is kept for tests outside the set.
+    same_as : str
+        Id of a domain that it equals, which is to be preferred; empty if there is none.
+    profiles : mapping of str to ColumnFrequencies
+        By their kind, of `PROFILE_KINDS`; those that are not known are missing.
 
     Raises
     ------
@@ -55,6 +72,10 @@ class Domain:
     cath: tuple[str, ...] = ()
     scop: tuple[str, ...] = ()
     cluster: str = ""
+    cath_source: str = ""
+    near_held_out: bool = False
+    same_as: str = ""
+    profiles: Mapping[str, ColumnFrequencies] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n = len(self.sequence)
@@ -84,6 +105,18 @@ class Domain:
             raise self._refused(
                 f"has breaks {self.breaks}: give numbers from 0 to {n - 2}, of residues with a next one."
             )
+        sources = TRANSFERRED if self.cath else (UNLABELLED,)
+        if self.cath_source not in ("", *sources):
+            raise self._refused(
+                f"has the cath_source {self.cath_source!r} and {len(self.cath)} codes: "
+                f"give {', '.join(sources)} or nothing."
+            )
+        for kind, profile in self.profiles.items():
+            if kind not in PROFILE_KINDS or len(profile) != n:
+                raise self._refused(
+                    f"has {n} residues and a profile {kind!r} of {len(profile)}: "
+                    f"give one of its length and of the kind {' or '.join(PROFILE_KINDS)}."
+                )
 
     def _refused(self, what: str) -> InputError:
         return InputError(f"Domain {self.id!r} {what}")
@@ -112,6 +145,7 @@ class Domain:
             dssp=self.dssp[start:stop],
             residue_ids=self.residue_ids[start:stop],
             breaks=tuple(i - start for i in self.breaks if start <= i < stop - 1),
+            profiles={kind: profile[start:stop] for kind, profile in self.profiles.items()},
         )
 
 
