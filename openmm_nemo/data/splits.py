@@ -7,7 +7,7 @@ would break this are left unused, with the reason.
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,7 +107,7 @@ class Split:
             if place.part == part and place.level.startswith(level)
         ]
 
-    def check(self, domains: Sequence[Domain]) -> None:
+    def check(self, domains: Collection[Domain]) -> None:
         """Refuse a set of domains that is not the one which was split.
 
         Raises

@@ -3,15 +3,13 @@
 All residues of all domains are rows of the same arrays; ``length`` says how many each domain has. Nothing is unpickled.
 """
 
-import zipfile
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from openmm_nemo.data.array_file import ArrayFile
 from openmm_nemo.data.failures import Failure
 from openmm_nemo.data.families.profiles import PROFILE_KINDS, ColumnFrequencies
 from openmm_nemo.data.sets.domains import UNLABELLED, Domain, secondary_structure
@@ -31,18 +29,6 @@ _PROFILE_KEYS = {"profile": "deep", **{kind: kind for kind in PROFILE_KINDS}}
 """Keys of profiles, and the kind that each holds."""
 
 _N_LETTERS = len(AMINO_ACIDS)
-
-# numpy and zipfile have many ways to say that a file is damaged, encrypted or something else.
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    RuntimeError,
-    MemoryError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 class ProfileRecord(NamedTuple):
@@ -71,7 +57,7 @@ def content_of(path: Path) -> str:
     InputError
         If it cannot be read or holds something else.
     """
-    names = _Arrays(path).names
+    names = ArrayFile(path).names
     if {"dca", "rel"} <= names:
         return STRUCTURES
     if names & _PROFILE_KEYS.keys():
@@ -93,7 +79,7 @@ def read_ids(path: Path) -> list[str]:
     InputError
         If it cannot be read.
     """
-    return _Arrays(path).column("id", "U").tolist()
+    return ArrayFile(path).column("id", "U", (None,)).tolist()
 
 
 def read_structures(
@@ -118,7 +104,7 @@ def read_structures(
     InputError
         If a file cannot be read or an array is missing or of a wrong type or shape.
     """
-    arrays = _Arrays(path)
+    arrays = ArrayFile(path)
     ends = arrays.ends()
     n, n_residues = len(ends), int(ends[-1])
     columns: dict[str, Any] = {
@@ -135,7 +121,7 @@ def read_structures(
     if "ss8" in arrays.names:
         rows["ss8"] = arrays.column("ss8", "u", (n_residues,))
     if profiles:
-        rows["profile"] = _roots(_Arrays(profiles), "profile", n_residues)
+        rows["profile"] = _roots(ArrayFile(profiles), "profile", n_residues)
     for i in range(n)[first:last]:
         inside = slice(ends[i] - columns["length"][i], ends[i])
         values = {name: column[i].item() for name, column in columns.items()}
@@ -158,7 +144,7 @@ def read_profile_records(path: Path) -> dict[str, ProfileRecord]:
     InputError
         If it cannot be read or an array is missing or of a wrong type or shape.
     """
-    arrays = _Arrays(path)
+    arrays = ArrayFile(path)
     ends = arrays.ends()
     n, n_residues = len(ends), int(ends[-1])
     ids = arrays.column("id", "U", (n,)).tolist()
@@ -228,7 +214,7 @@ def _known(roots: np.ndarray) -> bool:
     return bool(roots.any(axis=1).all())
 
 
-def _roots(arrays: "_Arrays", key: str, n_residues: int) -> np.ndarray:
+def _roots(arrays: ArrayFile, key: str, n_residues: int) -> np.ndarray:
     """Square roots of frequencies (n_residues, 20) in our order of the amino acids; a gap column is left out."""
     columns = arrays.column("columns", "U", ()).item() if "columns" in arrays.names else AMINO_ACIDS
     if sorted(columns.replace("-", "")) != sorted(AMINO_ACIDS):
@@ -239,49 +225,3 @@ def _roots(arrays: "_Arrays", key: str, n_residues: int) -> np.ndarray:
             f"{key!r} of {arrays.path} is {rows.dtype} with {rows.shape[1]} columns: give uint8 with {_N_LETTERS}."
         )
     return rows[:, [columns.index(letter) for letter in AMINO_ACIDS]]
-
-
-class _Arrays:
-    """Arrays of a file, read when asked for, and checked."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        with self._reading():
-            file = np.load(path, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("it is a single array")
-        self._file = file
-        self.names = set(file.files)
-
-    def column(self, name: str, kinds: str, shape: tuple[int | None, ...] | None = None) -> Any:
-        """An array whose dtype is of some of numpy's kinds; of this shape, None being any length, if one is given."""
-        if name not in self.names:
-            raise InputError(f"{self.path} has no {name!r}: see docs/data-format.md for what it needs.")
-        with self._reading():
-            array = self._file[name]
-        wrong = shape is not None and (
-            array.ndim != len(shape)
-            or any(n not in (m, None) for m, n in zip(array.shape, shape, strict=True))
-        )
-        if array.dtype.kind not in kinds or wrong:
-            raise InputError(
-                f"{name!r} of {self.path} is {array.dtype} of shape {array.shape}: "
-                "see docs/data-format.md for what it has to be."
-            )
-        return array
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            yield
-        except _UNREADABLE as error:
-            raise InputError(
-                f"{self.path} is not a .npz file that can be read to its end ({error}): get it again."
-            ) from None
-
-    def ends(self) -> np.ndarray:
-        """Where each domain ends in the rows of all, shape (n,), int64."""
-        lengths = self.column("length", "iu")
-        if lengths.ndim != 1 or not len(lengths) or (lengths < 1).any():
-            raise InputError(f"'length' of {self.path} is not one positive number per domain: correct it.")
-        return np.cumsum(lengths, dtype=np.int64)

@@ -1,15 +1,18 @@
 """Protein domains: what the networks are trained on and compared with."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import mdtraj as md
 import numpy as np
+import torch
 
 from openmm_nemo.data.families.profiles import PROFILE_KINDS, ColumnFrequencies
 from openmm_nemo.data.structures.chains import Structure
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import can_name_a_file
+from openmm_nemo.geometry.similarity import contacts
 from openmm_nemo.residues import AMINO_ACIDS, THREE_LETTER
 
 DSSP_CLASSES = "-HBEGITS"
@@ -132,14 +135,22 @@ class Domain:
     @property
     def segments(self) -> np.ndarray:
         """Where each unbroken part begins and ends, shape (n, 2): residues from the first on, without the second."""
-        ends = np.unique([0, *(i + 1 for i in self.breaks), len(self)])
+        ends = np.array([0, *sorted(i + 1 for i in set(self.breaks)), len(self)])
         return np.stack([ends[:-1], ends[1:]], axis=1)
+
+    @cached_property
+    def contacts(self) -> np.ndarray:
+        """How many contacts each residue has, shape (L,), int64; see `openmm_nemo.geometry.similarity.contacts`."""
+        pairs = contacts(torch.from_numpy(np.ascontiguousarray(self.ca)))
+        return (pairs.sum(0) + pairs.sum(1)).numpy()
 
     def window(self, start: int, length: int) -> "Domain":
         """The ``length`` residues from ``start`` on."""
         stop = start + length
-        return replace(
-            self,
+        # A part of a domain that was checked needs no check.
+        part = object.__new__(Domain)
+        vars(part).update(
+            {name: vars(self)[name] for name in self.__dataclass_fields__},
             sequence=self.sequence[start:stop],
             backbone=self.backbone[start:stop],
             dssp=self.dssp[start:stop],
@@ -147,6 +158,7 @@ class Domain:
             breaks=tuple(i - start for i in self.breaks if start <= i < stop - 1),
             profiles={kind: profile[start:stop] for kind, profile in self.profiles.items()},
         )
+        return part
 
 
 def domain_of(structure: Structure) -> Domain:
@@ -159,6 +171,13 @@ def domain_of(structure: Structure) -> Domain:
         residue_ids=structure.residue_ids,
         breaks=structure.breaks,
     )
+
+
+def profiles_of(domains: Iterable[Domain], kind: str) -> dict[str, np.ndarray]:
+    """Profiles of one kind, shape (L, 20), float32, by the id of the domain; domains without one are left out."""
+    return {
+        domain.id: domain.profiles[kind].profile for domain in domains if kind in domain.profiles
+    }
 
 
 def secondary_structure(sequence: str, backbone: np.ndarray, breaks: tuple[int, ...] = ()) -> str:
