@@ -67,7 +67,9 @@ class ArrayFile:
             If it is not there, cannot be read, or is of another type or shape.
         """
         if name not in self.names:
-            raise InputError(f"{self.path} has no {name!r}: see docs/data-format.md for what it needs.")
+            raise InputError(
+                f"{self.path} has no {name!r}: see docs/data-format.md for what it needs."
+            )
         with self._reading():
             array = self._file[name]
         wrong = shape is not None and (
@@ -100,5 +102,7 @@ class ArrayFile:
         """
         lengths = self.column("length", "iu")
         if lengths.ndim != 1 or not len(lengths) or (lengths < 1).any():
-            raise InputError(f"'length' of {self.path} is not one positive number per domain: correct it.")
+            raise InputError(
+                f"'length' of {self.path} is not one positive number per domain: correct it."
+            )
         return np.cumsum(lengths, dtype=np.int64)

@@ -111,9 +111,7 @@ class DomainData(lightning.LightningDataModule):
             (domain.cluster if data.one_of_each_cluster else "") or domain.id
             for domain in self.train
         ]
-        buckets = LengthBuckets(
-            dataset.length_of, data.batch_size, self._settings.seed, clusters
-        )
+        buckets = LengthBuckets(dataset.length_of, data.batch_size, self._settings.seed, clusters)
         return DataLoader(
             dataset,
             batch_sampler=Stream(buckets, self.start, *self._process),

@@ -19,7 +19,7 @@ DSSP_CLASSES = "-HBEGITS"
 """Coil, alpha helix, bridge, strand, 3-10 helix, pi helix, turn, bend."""
 
 TRANSFERRED = ("seq", "seq_part", "structure")
-"""How CATH codes came from a labelled domain: by the sequence of the whole chain or of a part of it, or by structure."""
+"""How CATH codes came from a similar domain: by sequence, by the sequence of a part, or by structure."""
 
 UNLABELLED = "none"
 """`Domain.cath_source` of a chain that was compared with all labelled domains and is close to none of them."""
@@ -137,6 +137,15 @@ class Domain:
         """Where each unbroken part begins and ends, shape (n, 2): residues from the first on, without the second."""
         ends = np.array([0, *sorted(i + 1 for i in set(self.breaks)), len(self)])
         return np.stack([ends[:-1], ends[1:]], axis=1)
+
+    @property
+    def rg_ratio(self) -> float:
+        """Radius of gyration of the C-alpha atoms over that of a globule of this length, 2.2 L^0.38 Angstrom.
+
+        The globule is that of Skolnick et al. (J. Mol. Biol. 265, 217, 1997).
+        """
+        spread = ((self.ca - self.ca.mean(axis=0)) ** 2).sum(axis=1).mean()
+        return float(np.sqrt(spread) / (2.2 * len(self) ** 0.38))
 
     @cached_property
     def contacts(self) -> np.ndarray:

@@ -34,12 +34,16 @@ class Identities(NamedTuple):
     ----------
     identity : ndarray, shape (n_queries,)
         To the nearest reference, from 0 to 1; 0 where there are no references.
-    significant : ndarray, shape (n_queries,)
-        The same of those references whose similarity is not chance (E-value to 0.001); 0 where there are none.
+    nearest : ndarray, shape (n_queries,), int
+        The first of the nearest references; -1 where there are none.
+    repeated_in : list of tuple of int
+        For each query, the references of which at least 30% of it is found again in one alignment that is not chance
+        (E-value to 0.001).
     """
 
     identity: np.ndarray
-    significant: np.ndarray
+    nearest: np.ndarray
+    repeated_in: list[tuple[int, ...]]
 
 
 def clusters_of(domains: Sequence[Domain], workers: int | None = None) -> list[str]:
@@ -156,41 +160,47 @@ def identity_to(
     InputError
         If a process was killed.
     """
-    unique = sorted(set(references))
     starts = range(0, len(queries), _QUERIES_A_TASK)
-    found = np.zeros((len(queries), 2))
+    identity = np.zeros(len(queries))
+    nearest = np.full(len(queries), -1)
+    repeated_in: list[tuple[int, ...]] = [()] * len(queries)
     done = 0
     # Threads do not help: most of the time of a pair is Python's.
-    tasks = [(queries[start : start + _QUERIES_A_TASK], unique) for start in starts]
+    tasks = [(queries[start : start + _QUERIES_A_TASK], references) for start in starts]
     try:
         with closing(run_tasks(_nearest_of_all, tasks, workers)) as results:
-            for number, nearest in results:
-                found[starts[number] : starts[number] + len(nearest)] = nearest
-                done += len(nearest)
+            for number, found in results:
+                for i, one in enumerate(found, start=starts[number]):
+                    identity[i], nearest[i], repeated_in[i] = one
+                done += len(found)
                 tell(done)
     except BrokenProcessPool:
         raise InputError(
             "A process that aligns sequences was killed (memory may be short): give fewer --workers."
         ) from None
-    return Identities(*found.T)
+    return Identities(identity, nearest, repeated_in)
 
 
-def _nearest_of_all(queries: Sequence[str], references: Sequence[str]) -> list[tuple[float, float]]:
+def _nearest_of_all(
+    queries: Sequence[str], references: Sequence[str]
+) -> list[tuple[float, int, tuple[int, ...]]]:
     return [_nearest(query, references) for query in queries]
 
 
-def _nearest(query: str, references: Sequence[str]) -> tuple[float, float]:
-    """Identity to the nearest reference, and to the nearest whose similarity is not chance."""
+def _nearest(query: str, references: Sequence[str]) -> tuple[float, int, tuple[int, ...]]:
+    """Identity to the nearest reference, its number, and the references in which 30% of the query is found again."""
     import parasail
 
     # E = K m n exp(-lambda S)
     size = len(query) * sum(map(len, references))
     least = math.log(_K * max(size, 1) / E_VALUE) / _LAMBDA
     profile = parasail.profile_create_stats_sat(query, parasail.blosum62)
-    best = significant = 0
-    for reference in references:
+    best, nearest = -1, -1
+    repeats = []
+    for number, reference in enumerate(references):
         found = parasail.sw_stats_striped_profile_sat(profile, reference, _FIRST_GAP, _NEXT_GAP)
-        best = max(best, found.matches)
-        if found.score >= least:
-            significant = max(significant, found.matches)
-    return best / len(query), significant / len(query)
+        if found.matches > best:
+            best, nearest = found.matches, number
+        if found.score >= least and found.matches >= CLUSTER_IDENTITY * len(query):
+            repeats.append(number)
+    return max(best, 0) / len(query), nearest, tuple(repeats)

@@ -24,11 +24,9 @@ from openmm_nemo.residues import AMINO_ACIDS
 FORMAT = "openmm_nemo domains"
 VERSION = "3"
 
-_TENSORS = {"2": ("offset", "backbone", "sequence", "dssp", "break", "records")}
-_TENSORS["3"] = (
-    *_TENSORS["2"],
-    *(name for kind in PROFILE_KINDS for name in (f"profile_{kind}", f"profile_{kind}_offset")),
-)
+_VERSION_2 = ("offset", "backbone", "sequence", "dssp", "break", "records")
+_PROFILES = [f"profile_{kind}{part}" for kind in PROFILE_KINDS for part in ("", "_offset")]
+_TENSORS = {"2": _VERSION_2, VERSION: (*_VERSION_2, *_PROFILES)}
 """By version. The second had neither profiles nor, in its records, the keys of `_NEW`."""
 
 _NEW = {"cath_source": "", "near_held_out": False, "same_as": ""}

@@ -139,10 +139,12 @@ def test_an_epoch_has_one_member_of_each_cluster():
 def test_padding_and_missing_atoms_are_zero():
     first, second = domain("a", 6), domain("b", 4)
     first.backbone[2, 4] = np.nan
-    batch = collate([
-        Example(first, first.sequence, None, np.arange(1, 7)),
-        Example(second, "ACDE", None, np.arange(4)),
-    ])
+    batch = collate(
+        [
+            Example(first, first.sequence, None, np.arange(1, 7)),
+            Example(second, "ACDE", None, np.arange(4)),
+        ]
+    )
     assert batch.ids == ("a", "b")
     assert batch.mask.tolist() == [[1] * 6, [1] * 4 + [0] * 2]
     assert batch.s.shape == (2, 6, 20)

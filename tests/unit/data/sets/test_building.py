@@ -328,5 +328,6 @@ def test_ctrl_c_is_told_with_what_to_do(inputs, tmp_path, monkeypatch):
     outcome = command_line("data", "build", inputs, "--out", out, "--workers", 1)
     assert outcome.code == 130
     assert (
-        outcome.out == f"Interrupted: {out} keeps what has been read, rerun the same command to continue.\n"
+        outcome.out
+        == f"Interrupted: {out} keeps what has been read, rerun the same command to continue.\n"
     )
