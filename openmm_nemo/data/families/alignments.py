@@ -300,14 +300,14 @@ class AlignmentArrays:
 
 
 def read_alignments(path: str | os.PathLike[str]) -> AlignmentFolder | AlignmentArrays:
-    """A folder of alignments, or a file of many.
+    """Alignments of many proteins: a .npz file, or a folder of files.
 
     Raises
     ------
     InputError
         See `AlignmentFolder` and `AlignmentArrays`.
     """
-    return AlignmentFolder(path) if Path(path).is_dir() else AlignmentArrays(path)
+    return AlignmentArrays(path) if Path(path).suffix == ".npz" else AlignmentFolder(path)
 
 
 def read_text(path: Path) -> str:

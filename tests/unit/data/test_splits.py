@@ -2,16 +2,18 @@
 
 import itertools
 import json
+import os
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from openmm_nemo.data import splits
 from openmm_nemo.data.sets.domains import UNLABELLED, Domain
-from openmm_nemo.data.sets.identity import Identities, identity_to
-from openmm_nemo.data.sets.storage import write_domains
+from openmm_nemo.data.sets.identity import Identities, cluster_sequences, identity_to
+from openmm_nemo.data.sets.storage import DomainSet, write_domains
 from openmm_nemo.data.splits import Place, Split, describe_split, make_split
 from openmm_nemo.errors import InputError
 from openmm_nemo.residues import AMINO_ACIDS
@@ -348,6 +350,54 @@ def test_a_held_out_domain_inside_a_training_chain_is_not_used():
     assert_holds(again, domains)
 
 
+def test_extended_chains_are_not_used():
+    """A straight chain of 25 residues: its radius of gyration is 3.8 sqrt((25^2 - 1) / 12) = 27.4 Angstrom."""
+    line = np.arange(25)[:, None, None] * np.array([3.8, 0, 0]) + np.zeros((25, 5, 3))
+    assert replace(domain("a"), backbone=line).rg_ratio == pytest.approx(27.4 / 7.48, rel=1e-3)
+    domains = random_set(7)
+    for i in range(0, 150, 3):
+        domains[i] = replace(domains[i], backbone=line.astype(np.float32))
+    compact = [found for i, found in enumerate(domains) if i % 3]
+    split = make_split(domains, 7, SHARE, SHARE, workers=1, max_rg_ratio=3.6)
+    assert {split.places[found.id] for found in domains[::3]} == {
+        Place("unused", reason=splits.EXTENDED)
+    }
+    assert list(split.places) == sorted(found.id for found in domains)
+    split.check(domains)
+    # They change nothing for the others.
+    alone = make_split(compact, 7, SHARE, SHARE, workers=1)
+    assert all(split.places[found.id] == alone.places[found.id] for found in compact)
+    every = make_split(domains, 7, SHARE, SHARE, workers=1, max_rg_ratio=3.7)
+    assert splits.EXTENDED not in {place.reason for place in every.places.values()}
+
+
+def test_a_piece_that_contains_a_held_out_domain_is_not_used_and_the_domain_is():
+    domains = random_set(4)
+    split = make_split(domains, 4, SHARE, SHARE, workers=1)
+    name = split.ids("test", "T")[0]
+    hidden = next(found for found in domains if found.id == name).sequence
+    longer = hidden[:5] + domain("x").sequence + hidden
+    for source, reason in ((UNLABELLED, splits.CONTAINS), ("", splits.NO_CODE)):
+        piece = domain("piece", sequence=longer, source=source)
+        again = make_split([*domains, piece], 4, SHARE, SHARE, workers=1)
+        assert again.places["piece"] == Place("unused", reason=reason)
+        assert {key: place for key, place in again.places.items() if key != "piece"} == split.places
+
+
+def test_a_fold_by_structure_is_not_held_out_with_one_of_its_superfamilies():
+    families = [f"1.10.8.{i}" for i in range(1, 30)]
+    domains = [domain(f"{code}", code) for code in families]
+    domains += [domain(f"other {i}", f"1.20.{i}.1") for i in range(1, 30)]
+    pieces = [
+        domain("by structure", "1.10.8", source="structure"),
+        domain("by sequence", "1.10.8", source="seq"),
+    ]
+    split = make_split([*domains, *pieces], 1, SHARE, SHARE, workers=1)
+    assert any(within(group, "1.10.8") for group in split.held_out["test"]["H"])
+    assert split.places["by structure"] == Place("train", reason=splits.BY_TRANSFER)
+    assert split.places["by sequence"] == Place("unused", reason=splits.TOO_SHORT)
+
+
 def test_clusters_are_computed_where_a_domain_has_none():
     domains = [replace(found, cluster=found.id) for found in random_set(5, 80)]
     coded = [found for found in domains if len(found.cath) == 1 and found.cath[0][0] in "123"]
@@ -411,6 +461,21 @@ def test_a_split_is_read_as_it_was_written(written):
     assert sorted(itertools.chain(*content["train"].values())) == split.ids("train")
     assert list(content["test"]["T"]) == split.ids("test", "T")
     assert sum(map(len, content["unused"].values())) == len(split.ids("unused"))
+
+
+def test_a_split_of_version_1_is_read():
+    """That of a model of an earlier release; it does not say why a domain is in training."""
+    path = "torchscript_models/nemo-mini/split.json"
+    content = json.loads(Path(path).read_text())
+    assert content["version"] == 1
+    split = Split.read(path)
+    assert split.ids("train") == content["train"]
+    assert split.places[content["train"][0]] == Place("train")
+    (name, identity), *_ = content["test"]["T"].items()
+    assert split.places[name] == Place("test", "T", identity, splits.BY_CODE)
+    for reason, names in content["unused"].items():
+        assert {split.places[name] for name in names} == {Place("unused", reason=reason)}
+    assert split.max_rg_ratio is None
 
 
 def test_a_split_belongs_to_its_set(written):
@@ -530,3 +595,44 @@ def test_the_table_leaves_out_levels_without_groups():
     assert ["test", "C"] in rows
     assert ["test", "A"] not in rows
     assert ["validation", "C"] not in rows
+
+
+# The real data
+
+REAL_SET = os.environ.get("OPENMM_NEMO_SET")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    REAL_SET is None, reason="OPENMM_NEMO_SET names no folder with a set and its split.json"
+)
+def test_nothing_leaks_in_a_real_set():
+    """All pairs of what is held out and what is trained on, by their codes, clusters and sequences."""
+    folder = Path(REAL_SET)
+    domains = {found.id: found for found in DomainSet(folder / "domains.safetensors")}
+    split = Split.read(folder / "split.json")
+    split.check(domains.values())
+    train = [domains[name] for name in split.ids("train")]
+    sequences = {found.sequence for found in train}
+    clusters = {found.cluster for found in train}
+    names = [name for part in ("validation", "test") for name in split.ids(part)]
+    assert len(names) > 100
+    for name in names:
+        held_out, depth = domains[name], "CATH".index(split.places[name].level) + 1
+        assert held_out.sequence not in sequences
+        assert held_out.cluster not in clusters
+        assert not held_out.cath_source
+        for found in train:
+            if depth < 4 or found.cath_source != "structure":
+                pairs = [(code, other) for code in held_out.cath for other in found.cath]
+                assert not any(may_share(*pair, depth) for pair in pairs), (name, found.id)
+    validation, test = ({domains[n].cluster for n in split.ids(p)} for p in ("validation", "test"))
+    assert not validation & test
+    # Sequences by MMseqs2, which the split was not checked with.
+    every = [domains[name] for name in names] + train
+    labels = cluster_sequences([found.sequence for found in every])
+    assert not set(labels[: len(names)]) & set(labels[len(names) :])
+    test = [name for name in split.ids("test") if "deep" in domains[name].profiles]
+    assert len(test) >= 200
+    assert {split.places[name].level for name in test} == set("CATH")
+    assert {split.places[name].level for name in split.ids("validation")} == set("ATH")
