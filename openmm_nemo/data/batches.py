@@ -211,6 +211,32 @@ def random_window(
     return int(starts[segment] + offset), int(min(lengths[segment], max_length))
 
 
+def crop_contacts(domain: Domain, length: int) -> tuple[int, int]:
+    """Contacts of all windows of a domain, breaks or not, and how many of them are with residues outside.
+
+    Parameters
+    ----------
+    domain : Domain
+        With at least ``length`` residues.
+    length : int
+        Of the windows.
+
+    Returns
+    -------
+    outside, all : int
+        Sums over the windows.
+    """
+    last = len(domain) - length
+    i, j = contacts(torch.from_numpy(np.ascontiguousarray(domain.ca))).nonzero().numpy().T
+
+    def n_windows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """How many windows have both residues."""
+        return np.maximum(np.minimum(first, last) - np.maximum(second - length + 1, 0) + 1, 0)
+
+    one, other, both = (int(n_windows(*pair).sum()) for pair in ((i, i), (j, j), (i, j)))
+    return one + other - 2 * both, one + other - both
+
+
 class LengthBuckets(Sampler[list[Draw]]):
     """Batches of windows of about equal length, in another order in every epoch.
 

@@ -18,6 +18,7 @@ from openmm_nemo.data.batches import (
     Example,
     LengthBuckets,
     collate,
+    crop_contacts,
     random_window,
 )
 from openmm_nemo.data.families.alignments import AlignmentFolder
@@ -272,6 +273,21 @@ def test_contacts_that_leave_a_crop_are_counted(domains):
         assert batch.outside_contacts[b] == pytest.approx(outside / (inside + outside), rel=1e-6)
     whole_batch = collate([Example(whole, whole.sequence, None, whole.contacts)])
     assert whole_batch.outside_contacts.tolist() == [0]
+
+
+def test_contacts_of_all_crops_are_those_of_each(domains):
+    for n, length in ((60, 25), (30, 29), (20, 20)):
+        walk = np.random.default_rng(n).normal(size=(n, 3)).cumsum(axis=0)
+        whole = replace(domain("a", n), backbone=np.repeat(2 * walk[:, None], 5, axis=1))
+        outside = total = 0
+        for start in range(n - length + 1):
+            part = whole.window(start, length)
+            inside = part.contacts.sum() // 2
+            leaving = whole.contacts[start : start + length].sum() - 2 * inside
+            outside += leaving
+            total += inside + leaving
+        assert crop_contacts(whole, length) == (outside, total)
+        assert total > 0
 
 
 def test_a_chain_without_contacts_has_none_outside():

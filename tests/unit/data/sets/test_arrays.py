@@ -1,5 +1,6 @@
 """Structures, profiles and alignments as numpy arrays: what is read, what a build makes of them, what is refused."""
 
+import csv
 import json
 import os
 import pickle
@@ -312,6 +313,45 @@ def test_data_build_and_info_count_profiles(tmp_path, inputs):
         "Domains with a profile: 5 deep, 3 own",
         f"Wrote 6 domains from 4 files to {out}; 0 were not taken.",
     ]
+    found = domains_of(out)
+    useful = sum(d.profiles["deep"].neff >= 4 for d in found.values() if "deep" in d.profiles)
+    outcome = command_line("data", "info", out)
+    assert outcome.code == 0, outcome.err
+    lines = [" ".join(line.split()) for line in outcome.out.splitlines()]
+    for line in (
+        f"profile, deep 5, {useful} of them with neff >= 4",
+        "CATH by sequence 1",
+        "CATH by structure 1",
+        "like no labelled domain 1",
+        "near a held-out fold 1",
+    ):
+        assert line in lines
+    with open(out / "domains.csv", newline="") as file:
+        rows = {row["id"]: row for row in csv.DictReader(file)}
+    assert rows["1abc_B"]["near_held_out"] == "1"
+    assert rows["1abc_B"]["cath_source"] == "structure"
+    assert float(rows["1abc_B"]["neff_deep"]) == round(found["1abc_B"].profiles["deep"].neff, 2)
+    assert rows["1abc_B"]["neff_own"] == ""
+
+
+def test_data_info_tells_how_many_contacts_crops_lose(tmp_path):
+    """A walk of 150 residues, whose crops of 64 and of 96 are counted one by one."""
+    walk = 2 * np.random.default_rng(1).normal(size=(150, 3)).cumsum(axis=0)
+    backbone = np.repeat(walk[:, None], 5, axis=1).astype(np.float32)
+    ids = tuple(map(str, range(150)))
+    whole = Domain("walk", "A" * 150, backbone, "-" * 150, ids)
+    write_domains(tmp_path / "domains.safetensors", [whole])
+    outcome = command_line("data", "info", tmp_path)
+    assert outcome.code == 0, outcome.err
+    for length in (64, 96):
+        outside = total = 0
+        for start in range(150 - length + 1):
+            inside = whole.window(start, length).contacts.sum() / 2
+            leaving = whole.contacts[start : start + length].sum() - 2 * inside
+            outside, total = outside + leaving, total + inside + leaving
+        share = f"{outside / total:.0%}"
+        assert share not in ("0%", "100%")
+        assert f"crops of {length:3}: {share:>4} of their contacts are with" in outcome.out
 
 
 # What is refused
