@@ -200,15 +200,17 @@ def random_window(
     ValueError
         If no segment has 4 residues.
     """
-    starts, ends = domain.segments.T
-    lengths = ends - starts
-    windows = np.where(lengths < MIN_LENGTH, 0, np.maximum(lengths - max_length + 1, 1))
-    if not windows.any():
+    segments = [(start, end - start) for start, end in domain.segments.tolist()]
+    windows = [max(n - max_length + 1, 1) if n >= MIN_LENGTH else 0 for _, n in segments]
+    if not any(windows):
         raise ValueError(f"Domain {domain.id} has no unbroken segment of {MIN_LENGTH} residues.")
-    chosen = generator.integers(windows.sum())
-    segment = int(np.searchsorted(np.cumsum(windows), chosen, side="right"))
-    offset = chosen - windows[:segment].sum()
-    return int(starts[segment] + offset), int(min(lengths[segment], max_length))
+    chosen = int(generator.integers(sum(windows)))
+    segment = 0
+    while chosen >= windows[segment]:
+        chosen -= windows[segment]
+        segment += 1
+    start, n = segments[segment]
+    return start + chosen, min(n, max_length)
 
 
 def crop_contacts(domain: Domain, length: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Domains read per second, beside mdtraj.load on the same files, and training batches per second, beside a plain loop."""
+"""Domains read per second, beside mdtraj.load on the same files, and batches per second, beside a loop over letters."""
 
 import gzip
 import tempfile

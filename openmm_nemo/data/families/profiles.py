@@ -70,7 +70,10 @@ class ColumnFrequencies:
         return len(self.roots)
 
     def __getitem__(self, part: slice) -> "ColumnFrequencies":
-        return ColumnFrequencies(self.roots[part])
+        # A part of what was checked needs no check.
+        frequencies = object.__new__(ColumnFrequencies)
+        vars(frequencies)["roots"] = self.roots[part]
+        return frequencies
 
     @property
     def frequencies(self) -> np.ndarray:
