@@ -384,6 +384,15 @@ def test_a_piece_that_contains_a_held_out_domain_is_not_used_and_the_domain_is()
         assert {key: place for key, place in again.places.items() if key != "piece"} == split.places
 
 
+def test_pieces_do_not_change_what_is_held_out():
+    domains = random_set(9, n_pieces=100)
+    split = make_split(domains, 9, SHARE, SHARE, workers=1)
+    alone = make_split(domains[:150], 9, SHARE, SHARE, workers=1)
+    assert split.held_out == alone.held_out
+    for part in ("validation", "test"):
+        assert split.ids(part) == alone.ids(part)
+
+
 def test_a_fold_by_structure_is_not_held_out_with_one_of_its_superfamilies():
     families = [f"1.10.8.{i}" for i in range(1, 30)]
     domains = [domain(f"{code}", code) for code in families]

@@ -16,6 +16,7 @@ from openmm_nemo.data.families.profiles import profile_from_frequencies
 from openmm_nemo.data.sets import arrays, building
 from openmm_nemo.data.sets.building import build_set, plan_of
 from openmm_nemo.data.sets.domains import Domain, profiles_of
+from openmm_nemo.data.sets.labels import read_labels
 from openmm_nemo.data.sets.storage import DomainSet, write_domains
 from openmm_nemo.errors import InputError
 from openmm_nemo.residues import AMINO_ACIDS
@@ -209,6 +210,37 @@ def test_a_profile_of_a_piece_is_not_that_of_a_domain_with_its_id(tmp_path, inpu
     reasons = [failure.reason for failure in built.failures]
     assert "another file has 1abc_A, too, and was taken" in reasons
     assert "2 of its 3 profiles are of no domain, such as one" in reasons
+
+
+def test_profiles_of_other_files_are_not_those_of_pieces(tmp_path, inputs):
+    """Not even of one with their id and length."""
+    with np.load(inputs[0]) as file:
+        values = dict(file)
+    values["id"] = np.array(["one", "two", "1abc_B"])
+    values["length"] = np.array([4, 4, 7])
+    write(inputs[0], values)
+    lines = inputs[1].read_text().splitlines()
+    inputs[1].write_text(lines[0])
+    built = build_set(inputs, tmp_path / "set", 1)
+    found = domains_of(tmp_path / "set")
+    assert found["1abc_B"].cluster == "y"
+    assert list(found["1abc_B"].profiles) == ["deep"]
+    assert [failure.reason for failure in built.failures] == [
+        "2 of its 3 profiles are of no domain, such as 1abc_B"
+    ]
+
+
+def test_codes_of_a_table_are_the_domains_own(tmp_path, inputs):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("id,cath\n1abc_B,1.10.8.10\n1abc_A,3.40.50.300\none,\n")
+    build_set(inputs, tmp_path / "set", 1, labels=read_labels(labels))
+    found = domains_of(tmp_path / "set")
+    sources = {name: (found[name].cath, found[name].cath_source) for name in IDS}
+    assert sources == {
+        "1abc_A": (("3.40.50.300",), ""),
+        "1abc_B": (("1.10.8.10",), ""),
+        "2xyz_A_3-11": (("3.40.50.300",), "seq"),
+    }
 
 
 def test_what_equals_a_domain_of_the_set_is_not_taken(tmp_path, inputs):
