@@ -69,11 +69,24 @@ class DataSettings(_Table):
         File of ``openmm-nemo data split``.
     max_length : int
         Longest window, residues.
+    min_length : int, optional
+        The length of each training window is drawn evenly from this to ``max_length``; shorter domains are whole.
+        Default: ``max_length``.
     batch_size : int
     one_of_each_cluster : bool
         Whether an epoch has one domain of each cluster of sequences instead of all.
-    profiles, alignments : Path, optional
-        JSON lines of profiles and a folder of alignments, see `openmm_nemo.data.batches.DomainDataset`.
+    without_near_held_out : bool
+        Leave out domains whose fold comes near that of proteins kept for tests outside the set; the difference that
+        it makes is what nearness helps.
+    profile_kind : str
+        Profiles of the set that a profile model learns from, of `openmm_nemo.data.families.profiles.PROFILE_KINDS`.
+    profiles : Path, optional
+        JSON lines of profiles, in place of those of the set.
+    profile_dropout : float
+        Probability that a domain gets no profile in an epoch, see `openmm_nemo.data.batches.DomainDataset`. If it is
+        not 0, domains without a profile are learnt from, too.
+    alignments : Path, optional
+        Folder of alignments, or .npz file of many, see `openmm_nemo.data.families.alignments.read_alignments`.
     force_frames : tuple of Path
         Files of `openmm_nemo.data.ForceFrames`, of which stages with the loss "forces" draw ``batch_size`` whole frames
         an update. The energy is learnt in kT at their temperature.
@@ -84,12 +97,24 @@ class DataSettings(_Table):
     set: Path
     split: Path
     max_length: int = Field(64, ge=4)
+    min_length: int | None = Field(None, ge=4)
     batch_size: int = Field(16, ge=1)
     one_of_each_cluster: bool = True
+    without_near_held_out: bool = False
+    profile_kind: Literal["deep", "own"] = "deep"
     profiles: Path | None = None
+    profile_dropout: float = Field(0.0, ge=0, lt=1)
     alignments: Path | None = None
     force_frames: tuple[Path, ...] = ()
     validation_domains: int = Field(32, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "DataSettings":
+        if self.min_length is not None and self.min_length > self.max_length:
+            raise ValueError(
+                f"min_length is {self.min_length}, use at most max_length ({self.max_length})"
+            )
+        return self
 
 
 class StageSettings(_Table):

@@ -72,6 +72,8 @@ def test_likelihood_lowers_the_data_and_raises_the_model():
         data,
         torch.ones(1, 4, 5),
         torch.zeros(1, 4),
+        torch.zeros(1, 4, 20),
+        torch.zeros(1, 4),
     )
     p = losses.Prediction(x, x, x[None], data, data, x, lambda x: 0.5 * k * (x**2).sum((-1, -2)), k)
     loss = losses.Likelihood()(p, batch)
@@ -229,7 +231,7 @@ def test_hydrogen_bonds_are_those_of_dssp():
     """All 45 of a real domain. MDTraj, as DSSP, puts the hydrogens opposite to C=O instead, a few degrees away."""
     chain = read_structure("tests/data/27_3a4rA.pdb.gz")
     domain = domain_of(chain)
-    batch = collate([Example(domain, domain.sequence, None)])
+    batch = collate([Example(domain, domain.sequence, None, domain.contacts)])
     energy, there = losses.hydrogen_bond_energy(batch.backbone, batch.atom_mask, batch.s)
     atoms = md.Trajectory(chain.backbone.reshape(1, -1, 3) / 10, atom_topology(chain.sequence))
     dssp = md.kabsch_sander(atoms)[0].toarray().T  # rows: donors; the best two bonds of each
