@@ -45,7 +45,9 @@ def build(inputs: tuple[Path, ...], out: Path, workers: int | None, labels: Path
         with progress("Reading", 0, len(plan_of(sources.files).tasks)) as tell:
             built = build_set(inputs, out, workers, tell, codes)
     except KeyboardInterrupt:
-        click.echo(f"Interrupted: {out} keeps what has been read, the same command goes on.")
+        click.echo(
+            f"Interrupted: {out} keeps what has been read, rerun the same command to continue."
+        )
         sys.exit(EXIT_CODE)
     for failure in built.failures[:SHOWN_FAILURES]:
         click.echo(f"Not taken: {failure.place}: {failure.reason}")

@@ -43,7 +43,7 @@ COVERED = {
     "data/sets/storage": ["unit/data/sets/test_domains.py"],
     "data/structures/gro": ["unit/data/structures/test_frames.py"],
     "data/structures/molecules": ["unit/data/structures/test_chains.py"],
-    "data/structures/pdb_columns": ["unit/data/structures/test_cases.py"],
+    "data/structures/pdb_columns": ["unit/data/structures/test_chains.py"],
     "data/structures/parsing": ["unit/data/structures/test_chains.py"],
     "data/structures/polymer": ["unit/data/structures/test_chains.py"],
     "encoders": ["unit/encoders/test_contract.py"],

@@ -184,7 +184,7 @@ def build_set(
 ) -> Built:
     """Read files and write a set of domains.
 
-    What has been read is kept in ``out/parts`` until the set is complete, so that an interrupted build goes on.
+    What has been read is kept in ``out/parts`` until the set is complete, so that an interrupted build can continue.
 
     Parameters
     ----------

@@ -478,8 +478,8 @@ def test_a_split_of_version_1_is_read():
     assert split.places[content["train"][0]] == Place("train")
     (name, identity), *_ = content["test"]["T"].items()
     assert split.places[name] == Place("test", "T", identity, splits.BY_CODE)
-    for reason, names in content["unused"].items():
-        assert {split.places[name] for name in names} == {Place("unused", reason=reason)}
+    for reason, unused in content["unused"].items():
+        assert {split.places[name] for name in unused} == {Place("unused", reason=reason)}
     assert split.max_rg_ratio is None
 
 
@@ -515,7 +515,7 @@ def test_a_damaged_file_is_refused(written, tmp_path):
     name = split.ids("train")[0]
     names(complaint(text.replace(f'"{name}"', '"other"')), "checksum")
     names(complaint(text.replace('"seed": 6', '"seed": 7')), "checksum")
-    names(complaint(text.replace('"version": 1', '"version": 2')), "version")
+    names(complaint(text.replace('"version": 2', '"version": 3')), "version")
     names(complaint("{}"), "split")
     names(complaint("[1]"), "split")
     with raises(InputError, tmp_path / "none.json"):

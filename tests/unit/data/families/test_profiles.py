@@ -277,8 +277,8 @@ def test_profile_of_an_alignment(family, tmp_path):
     assert read_alignment(saved).names == ("s0", "s2", "s3")
     bits = information_content(expected).mean()
     assert outcome.out.splitlines() == [
-        "Found 4 homologues, 3 with at most 50% gaps; took 2 that differ by at least 20%.",
-        f"Wrote the profile of 10 residues to {out}: {bits:.2f} bits of information a residue.",
+        "Found 4 homologues, 3 with at most 50% gaps; kept 2 that differ by at least 20%.",
+        f"Wrote the profile of 10 residues to {out}: {bits:.2f} bits of information per residue.",
     ]
 
 

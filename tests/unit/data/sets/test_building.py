@@ -66,7 +66,7 @@ def test_files_are_those_named_and_those_in_folders_that_hold_structures(inputs)
 def test_gro_files_are_structures(tmp_path):
     md.load(str(TRP_CAGE))[0].save_gro(str(tmp_path / "cage.gro"))
     built = build_set([tmp_path], tmp_path / "set")
-    assert built == (1, [])
+    assert built == (1, [], {"deep": 0, "own": 0})
     (domain,) = DomainSet(tmp_path / "set" / SET_FILE)
     assert (domain.id, domain.sequence) == ("cage", "NLYIQWLKDGGPSSGRPPPS")
 
