@@ -11,6 +11,7 @@ CONFIG_VERSION = 2
 """Of the keys of `NemoConfig.to_dict`; see `UPGRADES`."""
 
 KINDS = ("nemo", "baseline")
+TRUNKS = ("paper", "dilated")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class NemoConfig:
         K, columns of the encoder "embedding".
     terms : tuple of str
         Terms of the energy: names in `openmm_nemo.energies.TERMS`.
+    trunk : {"paper", "dilated"}
+        Layers of the sequence network: the paper's, or residual dilated convolutions, deeper and cheaper.
+    pair_dilations : tuple of int
+        Dilations of successive 2D blocks of a "dilated" trunk, repeated from the start.
     node_channels : int
         Channels of the 1D networks before and during message passing.
     pair_channels : int
@@ -64,6 +69,8 @@ class NemoConfig:
     encoders: tuple[str, ...] = ("one-hot",)
     embedding_width: int = 0
     terms: tuple[str, ...] = ("learned",)
+    trunk: str = "paper"
+    pair_dilations: tuple[int, ...] = (1, 2, 4, 1)
     node_channels: int = 128
     pair_channels: int = 50
     sequence_blocks: int = 12
@@ -90,6 +97,8 @@ class NemoConfig:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise InputError(f"kind is {self.kind!r}: use one of {', '.join(KINDS)}.")
+        if self.trunk not in TRUNKS:
+            raise InputError(f"trunk is {self.trunk!r}: use one of {', '.join(TRUNKS)}.")
         for name in ("encoders", "terms"):
             names = getattr(self, name)
             if not names or len(set(names)) < len(names):
@@ -138,7 +147,7 @@ class NemoConfig:
 
     @classmethod
     def preset(cls, name: str, profile: bool = False) -> "NemoConfig":
-        """Named sizes: "tiny" (for tests), "small" (a CPU can train it) and "paper" (Table 3).
+        """Named sizes: "tiny" (for tests), "small" and "fold" (a CPU can train them) and "paper" (Table 3).
 
         Raises
         ------
@@ -257,6 +266,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "message_iterations": 2,
         "attention_heads": 4,
         "expansion_rank": 8,
+    },
+    "fold": {
+        "terms": ("pair-basis", "chain-basis", "backbone"),
+        "trunk": "dilated",
+        "node_channels": 64,
+        "pair_channels": 32,
+        "sequence_blocks": 8,
+        "pair_blocks": 8,
+        "imputation_blocks": 4,
     },
     "paper": {},
 }

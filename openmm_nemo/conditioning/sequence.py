@@ -65,9 +65,6 @@ class SequenceNetwork(nn.Module):
         nodes, pairs = config.node_channels, config.pair_channels
         width, dropout, dilations = config.node_width, config.dropout, config.dilations
         self.max_separation = config.max_separation
-        # TorchScript sees no globals.
-        self.cartesian_step, self.internal_step = CARTESIAN_STEP, INTERNAL_STEP
-
         width_of_input = input_width(config)
         self.embedding = convolution(1, width_of_input, nodes)
         initialise(self.embedding.weight, second_moment=1 / width_of_input)
@@ -85,6 +82,12 @@ class SequenceNetwork(nn.Module):
         self.node_network = ResidualStack(c1, config.feature_blocks, width, 1, dropout, dilations)
         self.pair_network = ResidualStack(c2, config.pair_blocks, config.pair_width, 2, dropout)
 
+        self._make_heads(config, c1, c2)
+
+    def _make_heads(self, config: NemoConfig, c1: int, c2: int) -> None:
+        """Last layers, for features of so many channels."""
+        # TorchScript sees no globals.
+        self.cartesian_step, self.internal_step = CARTESIAN_STEP, INTERNAL_STEP
         heads = {name: term.make_head(config, c1, c2) for name, term in terms_of(config).items()}
         self.term_heads: Any = nn.ModuleDict(heads)
         self.initial_state = InitialState(c1)
