@@ -57,14 +57,14 @@ class Backbone(EnergyTerm):
         stretch = chain_features(x)[..., 0] / self.bond_width
         strain = (torch.sqrt(1 + stretch * stretch) - 1) * mask
         distance = length(x.unsqueeze(2) - x.unsqueeze(1))
-        apart = separated(x.shape[1], self.min_separation, x.device).to(x.dtype) * pair_mask(mask)
-        overlap = F.relu(self.core_diameter - distance) * apart
+        apart = (separations(x.shape[1], x.device) >= self.min_separation).to(x.dtype)
+        overlap = F.relu(self.core_diameter - distance) * apart * pair_mask(mask)
         # Each pair is there twice.
         core = 0.25 * self.core_stiffness * (overlap * overlap).sum(dim=[1, 2])
         return self.bond_strength * strain.sum(1) + core
 
 
-def separated(n: int, least: int, device: torch.device) -> Tensor:
-    """Which pairs (n, n) are at least ``least`` residues apart along the chain."""
+def separations(n: int, device: torch.device) -> Tensor:
+    """|i - j| (n, n), int64."""
     index = torch.arange(n, device=device)
-    return (index.unsqueeze(0) - index.unsqueeze(1)).abs() >= least
+    return (index.unsqueeze(0) - index.unsqueeze(1)).abs()

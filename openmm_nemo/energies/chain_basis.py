@@ -1,14 +1,17 @@
 """Fixed functions of the angle and the dihedral that place each residue, with coefficients of the sequence."""
 
 import math
+from collections.abc import Iterable
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from openmm_nemo.config import NemoConfig
 from openmm_nemo.energies.basis import NodeHead
 from openmm_nemo.energies.term import Coefficients, EnergyTerm
+from openmm_nemo.geometry import bond_angles
 from openmm_nemo.geometry.features import chain_features
 from openmm_nemo.geometry.padding import without_padding
 
@@ -21,6 +24,11 @@ ORDERS = 3
 
 SMOOTHING = 0.01
 """Fades the dihedral where an angle is straight and it is not defined, against the squared sines of both angles."""
+
+N_ANGLES, N_DIHEDRALS = 12, 24
+GRID_ANGLES = (math.radians(70), math.radians(170))
+TYPICAL_ANGLE = 1.9
+"""Radian, of the angle before, which the functions of the dihedral hardly depend on."""
 
 N_FUNCTIONS = len(ANGLE_CENTRES) + 3 * 2 * ORDERS
 
@@ -75,6 +83,17 @@ class ChainBasis(EnergyTerm):
         super().__init__(config)
         self.scale = nn.Parameter(torch.tensor(1.0))
         self.functions = ChainFunctions()
+        self.grid: Tensor
+        self.reference: Tensor
+        angles = torch.linspace(*GRID_ANGLES, N_ANGLES)[:, None].expand(-1, N_DIHEDRALS)
+        dihedrals = ((torch.arange(N_DIHEDRALS) + 0.5) / N_DIHEDRALS * 2 - 1) * math.pi
+        sines = angles.sin() * math.sin(TYPICAL_ANGLE)
+        features = [
+            torch.zeros_like(angles), angles.cos(), sines * dihedrals.cos(), sines * dihedrals.sin()
+        ]  # fmt: skip
+        grid = self.functions(torch.stack(features, -1)).flatten(0, 1)
+        self.register_buffer("grid", grid, persistent=False)
+        self.register_buffer("reference", torch.zeros(N_ANGLES * N_DIHEDRALS))
 
     @staticmethod
     def coefficients(config: NemoConfig) -> list[Coefficients]:
@@ -92,3 +111,41 @@ class ChainBasis(EnergyTerm):
         values = self.functions(chain_features(without_padding(x, mask))[:, 3:])
         energies = (coefficients[0][:, 3:] * values).sum(-1) * mask[:, 3:]
         return self.scale * energies.sum(1)
+
+    def bins(self, x: Tensor) -> Tensor:
+        """Bin of the angle and the dihedral (..., L-3), int64, of residues 3 ... L-1 of ``x (..., L, 3)``."""
+        _, angle, dihedral = bond_angles(x)
+        low, high = GRID_ANGLES
+        row = ((angle[..., 1:] - low) / (high - low) * (N_ANGLES - 1) + 0.5).long()
+        column = ((dihedral / math.pi + 1) / 2 * N_DIHEDRALS).long()
+        return row.clamp(0, N_ANGLES - 1) * N_DIHEDRALS + column.clamp(0, N_DIHEDRALS - 1)
+
+    def fit_reference(self, chains: Iterable[Tensor]) -> None:
+        """Set ``reference``, log p(bin), from chains (L, 3), Angstrom; one count is added to each bin."""
+        counts = torch.ones_like(self.reference)
+        for x in chains:
+            counts += torch.bincount(self.bins(x), minlength=len(counts)).to(counts)
+        self.reference.copy_((counts / counts.sum()).log())
+
+    def log_density(self, coefficients: Tensor) -> Tensor:
+        """What the coefficients (..., 24) of residues say about their angles and dihedrals.
+
+        exp(-l . f) times the reference, normalised over bins: log p, shape (..., 288).
+        """
+        return F.log_softmax(self.reference - coefficients @ self.grid.T, -1)
+
+    def cross_entropy(self, x: Tensor, coefficients: Tensor, mask: Tensor) -> Tensor:
+        """Mean of -log p of the angle and dihedral of the residues of chains, nats a residue; shape (B,).
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, L, 3)
+            Positions of the data, Angstrom.
+        coefficients : Tensor, shape (B, L, 24)
+        mask : Tensor, shape (B, L)
+        """
+        log_p = self.log_density(coefficients[:, 3:])
+        bins = self.bins(without_padding(x, mask))
+        surprise = -log_p.gather(-1, bins.unsqueeze(-1)).squeeze(-1)
+        defined = mask[:, 3:]
+        return (surprise * defined).sum(1) / defined.sum(1).clamp_min(1)

@@ -1,13 +1,15 @@
 """Fixed functions of the distance and the direction of each pair, with coefficients of the sequence."""
 
 import math
+from collections.abc import Iterable
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from openmm_nemo.config import NemoConfig
-from openmm_nemo.energies.backbone import MIN_SEPARATION, separated
+from openmm_nemo.energies.backbone import MIN_SEPARATION, separations
 from openmm_nemo.energies.basis import PairHead
 from openmm_nemo.energies.term import Coefficients, EnergyTerm
 from openmm_nemo.geometry import radial_basis
@@ -26,6 +28,13 @@ DIRECTION_WIDTHS = (1.5, 1.5, 2.0, 2.5, 3.0, 3.5)
 
 STRAIGHT = 0.01
 """Squared sine of the angle at which a frame has faded by half: real chains have none like that."""
+
+N_DIRECTIONS = 24
+MAX_SEPARATION = 63
+"""Pairs that are farther apart along the chain share one reference."""
+
+NEAR, FAR_WEIGHT = 14.0, 0.3
+"""Pairs beyond the distance (Angstrom) count less in `PairBasis.cross_entropy`: what they are is mostly chance."""
 
 N_FUNCTIONS = N_RADIAL + 3 * len(DIRECTION_CENTRES)
 
@@ -86,6 +95,16 @@ class PairBasis(EnergyTerm):
         self.functions = PairFunctions()
         self.min_separation, self.straight = MIN_SEPARATION, STRAIGHT  # TorchScript sees no globals
 
+        self.directions: Tensor
+        self.grid: Tensor
+        self.reference: Tensor
+        self.register_buffer("directions", sphere(N_DIRECTIONS), persistent=False)
+        fade = self.functions.centres * torch.rsqrt(self.functions.centres**2 + 1)
+        turned = fade[:, None, None] * self.directions
+        distances = self.functions.centres[:, None].expand(-1, N_DIRECTIONS)
+        self.register_buffer("grid", self.functions(distances, turned), persistent=False)
+        self.register_buffer("reference", torch.zeros(MAX_SEPARATION + 1, N_RADIAL))
+
     @staticmethod
     def coefficients(config: NemoConfig) -> list[Coefficients]:
         """One tensor (B, L, L, 42)."""
@@ -102,6 +121,84 @@ class PairBasis(EnergyTerm):
         distance, direction = smooth_pair_geometry(
             without_padding(x, mask), mask, self.straight, math.inf
         )
-        apart = separated(x.shape[1], self.min_separation, x.device).to(x.dtype) * pair_mask(mask)
-        energies = (coefficients[0] * self.functions(distance, direction)).sum(-1) * apart
+        apart = (separations(x.shape[1], x.device) >= self.min_separation).to(x.dtype)
+        energies = (
+            (coefficients[0] * self.functions(distance, direction)).sum(-1)
+            * apart
+            * pair_mask(mask)
+        )
         return 0.5 * self.scale * energies.sum(dim=[1, 2])
+
+    def bins(self, distance: Tensor) -> Tensor:
+        """Which of the radial functions is nearest, int64; all that is farther is in the last one."""
+        return ((distance - NEAREST) / RADIAL_WIDTH + 0.5).long().clamp(0, N_RADIAL - 1)
+
+    def fit_reference(self, chains: Iterable[Tensor]) -> None:
+        """Set ``reference``, log p(bin | separation), from chains (L, 3), Angstrom; one count is added to each bin."""
+        counts = torch.ones_like(self.reference)
+        for x in chains:
+            separation = separations(len(x), x.device).clamp(max=MAX_SEPARATION)
+            bins = self.bins(torch.cdist(x, x))
+            ones = torch.ones_like(bins, dtype=counts.dtype).flatten()
+            counts.index_put_((separation.flatten(), bins.flatten()), ones, accumulate=True)
+        self.reference.copy_((counts / counts.sum(1, keepdim=True)).log())
+
+    def log_density(self, coefficients: Tensor, separation: Tensor) -> Tensor:
+        """What the coefficients of N pairs say about their distances and directions.
+
+        exp(-l . f) times the reference of the distance, normalised over bins of distances and directions.
+
+        Parameters
+        ----------
+        coefficients : Tensor, shape (N, 42)
+        separation : Tensor, shape (N,), int64
+            Residues apart along the chain.
+
+        Returns
+        -------
+        Tensor, shape (N, 24, 24)
+            log p(bin of the distance, direction).
+        """
+        energies = (coefficients @ self.grid.flatten(0, 1).T).unflatten(1, (N_RADIAL, N_DIRECTIONS))
+        reference = self.reference[separation.clamp(max=MAX_SEPARATION)]
+        return F.log_softmax((reference.unsqueeze(-1) - energies).flatten(1), 1).view_as(energies)
+
+    def cross_entropy(self, x: Tensor, coefficients: Tensor, mask: Tensor, share: float) -> Tensor:
+        """Mean of -log p of the distance and direction of the pairs of chains, nats a pair; shape (B,).
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, L, 3)
+            Positions of the data, Angstrom.
+        coefficients : Tensor, shape (B, L, L, 42)
+        mask : Tensor, shape (B, L)
+        share : float
+            Of the pairs, drawn at random, that are looked at.
+        """
+        n = x.shape[1]
+        distance, direction = smooth_pair_geometry(
+            without_padding(x, mask), mask, self.straight, math.inf
+        )
+        # The first residue and the last one have no frame.
+        framed = F.pad(mask[:, 2:], (1, 1))
+        apart = separations(n, x.device)
+        there = (framed.unsqueeze(2) * mask.unsqueeze(1) > 0) & (apart >= self.min_separation)
+        chosen = there & (torch.rand(there.shape, device=x.device) < share)
+        chain, i, j = chosen.nonzero(as_tuple=True)
+        log_p = self.log_density(coefficients[chain, i, j], apart[i, j])
+        nearest = (direction[chain, i, j] @ self.directions.T).argmax(1)
+        bins = self.bins(distance[chain, i, j])
+        surprise = -log_p[torch.arange(len(chain), device=x.device), bins, nearest]
+        weight = torch.where(distance[chain, i, j] < NEAR, 1.0, FAR_WEIGHT).to(surprise)
+        zero = x.new_zeros(len(x))
+        total = zero.index_add(0, chain, surprise * weight)
+        return total / zero.index_add(0, chain, weight).clamp_min(1e-6)
+
+
+def sphere(n: int) -> Tensor:
+    """Directions (n, 3) that cover the sphere evenly: a Fibonacci lattice."""
+    index = torch.arange(n) + 0.5
+    z = 1 - 2 * index / n
+    turn = math.pi * (1 + math.sqrt(5)) * index
+    radius = (1 - z * z).sqrt()
+    return torch.stack([radius * turn.cos(), radius * turn.sin(), z], dim=1)
