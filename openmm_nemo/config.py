@@ -61,6 +61,9 @@ class NemoConfig:
         Probability to DROP a value (the paper prints 0.9, the probability to keep one).
     rbf_centres, rbf_widths : tuple of float
         Gaussian radial basis functions of the distances, Angstrom.
+    lever_aware : bool
+        Whether the preconditioner of angles and dihedrals falls with the number of residues that they move, see
+        `SequenceNetwork`.
     lstm_units : int
         Hidden units of each direction of a baseline's LSTM; 100 to 700 in the paper (4.2). 0 in other models.
     """
@@ -92,6 +95,7 @@ class NemoConfig:
     # domain (18).
     rbf_centres: tuple[float, ...] = (4.0, 7.0, 11.0, 18.0)
     rbf_widths: tuple[float, ...] = (1.5, 2.5, 4.0, 7.0)
+    lever_aware: bool = False
     lstm_units: int = 0
 
     def __post_init__(self) -> None:
@@ -199,7 +203,7 @@ class UnknownKeyError(InputError):
         self.key = key
 
 
-MAY_BE_ZERO = ("dropout", "embedding_width", "lstm_units")
+MAY_BE_ZERO = ("dropout", "lever_aware", "embedding_width", "lstm_units")
 
 
 def _from_version_1(values: dict[str, Any]) -> dict[str, Any]:
@@ -275,6 +279,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sequence_blocks": 8,
         "pair_blocks": 8,
         "imputation_blocks": 4,
+        "lever_aware": True,
     },
     "paper": {},
 }

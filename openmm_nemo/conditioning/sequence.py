@@ -19,6 +19,7 @@ SECONDARY_STRUCTURE_CLASSES = 8
 # What an untrained model starts from.
 CARTESIAN_STEP = 0.02  # Angstrom^2
 INTERNAL_STEP = 0.002  # at 20 residues
+LEVER_AWARE_STEP = 0.01
 
 
 class SequenceOutput(NamedTuple):
@@ -55,6 +56,10 @@ class SequenceOutput(NamedTuple):
 class SequenceNetwork(nn.Module):
     """Convolutions, message passing and convolutions again (paper, Table 3).
 
+    An angle or dihedral turns all residues on one side of it. The preconditioners that the network learns, between 1/e
+    and e, cannot make up for a lever of a hundred residues; ``lever_aware`` of the configuration multiplies those of
+    angles and dihedrals by min(1, 4 / n), n being the number of residues on the shorter side.
+
     Parameters
     ----------
     config : NemoConfig
@@ -88,6 +93,9 @@ class SequenceNetwork(nn.Module):
         """Last layers, for features of so many channels."""
         # TorchScript sees no globals.
         self.cartesian_step, self.internal_step = CARTESIAN_STEP, INTERNAL_STEP
+        self.lever_aware = config.lever_aware
+        if config.lever_aware:
+            self.internal_step = LEVER_AWARE_STEP
         heads = {name: term.make_head(config, c1, c2) for name, term in terms_of(config).items()}
         self.term_heads: Any = nn.ModuleDict(heads)
         self.initial_state = InitialState(c1)
@@ -161,18 +169,30 @@ class SequenceNetwork(nn.Module):
         # Steps may learn to be up to e^2 times shorter or longer.
         pooled = h.sum(-1, keepdim=True) / mask.sum(-1).clamp_min(1)[:, None, None]
         steps = torch.exp(2 * torch.tanh(self.steps(pooled).squeeze(-1)))
-        # Random rotations about L bonds with lever arms of about sqrt(L) move the ends of a chain by sqrt(eps_z) L.
-        # This keeps them near 1 Angstrom, below the speed limit, at every length.
-        lever = (20 / mask.sum(-1).clamp_min(20)) ** 2
+        if self.lever_aware:
+            preconditioners = preconditioners * self._levers(mask)
+            shorter = torch.ones_like(mask[:, 0])
+        else:
+            # Random rotations about L bonds with lever arms of about sqrt(L) move the ends of a chain by sqrt(eps_z) L.
+            # This keeps them near 1 Angstrom, below the speed limit, at every length.
+            shorter = (20 / mask.sum(-1).clamp_min(20)) ** 2
         return SequenceOutput(
             coefficients=coefficients,
             z0=self.initial_state(h) * row,
             cartesian_step=self.cartesian_step * steps[:, 0],
-            internal_step=self.internal_step * lever * steps[:, 1],
+            internal_step=self.internal_step * shorter * steps[:, 1],
             cartesian_preconditioner=preconditioners[..., 0],
             internal_preconditioner=preconditioners[..., 1:],
             secondary_structure=self.secondary_structure(h).transpose(1, 2) * row,
         )
+
+    def _levers(self, mask: Tensor) -> Tensor:
+        """min(1, 4 / n) of angles and dihedrals, and 1 of Cartesian steps and bonds: (B, L, 4)."""
+        index = torch.arange(mask.shape[1], device=mask.device, dtype=mask.dtype)
+        n = torch.minimum(index, mask.sum(-1, keepdim=True) - index).clamp_min(1)
+        lever = (4 / n).clamp_max(1)
+        ones = torch.ones_like(lever)
+        return torch.stack([ones, ones, lever, lever], dim=-1)
 
     def _separations(self, n: int) -> Tensor:
         """Embedding (1, P, L, L) of the signed separation j - i along the sequence."""

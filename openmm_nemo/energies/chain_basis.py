@@ -1,7 +1,7 @@
 """Fixed functions of the angle and the dihedral that place each residue, with coefficients of the sequence."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -120,7 +120,7 @@ class ChainBasis(EnergyTerm):
         column = ((dihedral / math.pi + 1) / 2 * N_DIHEDRALS).long()
         return row.clamp(0, N_ANGLES - 1) * N_DIHEDRALS + column.clamp(0, N_DIHEDRALS - 1)
 
-    def fit_reference(self, chains: Iterable[Tensor]) -> None:
+    def fit_reference(self, chains: Sequence[Tensor]) -> None:
         """Set ``reference``, log p(bin), from chains (L, 3), Angstrom; one count is added to each bin."""
         counts = torch.ones_like(self.reference)
         for x in chains:

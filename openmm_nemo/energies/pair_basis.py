@@ -1,7 +1,7 @@
 """Fixed functions of the distance and the direction of each pair, with coefficients of the sequence."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -133,7 +133,7 @@ class PairBasis(EnergyTerm):
         """Which of the radial functions is nearest, int64; all that is farther is in the last one."""
         return ((distance - NEAREST) / RADIAL_WIDTH + 0.5).long().clamp(0, N_RADIAL - 1)
 
-    def fit_reference(self, chains: Iterable[Tensor]) -> None:
+    def fit_reference(self, chains: Sequence[Tensor]) -> None:
         """Set ``reference``, log p(bin | separation), from chains (L, 3), Angstrom; one count is added to each bin."""
         counts = torch.ones_like(self.reference)
         for x in chains:
