@@ -10,10 +10,10 @@ from openmm_nemo.config import NemoConfig
 from openmm_nemo.errors import InputError
 from openmm_nemo.models.pretrained import list_models
 from openmm_nemo.training.force_matching import FORCES
-from openmm_nemo.training.losses import LOSSES
+from openmm_nemo.training.losses import LEARNT_TERMS, LOSSES
 from openmm_nemo.training.prediction import RolloutSettings
 
-NEED_SIMULATOR = ("likelihood", "energy_size", "lyapunov", FORCES)
+NEED_SIMULATOR = ("likelihood", "energy_size", "lyapunov", FORCES, *LEARNT_TERMS)
 """Losses that need an energy, which a baseline does not have."""
 
 
@@ -239,7 +239,7 @@ def read_settings(path: Path) -> TrainingSettings:
     InputError
         If it cannot be read, or a key is missing, unknown or has a wrong value; if a baseline has a precision or
         settings that need an energy; if the model takes inputs that sets of domains do not have; if a stage learns from
-        forces that are not given, or with profiles.
+        forces that are not given, or with profiles, or has a loss of an energy term that the model does not have.
     """
     try:
         values = tomllib.loads(path.read_text())
@@ -257,6 +257,7 @@ def read_settings(path: Path) -> TrainingSettings:
         _check_baseline(path, settings)
     _check_encoders(path, settings, config)
     _check_forces(path, settings)
+    _check_terms(path, settings, config)
     folder = path.resolve().parent
     files: dict[str, Any] = {
         name: folder / value
@@ -293,6 +294,16 @@ def _check_forces(path: Path, settings: TrainingSettings) -> None:
             raise InputError(
                 f"{place}, but the model needs profiles, which frames do not have: use only one of them."
             )
+
+
+def _check_terms(path: Path, settings: TrainingSettings, config: NemoConfig) -> None:
+    for number, stage in enumerate(settings.stages):
+        for loss, term in LEARNT_TERMS.items():
+            if loss in stage.losses and term not in config.terms:
+                raise InputError(
+                    f"{path}: stages.{number}.losses has {loss}, but the model does not have the energy term {term}: "
+                    "add it to model.changes.terms, or leave the loss out."
+                )
 
 
 def _check_baseline(path: Path, settings: TrainingSettings) -> None:
