@@ -104,9 +104,9 @@ changes = {{terms = ["pair-basis", "chain-basis", "backbone"], trunk = "dilated"
     for term in ("pair-basis", "chain-basis"):
         reference = expected.model.energy.terms[term].reference
         assert reference.std() > 0
-        for weights in ("state_dict", "current_model_state"):
-            found = content[weights][f"model.energy.terms.{term}.reference"]
-            assert torch.equal(found, reference)
+        name = f"model.energy.terms.{term}.reference"
+        assert torch.equal(content["current_model_state"][name], reference)
+        assert_close(content["state_dict"][name], reference, "rounding")  # a mean of equal numbers
 
 
 def test_the_exported_model_has_the_averaged_weights_and_the_split(inputs, run, tmp_path):
