@@ -52,7 +52,7 @@ REPEATED = "30% of its sequence or more is found again in training"
 NO_CODE = "no CATH code, and its sequence cluster is not in training"
 TRANSFER_HELD_OUT = "CATH codes of a similar domain are of a held-out group"
 RELATED = "its sequence cluster has members with CATH codes that are not in training"
-CONTAINS = "30% of the sequence of a held-out domain or more is found again in it"
+SIMILAR = "its sequence is similar to that of a held-out domain, with an E-value of at most 0.001"
 """Reasons for being unused."""
 
 Group = tuple[str, ...]
@@ -259,8 +259,9 @@ def make_split(
     - Domains whose code is not complete and may be, or may not be, of a held-out group.
     - Domains whose sequence cluster has members in several parts, except those of the part that has most of them.
     - Held-out domains of which a training domain with codes of its own has 30% or more in its sequence, though in
-      another cluster: chains that contain a domain which their codes do not name. Other training domains that have 30%
-      of a held-out domain or more are left unused themselves.
+      another cluster: chains that contain a domain which their codes do not name.
+    - Other training domains whose sequence is similar to that of a held-out domain (E-value to 0.001), however low the
+      identity: they are homologous, so nearly always of the same fold.
 
     Parameters
     ----------
@@ -551,8 +552,8 @@ def _with_identities(
             changed[domain.id] = Place("unused", reason=REPEATED)
         else:
             kept.append(i)
-    spared = {k for i in kept for k in found.repeated_in[i]}
-    changed |= {train[k].id: Place("unused", reason=CONTAINS) for k in spared}
+    spared = {k for i in kept for k in found.related[i] if not own[train[k].id]}
+    changed |= {train[k].id: Place("unused", reason=SIMILAR) for k in spared}
     identity = found.identity.copy()
     again = [i for i in kept if found.nearest[i] in spared]
     rest = [domain.sequence for k, domain in enumerate(train) if k not in spared]

@@ -37,13 +37,15 @@ class Identities(NamedTuple):
     nearest : ndarray, shape (n_queries,), int
         The reference whose alignment has the highest score, of equals the one with the highest identity; -1 where there
         are none.
+    related : list of tuple of int
+        For each query, the references whose alignment is not chance (E-value to 0.001).
     repeated_in : list of tuple of int
-        For each query, the references of which at least 30% of it is found again in one alignment that is not chance
-        (E-value to 0.001).
+        Those of them in which at least 30% of the query is found again.
     """
 
     identity: np.ndarray
     nearest: np.ndarray
+    related: list[tuple[int, ...]]
     repeated_in: list[tuple[int, ...]]
 
 
@@ -164,7 +166,8 @@ def identity_to(
     starts = range(0, len(queries), _QUERIES_A_TASK)
     identity = np.zeros(len(queries))
     nearest = np.full(len(queries), -1)
-    repeated_in: list[tuple[int, ...]] = [()] * len(queries)
+    related: list[tuple[int, ...]] = [()] * len(queries)
+    repeated_in = related.copy()
     done = 0
     # Threads do not help: most of the time of a pair is Python's.
     tasks = [(queries[start : start + _QUERIES_A_TASK], references) for start in starts]
@@ -172,24 +175,26 @@ def identity_to(
         with closing(run_tasks(_nearest_of_all, tasks, workers)) as results:
             for number, found in results:
                 for i, one in enumerate(found, start=starts[number]):
-                    identity[i], nearest[i], repeated_in[i] = one
+                    identity[i], nearest[i], related[i], repeated_in[i] = one
                 done += len(found)
                 tell(done)
     except BrokenProcessPool:
         raise InputError(
             "A process that aligns sequences was killed (memory may be short): give fewer --workers."
         ) from None
-    return Identities(identity, nearest, repeated_in)
+    return Identities(identity, nearest, related, repeated_in)
 
 
 def _nearest_of_all(
     queries: Sequence[str], references: Sequence[str]
-) -> list[tuple[float, int, tuple[int, ...]]]:
+) -> list[tuple[float, int, tuple[int, ...], tuple[int, ...]]]:
     return [_nearest(query, references) for query in queries]
 
 
-def _nearest(query: str, references: Sequence[str]) -> tuple[float, int, tuple[int, ...]]:
-    """Identity to the nearest reference, its number, and the references in which 30% of the query is found again."""
+def _nearest(
+    query: str, references: Sequence[str]
+) -> tuple[float, int, tuple[int, ...], tuple[int, ...]]:
+    """For one query what `Identities` has for all."""
     import parasail
 
     # E = K m n exp(-lambda S)
@@ -211,9 +216,6 @@ def _nearest(query: str, references: Sequence[str]) -> tuple[float, int, tuple[i
         key=lambda number: matches[number],
         default=-1,
     )
-    repeats = (
-        number
-        for number, count in matches.items()
-        if scores[number] >= least and count >= CLUSTER_IDENTITY * len(query)
-    )
-    return matches.get(nearest, 0) / len(query), nearest, tuple(repeats)
+    related = tuple(number for number in matches if scores[number] >= least)
+    repeated_in = tuple(n for n in related if matches[n] >= CLUSTER_IDENTITY * len(query))
+    return matches.get(nearest, 0) / len(query), nearest, related, repeated_in
