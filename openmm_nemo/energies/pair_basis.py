@@ -93,7 +93,10 @@ class PairBasis(EnergyTerm):
         super().__init__(config)
         self.scale = nn.Parameter(torch.tensor(0.5))
         self.functions = PairFunctions()
-        self.min_separation, self.straight = MIN_SEPARATION, STRAIGHT  # TorchScript cannot see globals
+        self.min_separation, self.straight = (
+            MIN_SEPARATION,
+            STRAIGHT,
+        )  # TorchScript cannot see globals
 
         self.directions: Tensor
         self.grid: Tensor

@@ -110,7 +110,9 @@ class NemoTraining(lightning.LightningModule):
         domains : sequence of Domain
             Training set.
         """
-        learnt = any(loss in LEARNT_TERMS for stage in self.settings.stages for loss in stage.losses)
+        learnt = any(
+            loss in LEARNT_TERMS for stage in self.settings.stages for loss in stage.losses
+        )
         if not learnt or self.settings.model.start or self.model.energy is None:
             return
         self.model.energy.fit_reference(
