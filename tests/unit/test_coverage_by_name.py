@@ -51,6 +51,10 @@ COVERED = {
     "encoders/one_hot": ["unit/encoders/test_contract.py"],
     "encoders/profile": ["unit/encoders/test_contract.py"],
     "dynamics/metropolis": ["unit/dynamics/test_metropolis_moves.py"],
+    "energies/backbone": ["unit/energies/test_basis_terms.py"],
+    "energies/basis": ["unit/energies/test_basis_terms.py"],
+    "energies/chain_basis": ["unit/energies/test_basis_terms.py"],
+    "energies/pair_basis": ["unit/energies/test_basis_terms.py"],
     "energies/registry": ["unit/energies/test_contract.py"],
     "energies/term": ["unit/energies/test_contract.py"],
     "engine/force_frames": ["unit/engine/test_record_forces.py"],
@@ -79,7 +83,11 @@ COVERED = {
     "runs/simulation": ["integration/test_simulate.py"],
     "simulator": ["unit/dynamics/test_former_name.py"],
     "training/export": ["integration/test_train.py"],
-    "training/module": ["unit/training/test_gradient_norms.py", "integration/test_train.py"],
+    "training/module": [
+        "unit/training/test_gradient_norms.py",
+        "unit/training/test_reference_states.py",
+        "integration/test_train.py",
+    ],
     "training/train": ["integration/test_train.py"],
 }
 """Modules without a test file at the mirrored place, and the files that test them."""
