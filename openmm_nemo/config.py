@@ -64,9 +64,6 @@ class NemoConfig:
     lever_aware : bool
         Whether the preconditioner of angles and dihedrals falls with the number of residues that they move, see
         `SequenceNetwork`.
-    schedule : tuple of float
-        First and last factor of the temperature and the step sizes in a simulation, see
-        `openmm_nemo.dynamics.Schedule`.
     lstm_units : int
         Hidden units per direction of a baseline's LSTM; 100 to 700 in the paper (4.2). 0 for other models.
     """
@@ -99,7 +96,6 @@ class NemoConfig:
     rbf_centres: tuple[float, ...] = (4.0, 7.0, 11.0, 18.0)
     rbf_widths: tuple[float, ...] = (1.5, 2.5, 4.0, 7.0)
     lever_aware: bool = False
-    schedule: tuple[float, ...] = (1.0, 1.0)
     lstm_units: int = 0
 
     def __post_init__(self) -> None:
@@ -137,10 +133,6 @@ class NemoConfig:
             raise InputError(
                 f"node_channels is {self.node_channels}: "
                 f"use a multiple of attention_heads ({self.attention_heads})."
-            )
-        if len(self.schedule) != 2:
-            raise InputError(
-                f"schedule is {list(self.schedule)!r}: give the first and last factor."
             )
         if len(self.rbf_centres) != len(self.rbf_widths):
             raise InputError(
@@ -288,7 +280,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "pair_blocks": 8,
         "imputation_blocks": 4,
         "lever_aware": True,
-        "schedule": (2.0, 0.1),
     },
     "paper": {},
 }

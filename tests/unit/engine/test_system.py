@@ -170,7 +170,7 @@ def test_system_and_particles_belong_together(protein, given):
 
 
 def test_a_model_of_fixed_functions_moves_in_openmm_as_in_torch(implementation, backend):
-    """The preset "fold", with weights away from their initial values, without its schedule."""
+    """The preset "fold", with weights away from their initial values."""
     model = make_model("fold")
     protein = model.condition("NLYIQWLKDGGPSSGRPPPS")
     expected = protein.rollout(5, seed=3).x[:, 0].numpy() / 10
