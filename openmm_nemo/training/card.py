@@ -26,8 +26,8 @@ held-out domains.
 """
 
 EXPLAINED = {
-    "sequence.pt": "`(s, mask) -> l1, l2, z0, ...`: coefficients, initial state and step sizes of sequences",
-    "energy.pt": "`(x, l1, l2, mask) -> U`: energies, kT, of positions `x (B, L, 3)`, Angstrom",
+    "sequence.pt": "`(s, mask) -> coefficients, z0, ...`: coefficients, initial state and step sizes of sequences",
+    "energy.pt": "`(x, coefficients, mask) -> U`: energies, kT, of positions `x (B, L, 3)`, Angstrom",
     "imputation.pt": "`(x, s, mask) -> atoms`: N, CA, C, O and side-chain centre, `(B, L, 5, 3)`, Angstrom",
 }
 EXPLAINED_BASELINE = EXPLAINED | {
