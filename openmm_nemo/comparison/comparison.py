@@ -156,7 +156,7 @@ def compare(
     workers: int | None = None,
     batch_size: int | None = None,
     controls: bool = True,
-    tell: Callable[[int], None] = lambda count: None,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> Comparison:
     """Measure all models on all windows, with the same noise.
 
@@ -175,7 +175,7 @@ def compare(
         Windows per batch; changes the figures only by rounding. Default: 64, or fewer if they are long.
     controls : bool
         Also measure the gaps of other sequences and the drift, which takes four times as long.
-    tell : callable
+    progress : callable
         Called with the number of windows done so far, out of models times windows, from time to time.
 
     Returns
@@ -206,7 +206,7 @@ def compare(
                 for name, values in found.items():
                     figures[name][m, : len(values), start:stop] = values
                 count += stop - start
-                tell(count)
+                progress(count)
     except BrokenProcessPool:
         raise InputError(
             "A process was killed (perhaps out of memory): use fewer --workers or a smaller --max-length."
