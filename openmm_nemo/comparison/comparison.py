@@ -246,7 +246,7 @@ def measure(
         - shuffled_gap, swapped_gap: loss of TM-score to the same native if the model is given the shuffled sequence or
           that of another window. Zero: the model does not use the sequence.
         - mirror_gap: loss of TM-score of the structure's mirror image. Zero: the model does not know handedness.
-        - drift_angstrom: RMSD to the native after as many steps from the native.
+        - drift_angstrom: RMSD to the native after the same number of steps from the native.
     """
     mask = _padded([np.ones(len(window.s)) for window in windows])
     native = _padded([window.native for window in windows])
