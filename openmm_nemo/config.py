@@ -11,6 +11,7 @@ CONFIG_VERSION = 2
 """Version of the keys in `NemoConfig.to_dict`; see `UPGRADES`."""
 
 KINDS = ("nemo", "baseline")
+TRUNKS = ("paper", "dilated")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class NemoConfig:
         Number of columns K of the encoder "embedding".
     terms : tuple of str
         Terms of the energy: names in `openmm_nemo.energies.TERMS`.
+    trunk : {"paper", "dilated"}
+        Layers of the sequence network: the paper's, or residual dilated convolutions, deeper and cheaper.
+    pair_dilations : tuple of int
+        Dilations of successive 2D blocks of a "dilated" trunk, repeated from the start.
     node_channels : int
         Channels of the 1D networks before and during message passing.
     pair_channels : int
@@ -56,6 +61,9 @@ class NemoConfig:
         Probability of DROPPING a value (the paper gives 0.9, the probability of keeping one).
     rbf_centres, rbf_widths : tuple of float
         Gaussian radial basis functions of the distances, Angstrom.
+    lever_aware : bool
+        Whether the preconditioner of angles and dihedrals falls with the number of residues that they move, see
+        `SequenceNetwork`.
     lstm_units : int
         Hidden units per direction of a baseline's LSTM; 100 to 700 in the paper (4.2). 0 for other models.
     """
@@ -64,6 +72,8 @@ class NemoConfig:
     encoders: tuple[str, ...] = ("one-hot",)
     embedding_width: int = 0
     terms: tuple[str, ...] = ("learned",)
+    trunk: str = "paper"
+    pair_dilations: tuple[int, ...] = (1, 2, 4, 1)
     node_channels: int = 128
     pair_channels: int = 50
     sequence_blocks: int = 12
@@ -85,11 +95,14 @@ class NemoConfig:
     # domain (18).
     rbf_centres: tuple[float, ...] = (4.0, 7.0, 11.0, 18.0)
     rbf_widths: tuple[float, ...] = (1.5, 2.5, 4.0, 7.0)
+    lever_aware: bool = False
     lstm_units: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise InputError(f"kind is {self.kind!r}: use one of {', '.join(KINDS)}.")
+        if self.trunk not in TRUNKS:
+            raise InputError(f"trunk is {self.trunk!r}: use one of {', '.join(TRUNKS)}.")
         for name in ("encoders", "terms"):
             names = getattr(self, name)
             if not names or len(set(names)) < len(names):
@@ -138,7 +151,7 @@ class NemoConfig:
 
     @classmethod
     def preset(cls, name: str, profile: bool = False) -> "NemoConfig":
-        """Named sizes: "tiny" (for tests), "small" (a CPU can train it) and "paper" (Table 3).
+        """Named sizes: "tiny" (for tests), "small" and "fold" (a CPU can train them) and "paper" (Table 3).
 
         Raises
         ------
@@ -190,7 +203,7 @@ class UnknownKeyError(InputError):
         self.key = key
 
 
-MAY_BE_ZERO = ("dropout", "embedding_width", "lstm_units")
+MAY_BE_ZERO = ("dropout", "lever_aware", "embedding_width", "lstm_units")
 
 
 def _from_version_1(values: dict[str, Any]) -> dict[str, Any]:
@@ -257,6 +270,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "message_iterations": 2,
         "attention_heads": 4,
         "expansion_rank": 8,
+    },
+    "fold": {
+        "terms": ("pair-basis", "chain-basis", "backbone"),
+        "trunk": "dilated",
+        "node_channels": 64,
+        "pair_channels": 32,
+        "sequence_blocks": 8,
+        "pair_blocks": 8,
+        "imputation_blocks": 4,
+        "lever_aware": True,
     },
     "paper": {},
 }

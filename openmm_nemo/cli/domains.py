@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from openmm_nemo.cli.splits import split
-from openmm_nemo.data.sets.building import FAILURES_FILE, build_set, source_files
+from openmm_nemo.data.sets.building import FAILURES_FILE, build_set, plan_of, source_files
 from openmm_nemo.data.sets.description import describe_set
 from openmm_nemo.data.sets.labels import read_labels
 from openmm_nemo.progress import progress
@@ -33,19 +33,21 @@ data.add_command(split)
     help="CATH and SCOP codes: a table with the header id,cath,scop, or the domain list of a CATH release.",
 )
 def build(inputs: tuple[Path, ...], out: Path, workers: int | None, labels: Path | None) -> None:
-    """Read structures and JSON lines, from files or whole folders, to a set of domains.
+    """Read structures, JSON lines and arrays (.npz), from files or whole folders, to a set of domains.
 
-    Writes to --out: domains.safetensors, and failures.csv with what could not be read and why. The same command goes on
-    with a build that was interrupted.
+    Writes to --out: domains.safetensors, and failures.csv with what could not be read and why. Rerun the same command
+    to continue a build that was interrupted. docs/data-format.md describes the arrays, which may have profiles.
     """
     codes = None if labels is None else read_labels(labels)
     sources = source_files(inputs)
     total = len(sources.files)
     try:
-        with progress("Reading", 0, total) as tell:
+        with progress("Reading", 0, len(plan_of(sources.files).tasks)) as tell:
             built = build_set(inputs, out, workers, tell, codes)
     except KeyboardInterrupt:
-        click.echo(f"Interrupted: {out} keeps what has been read, the same command goes on.")
+        click.echo(
+            f"Interrupted: {out} keeps what has been read, rerun the same command to continue."
+        )
         sys.exit(EXIT_CODE)
     for failure in built.failures[:SHOWN_FAILURES]:
         click.echo(f"Not taken: {failure.place}: {failure.reason}")
@@ -54,6 +56,9 @@ def build(inputs: tuple[Path, ...], out: Path, workers: int | None, labels: Path
     if sources.others:
         names = ", ".join(file.name for file in sources.others[:SHOWN_FAILURES])
         click.echo(f"Passed over by their names: {len(sources.others)} files ({names})")
+    if any(built.n_profiles.values()):
+        counts = ", ".join(f"{count} {kind}" for kind, count in built.n_profiles.items())
+        click.echo(f"Domains with a profile: {counts}")
     click.echo(
         f"Wrote {built.n_domains} domains from {total} files to {out}; {len(built.failures)} were not taken."
     )

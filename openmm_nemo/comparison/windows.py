@@ -136,8 +136,8 @@ def _windows_of(
     examples = [dataset[Draw(0, k)] for k in range(len(dataset))]
     examples.sort(key=lambda example: len(example.sequence))  # less padding
     inputs = [collate([example]).s[0].numpy() for example in examples]
-    for number, ((domain, sequence, _), s) in enumerate(zip(examples, inputs, strict=True)):
-        n = len(sequence)
+    for number, (example, s) in enumerate(zip(examples, inputs, strict=True)):
+        domain, n = example.domain, len(example.sequence)
         others = [
             k
             for k, other in enumerate(examples)

@@ -19,6 +19,7 @@ SECONDARY_STRUCTURE_CLASSES = 8
 # Step sizes of an untrained model.
 CARTESIAN_STEP = 0.02  # Angstrom^2
 INTERNAL_STEP = 0.002  # at 20 residues
+LEVER_AWARE_STEP = 0.01
 
 
 class SequenceOutput(NamedTuple):
@@ -55,6 +56,10 @@ class SequenceOutput(NamedTuple):
 class SequenceNetwork(nn.Module):
     """Convolutions, message passing and convolutions again (paper, Table 3).
 
+    An angle or dihedral turns all residues on one side of it. The preconditioners that the network learns, between 1/e
+    and e, cannot make up for a lever of a hundred residues; ``lever_aware`` of the configuration multiplies those of
+    angles and dihedrals by min(1, 4 / n), n being the number of residues on the shorter side.
+
     Parameters
     ----------
     config : NemoConfig
@@ -65,9 +70,6 @@ class SequenceNetwork(nn.Module):
         nodes, pairs = config.node_channels, config.pair_channels
         width, dropout, dilations = config.node_width, config.dropout, config.dilations
         self.max_separation = config.max_separation
-        # TorchScript cannot see globals.
-        self.cartesian_step, self.internal_step = CARTESIAN_STEP, INTERNAL_STEP
-
         width_of_input = input_width(config)
         self.embedding = convolution(1, width_of_input, nodes)
         initialise(self.embedding.weight, second_moment=1 / width_of_input)
@@ -85,6 +87,15 @@ class SequenceNetwork(nn.Module):
         self.node_network = ResidualStack(c1, config.feature_blocks, width, 1, dropout, dilations)
         self.pair_network = ResidualStack(c2, config.pair_blocks, config.pair_width, 2, dropout)
 
+        self._make_heads(config, c1, c2)
+
+    def _make_heads(self, config: NemoConfig, c1: int, c2: int) -> None:
+        """Last layers, for features of so many channels."""
+        # TorchScript cannot see globals.
+        self.cartesian_step, self.internal_step = CARTESIAN_STEP, INTERNAL_STEP
+        self.lever_aware = config.lever_aware
+        if config.lever_aware:
+            self.internal_step = LEVER_AWARE_STEP
         heads = {name: term.make_head(config, c1, c2) for name, term in terms_of(config).items()}
         self.term_heads: Any = nn.ModuleDict(heads)
         self.initial_state = InitialState(c1)
@@ -102,7 +113,7 @@ class SequenceNetwork(nn.Module):
     def cool(self, factor: float, strength: float = 1.0) -> None:
         """Make an untrained model start as if at 300 K / factor: scale energies up by factor and shorten steps.
 
-        The drift stays the same and there is less noise.
+        The drift stays the same and there is less noise. Terms without coefficients keep their size.
 
         Parameters
         ----------
@@ -158,18 +169,30 @@ class SequenceNetwork(nn.Module):
         # Steps can become up to e^2 times shorter or longer.
         pooled = h.sum(-1, keepdim=True) / mask.sum(-1).clamp_min(1)[:, None, None]
         steps = torch.exp(2 * torch.tanh(self.steps(pooled).squeeze(-1)))
-        # Random rotations about L bonds with lever arms of about sqrt(L) move the ends of a chain by sqrt(eps_z) L.
-        # This keeps them near 1 Angstrom, below the speed limit, at every length.
-        lever = (20 / mask.sum(-1).clamp_min(20)) ** 2
+        if self.lever_aware:
+            preconditioners = preconditioners * self._levers(mask)
+            shorter = torch.ones_like(mask[:, 0])
+        else:
+            # Random rotations about L bonds with lever arms of about sqrt(L) move the ends of a chain by sqrt(eps_z) L.
+            # This keeps them near 1 Angstrom, below the speed limit, at every length.
+            shorter = (20 / mask.sum(-1).clamp_min(20)) ** 2
         return SequenceOutput(
             coefficients=coefficients,
             z0=self.initial_state(h) * row,
             cartesian_step=self.cartesian_step * steps[:, 0],
-            internal_step=self.internal_step * lever * steps[:, 1],
+            internal_step=self.internal_step * shorter * steps[:, 1],
             cartesian_preconditioner=preconditioners[..., 0],
             internal_preconditioner=preconditioners[..., 1:],
             secondary_structure=self.secondary_structure(h).transpose(1, 2) * row,
         )
+
+    def _levers(self, mask: Tensor) -> Tensor:
+        """min(1, 4 / n) of angles and dihedrals, and 1 of Cartesian steps and bonds: (B, L, 4)."""
+        index = torch.arange(mask.shape[1], device=mask.device, dtype=mask.dtype)
+        n = torch.minimum(index, mask.sum(-1, keepdim=True) - index).clamp_min(1)
+        lever = (4 / n).clamp_max(1)
+        ones = torch.ones_like(lever)
+        return torch.stack([ones, ones, lever, lever], dim=-1)
 
     def _separations(self, n: int) -> Tensor:
         """Embedding (1, P, L, L) of the signed separation j - i along the sequence."""

@@ -4,18 +4,19 @@ Every random choice is a function of the seed, the epoch and the domain alone, s
 another number of loader processes, sees the same batches.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from openmm_nemo.data.families.alignments import AlignmentFolder, augmented
+from openmm_nemo.data.families.alignments import AlignmentArrays, AlignmentFolder, augmented
 from openmm_nemo.data.sets.domains import DSSP_CLASSES, Domain
 from openmm_nemo.errors import InputError
+from openmm_nemo.geometry.similarity import contacts
 from openmm_nemo.residues import AMINO_ACIDS, MIN_LENGTH
 
 POOL_BATCHES = 50
@@ -39,11 +40,15 @@ class Example(NamedTuple):
     sequence : str
         Native or of a homologue.
     profile : ndarray, shape (L, 20), optional
+        Zeros for no profile; None if the networks take none.
+    contacts : ndarray, shape (L,)
+        Contacts of each residue in the whole domain, see `Domain.contacts`.
     """
 
     domain: Domain
     sequence: str
     profile: np.ndarray | None
+    contacts: np.ndarray
 
 
 class Batch(NamedTuple):
@@ -53,7 +58,7 @@ class Batch(NamedTuple):
     ----------
     ids : tuple of str
     s : Tensor, shape (B, L, q)
-        One-hot sequence, and the profile behind it if there is one: input of the networks.
+        One-hot sequence, and the profile behind it if the networks take one: input of the networks.
     mask : Tensor, shape (B, L)
         1 for residues.
     backbone : Tensor, shape (B, L, 5, 3)
@@ -62,6 +67,10 @@ class Batch(NamedTuple):
         1 for atoms that are there.
     dssp : Tensor, shape (B, L), int64
         Position in `DSSP_CLASSES`.
+    profile : Tensor, shape (B, L, 20)
+        See `openmm_nemo.data.families.profiles.profile`; zero for domains without a profile.
+    contacts : Tensor, shape (B, L)
+        Contacts of each residue in the whole domain.
     """
 
     ids: tuple[str, ...]
@@ -70,11 +79,27 @@ class Batch(NamedTuple):
     backbone: Tensor
     atom_mask: Tensor
     dssp: Tensor
+    profile: Tensor
+    contacts: Tensor
 
     @property
     def x(self) -> Tensor:
         """C-alpha positions (B, L, 3), Angstrom."""
         return self.backbone[:, :, 1]
+
+    @property
+    def has_profile(self) -> Tensor:
+        """1 for domains with a profile, shape (B,)."""
+        # Numbers of a profile are positive.
+        return (self.profile > 0).flatten(1).any(1).to(self.mask)
+
+    @property
+    def outside_contacts(self) -> Tensor:
+        """Share of the windows' contacts that are with residues outside, shape (B,); 0 where there are no contacts."""
+        pairs = self.mask[:, :, None] * self.mask[:, None]
+        inside = (contacts(self.x) * pairs).sum((1, 2))
+        outside = self.contacts.sum(1) - 2 * inside
+        return outside / (inside + outside).clamp(min=1)
 
 
 class DomainDataset(Dataset[Example]):
@@ -87,14 +112,18 @@ class DomainDataset(Dataset[Example]):
         Longest window; see `random_window`.
     seed : int
     profiles : mapping of str to ndarray (L, 20), optional
-        For a profile model, of every domain by its id.
-    alignments : AlignmentFolder, optional
+        For a profile model, of domains by their id; those without one get no profile.
+    alignments : AlignmentFolder or AlignmentArrays, optional
         Homologues, filtered, for evolutionary augmentation (paper, B.7); domains without any keep their sequence.
+    min_length : int, optional
+        The length of each window is drawn evenly from this to ``max_length``. Default: ``max_length``.
+    profile_dropout : float
+        Probability that a domain gets no profile in an epoch, so that the networks learn what to do without one.
 
     Raises
     ------
     InputError
-        If a domain has no profile, or one of another length.
+        If a domain has a profile of another length.
     """
 
     def __init__(
@@ -103,29 +132,52 @@ class DomainDataset(Dataset[Example]):
         max_length: int,
         seed: int,
         profiles: Mapping[str, np.ndarray] | None = None,
-        alignments: AlignmentFolder | None = None,
+        alignments: AlignmentFolder | AlignmentArrays | None = None,
+        min_length: int | None = None,
+        profile_dropout: float = 0.0,
     ) -> None:
-        if profiles is not None:
-            _check_profiles(domains, profiles)
+        _check_profiles(domains, profiles or {})
         self._domains = domains
-        self._max_length = max_length
+        self._lengths = max_length if min_length is None else min_length, max_length
         self._seed = seed
         self._profiles = profiles
         self._alignments = alignments
+        self._profile_dropout = profile_dropout
 
     def __len__(self) -> int:
         return len(self._domains)
 
     def __getitem__(self, draw: Draw) -> Example:
         domain = self._domains[draw.position]
-        generator = np.random.default_rng((self._seed, draw.epoch, draw.position))
-        start, length = random_window(domain, self._max_length, generator)
+        generator = self._generator(draw)
+        start, length = random_window(domain, self._draw_length(generator), generator)
+        inside = slice(start, start + length)
         sequence = domain.sequence
         if self._alignments and (alignment := self._alignments.get(domain.id, sequence)):
             sequence = augmented(sequence, alignment, generator)
-        inside = slice(start, start + length)
-        profile = None if self._profiles is None else self._profiles[domain.id][inside]
-        return Example(domain.window(start, length), sequence[inside], profile)
+        profile = None
+        if self._profiles is not None:
+            drop = generator.random() < self._profile_dropout
+            known = None if drop else self._profiles.get(domain.id)
+            profile = np.zeros((length, len(AMINO_ACIDS))) if known is None else known[inside]
+        return Example(
+            domain.window(start, length), sequence[inside], profile, domain.contacts[inside]
+        )
+
+    def length_of(self, draw: Draw) -> int:
+        """Residues of an example, or more if its domain has breaks."""
+        length = self._draw_length(self._generator(draw))
+        return min(len(self._domains[draw.position]), length)
+
+    def _generator(self, draw: Draw) -> np.random.Generator:
+        # Not the position: the same domain in a larger or smaller set is cut in the same way.
+        key = zlib.crc32(self._domains[draw.position].id.encode())
+        return np.random.default_rng((self._seed, draw.epoch, key))
+
+    def _draw_length(self, generator: np.random.Generator) -> int:
+        """Length of the window, the first number that is drawn."""
+        shortest, longest = self._lengths
+        return int(generator.integers(shortest, longest + 1))
 
 
 def random_window(
@@ -148,29 +200,58 @@ def random_window(
     ValueError
         If no segment has 4 residues.
     """
-    starts, ends = domain.segments.T
-    lengths = ends - starts
-    windows = np.where(lengths < MIN_LENGTH, 0, np.maximum(lengths - max_length + 1, 1))
-    if not windows.any():
+    segments = [(start, end - start) for start, end in domain.segments.tolist()]
+    windows = [max(n - max_length + 1, 1) if n >= MIN_LENGTH else 0 for _, n in segments]
+    if not any(windows):
         raise ValueError(f"Domain {domain.id} has no unbroken segment of {MIN_LENGTH} residues.")
-    chosen = generator.integers(windows.sum())
-    segment = int(np.searchsorted(np.cumsum(windows), chosen, side="right"))
-    offset = chosen - windows[:segment].sum()
-    return int(starts[segment] + offset), int(min(lengths[segment], max_length))
+    chosen = int(generator.integers(sum(windows)))
+    segment = 0
+    while chosen >= windows[segment]:
+        chosen -= windows[segment]
+        segment += 1
+    start, n = segments[segment]
+    return start + chosen, min(n, max_length)
 
 
-class LengthBuckets(Sampler[list[Draw]]):
-    """Batches of domains of about equal length, in another order in every epoch.
+def crop_contacts(domain: Domain, length: int) -> tuple[int, int]:
+    """Contacts of all windows of a domain, breaks or not, and how many of them are with residues outside.
 
     Parameters
     ----------
-    lengths : sequence of int
-        Residues of each domain.
+    domain : Domain
+        With at least ``length`` residues.
+    length : int
+        Of the windows.
+
+    Returns
+    -------
+    outside, all : int
+        Sums over the windows.
+    """
+    last = len(domain) - length
+    i, j = contacts(torch.from_numpy(np.ascontiguousarray(domain.ca))).nonzero().numpy().T
+
+    def n_windows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """How many windows have both residues."""
+        return np.maximum(np.minimum(first, last) - np.maximum(second - length + 1, 0) + 1, 0)
+
+    one, other, both = (int(n_windows(*pair).sum()) for pair in ((i, i), (j, j), (i, j)))
+    return one + other - 2 * both, one + other - both
+
+
+class LengthBuckets(Sampler[list[Draw]]):
+    """Batches of windows of about equal length, in another order in every epoch.
+
+    Parameters
+    ----------
+    length_of : callable
+        Residues of the window that a `Draw` is.
     batch_size : int
-        Domains in a batch; the last ones of an epoch may make a smaller one.
+        Windows in a batch; the last ones of an epoch may make a smaller one.
     seed : int
-    clusters : sequence of str, optional
-        Cluster of each domain: an epoch then has one random member of each, so that large families do not dominate.
+    clusters : sequence of str
+        Cluster of each domain: an epoch has one random member of each, so that large families do not dominate. Give
+        each domain its own for epochs of all domains.
 
     Attributes
     ----------
@@ -180,78 +261,84 @@ class LengthBuckets(Sampler[list[Draw]]):
 
     def __init__(
         self,
-        lengths: Sequence[int],
+        length_of: Callable[[Draw], int],
         batch_size: int,
         seed: int,
-        clusters: Sequence[str] | None = None,
+        clusters: Sequence[str],
     ) -> None:
-        self._lengths = np.asarray(lengths)
+        self._length_of = length_of
         self._batch_size = batch_size
         self._seed = seed
-        names = np.arange(len(self._lengths)) if clusters is None else np.asarray(clusters)
-        self._n_clusters, self._cluster = _numbered(names)
+        self._cluster = np.unique(np.asarray(clusters), return_inverse=True)[1]
         self.epoch = 0
 
     def __len__(self) -> int:
-        return -(-self._n_clusters // self._batch_size)
+        return -(-(int(self._cluster.max()) + 1) // self._batch_size)
 
     def __iter__(self) -> Iterator[list[Draw]]:
         generator = np.random.default_rng((self._seed, self.epoch))
-        order = generator.permutation(len(self._lengths))
+        order = generator.permutation(len(self._cluster))
         _, first = np.unique(self._cluster[order], return_index=True)
-        order = order[np.sort(first)]
-        batches: list[np.ndarray] = []
+        draws = [Draw(self.epoch, int(i)) for i in order[np.sort(first)]]
+        batches: list[list[Draw]] = []
         pool = POOL_BATCHES * self._batch_size
-        for start in range(0, len(order), pool):
-            part = order[start : start + pool]
-            part = part[np.argsort(self._lengths[part], kind="stable")]
+        for start in range(0, len(draws), pool):
+            part = sorted(draws[start : start + pool], key=self._length_of)
             batches += [
                 part[i : i + self._batch_size] for i in range(0, len(part), self._batch_size)
             ]
         for number in generator.permutation(len(batches)):
-            yield [Draw(self.epoch, int(index)) for index in batches[number]]
+            yield batches[number]
 
 
 def collate(examples: Sequence[Example]) -> Batch:
     """Pad examples to the longest of them."""
     shape = len(examples), max(len(example.sequence) for example in examples)
-    backbone = torch.full((*shape, 5, 3), torch.nan)
-    letters = torch.zeros(shape, dtype=torch.int64)
-    dssp = torch.zeros(shape, dtype=torch.int64)
-    mask = torch.zeros(shape)
-    profile = torch.zeros(*shape, len(AMINO_ACIDS))
-    for b, (domain, sequence, row) in enumerate(examples):
+    n_letters = len(AMINO_ACIDS)
+    takes_profile = examples[0].profile is not None
+    backbone = np.zeros((*shape, 5, 3), dtype=np.float32)
+    atom_mask = np.zeros((*shape, 5), dtype=np.float32)
+    s = np.zeros((*shape, n_letters * (2 if takes_profile else 1)), dtype=np.float32)
+    profile = np.zeros((*shape, n_letters), dtype=np.float32)
+    mask = np.zeros(shape, dtype=np.float32)
+    dssp = np.zeros(shape, dtype=np.int64)
+    n_contacts = np.zeros(shape, dtype=np.float32)
+    for b, (domain, sequence, rows, numbers) in enumerate(examples):
         n = len(sequence)
-        backbone[b, :n] = torch.from_numpy(np.array(domain.backbone))
-        letters[b, :n] = torch.tensor([AMINO_ACIDS.index(letter) for letter in sequence])
-        dssp[b, :n] = torch.tensor([DSSP_CLASSES.index(letter) for letter in domain.dssp])
+        there = np.isfinite(domain.backbone).all(axis=-1)
+        backbone[b, :n] = np.where(there[..., None], domain.backbone, 0)
+        atom_mask[b, :n] = there
+        s[b, np.arange(n), _positions(sequence, AMINO_ACIDS)] = 1
+        dssp[b, :n] = _positions(domain.dssp, DSSP_CLASSES)
         mask[b, :n] = 1
-        if row is not None:
-            profile[b, :n] = torch.from_numpy(np.asarray(row, dtype=np.float32))
-    s = F.one_hot(letters, len(AMINO_ACIDS)) * mask[..., None]
-    if examples[0].profile is not None:
-        s = torch.cat([s, profile], dim=-1)
-    there = backbone.isfinite().all(dim=-1)
-    return Batch(
-        ids=tuple(example.domain.id for example in examples),
-        s=s,
-        mask=mask,
-        backbone=torch.where(there[..., None], backbone, 0.0),
-        atom_mask=there.to(mask),
-        dssp=dssp,
-    )
+        n_contacts[b, :n] = numbers
+        if rows is not None:
+            profile[b, :n] = rows
+    if takes_profile:
+        s[..., n_letters:] = profile
+    ids = tuple(example.domain.id for example in examples)
+    arrays = s, mask, backbone, atom_mask, dssp, profile, n_contacts
+    return Batch(ids, *map(torch.from_numpy, arrays))
+
+
+def _positions(text: str, letters: str) -> np.ndarray:
+    """Position of each letter of a text in the letters."""
+    table = _TABLES[letters]
+    return table[np.frombuffer(text.encode(), dtype=np.uint8)]
+
+
+def _table(letters: str) -> np.ndarray:
+    table = np.zeros(256, dtype=np.int64)
+    table[list(letters.encode())] = np.arange(len(letters))
+    return table
+
+
+_TABLES = {letters: _table(letters) for letters in (AMINO_ACIDS, DSSP_CLASSES)}
 
 
 def _check_profiles(domains: Sequence[Domain], profiles: Mapping[str, np.ndarray]) -> None:
     for domain in domains:
-        n = len(profiles.get(domain.id, ()))
-        if n != len(domain):
+        if domain.id in profiles and (n := len(profiles[domain.id])) != len(domain):
             raise InputError(
                 f"Domain {domain.id} has {len(domain)} residues and a profile of {n}: give that of its sequence."
             )
-
-
-def _numbered(names: np.ndarray) -> tuple[int, np.ndarray]:
-    """How many different names there are, and the number of each."""
-    different, number = np.unique(names, return_inverse=True)
-    return len(different), number

@@ -1,4 +1,4 @@
-"""What could not be read, when the rest goes on."""
+"""Inputs that could not be read, reported while the rest continues."""
 
 from typing import NamedTuple
 

@@ -1,21 +1,22 @@
 """Splits into training, validation and test by the hierarchy of CATH and by sequence clusters.
 
 Nothing that is held out has a group of its level in training, and no sequence cluster is on two sides; domains that
-would break this are left unused, with the reason.
+would break this are left unused. Each domain has the reason for its place.
 """
 
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from openmm_nemo.data.families.profiles import PROFILE_KINDS
 from openmm_nemo.data.sets.domains import Domain
-from openmm_nemo.data.sets.identity import CLUSTER_IDENTITY, clusters_of, identity_to
+from openmm_nemo.data.sets.identity import clusters_of, identity_to
 from openmm_nemo.data.sets.labels import is_cath_code
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import completing, json_digest
@@ -34,14 +35,25 @@ SPLIT_FILE = "split.json"
 """Split that a model was trained on, in its folder."""
 
 FORMAT = "openmm_nemo split"
-VERSION = 1
+VERSION = 2
 
+BY_CODE = "its CATH codes"
+BY_TRANSFER = "CATH codes of a similar domain"
+BY_CLUSTER = "no CATH code, but all members of its sequence cluster that have one are in training"
+UNLIKE_ALL = "no CATH code because no domain that has one is similar"
+"""Reasons for being used."""
+
+EXTENDED = "its radius of gyration is too large for its length"
 OTHER_CLASS = "of a class that is neither divided nor held out"
 TOO_SHORT = "its CATH code ends above a held-out group"
 TWO_SIDES = "its CATH codes are of different parts"
 RELATIVE = "its sequence cluster has more members in another part"
 REPEATED = "30% of its sequence or more is found again in training"
 NO_CODE = "no CATH code, and its sequence cluster is not in training"
+TRANSFER_HELD_OUT = "CATH codes of a similar domain are of a held-out group"
+RELATED = "its sequence cluster has members with CATH codes that are not in training"
+SIMILAR = "its sequence is similar to that of a held-out domain, with an E-value of at most 0.001"
+"""Reasons for being unused."""
 
 Group = tuple[str, ...]
 Codes = tuple[Group, ...]
@@ -50,7 +62,7 @@ Groups = dict[str, dict[str, list[Group]]]
 _ABOUT = (
     "Ids of protein domains by part. Those of validation and test are listed under the highest level of CATH (C class, "
     "A architecture, T topology, H homologous superfamily) at which none of their groups occurs in train, each with "
-    "its sequence identity to the nearest domain of train."
+    "its sequence identity to the nearest domain of train. Those of train and unused are listed under the reason."
 )
 
 
@@ -66,7 +78,7 @@ class Place(NamedTuple):
     identity : float, optional
         Sequence identity to the nearest training domain, see `identity_to`; None if not held out.
     reason : str
-        Why it is unused.
+        Why it is there; empty if the file of the split does not say.
     """
 
     part: str
@@ -90,6 +102,8 @@ class Split:
         Checksum of the ids and sequences of the set.
     places : dict of str to Place
         Of every domain, by its id, in the order of the ids.
+    max_rg_ratio : float, optional
+        Domains that are more extended were left unused, see `make_split`.
     """
 
     seed: int
@@ -98,6 +112,7 @@ class Split:
     held_out: dict[str, dict[str, tuple[str, ...]]]
     domains_sha256: str
     places: dict[str, Place]
+    max_rg_ratio: float | None = None
 
     def ids(self, part: str, level: str = "") -> list[str]:
         """Ids of the domains of a part, of one level if given."""
@@ -107,7 +122,7 @@ class Split:
             if place.part == part and place.level.startswith(level)
         ]
 
-    def check(self, domains: Sequence[Domain]) -> None:
+    def check(self, domains: Collection[Domain]) -> None:
         """Refuse a set of domains that is not the one which was split.
 
         Raises
@@ -131,16 +146,18 @@ class Split:
         InputError
             If it cannot be written.
         """
-        unused: dict[str, list[str]] = {}
-        for name in self.ids("unused"):
-            unused.setdefault(self.places[name].reason, []).append(name)
+        by_reason: dict[str, dict[str, list[str]]] = {"train": {}, "unused": {}}
+        for name, place in self.places.items():
+            if place.part in by_reason:
+                by_reason[place.part].setdefault(place.reason, []).append(name)
         content: dict[str, Any] = {
             "about": _ABOUT,
             "seed": self.seed,
             "shares": {"validation": self.validation, "test": self.test},
+            "max_rg_ratio": self.max_rg_ratio,
             "held_out": self.held_out,
             "domains_sha256": self.domains_sha256,
-            "train": self.ids("train"),
+            "train": by_reason["train"],
             **{
                 part: {
                     level: {name: self.places[name].identity for name in self.ids(part, level)}
@@ -148,7 +165,7 @@ class Split:
                 }
                 for part in HELD_OUT
             },
-            "unused": unused,
+            "unused": by_reason["unused"],
         }
         head = {"format": FORMAT, "version": VERSION, "sha256": json_digest(content)}
         try:
@@ -173,7 +190,8 @@ class Split:
             content = json.loads(Path(path).read_text())
             if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
                 raise InputError(f"{path} is not a split: {remedy}")
-            if content.pop("version", None) != VERSION:
+            version = content.pop("version", None)
+            if version not in (1, VERSION):
                 raise InputError(f"{path} was written by another version of openmm_nemo: {remedy}")
             if content.pop("sha256", None) != json_digest(content):
                 raise InputError(f"{path} is damaged (its checksum is wrong): {remedy}")
@@ -183,12 +201,15 @@ class Split:
             ) from None
         except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
             raise InputError(f"{path} is not a split, or damaged or cut short: {remedy}") from None
-        places = {name: Place("train") for name in content["train"]}
+        if version == 1:  # without reasons for training
+            content |= {"train": {"": content["train"]}, "max_rg_ratio": None}
+        places: dict[str, Place] = {}
+        for part in ("train", "unused"):
+            for reason, names in content[part].items():
+                places |= {name: Place(part, reason=reason) for name in names}
         for part in HELD_OUT:
             for level, found in content[part].items():
-                places |= {name: Place(part, level, value) for name, value in found.items()}
-        for reason, names in content["unused"].items():
-            places |= {name: Place("unused", reason=reason) for name in names}
+                places |= {n: Place(part, level, value, BY_CODE) for n, value in found.items()}
         held_out = {
             part: {level: tuple(groups) for level, groups in levels.items()}
             for part, levels in content["held_out"].items()
@@ -199,6 +220,7 @@ class Split:
             held_out=held_out,
             domains_sha256=content["domains_sha256"],
             places=dict(sorted(places.items())),
+            max_rg_ratio=content["max_rg_ratio"],
         )
 
 
@@ -210,6 +232,7 @@ def make_split(
     test_classes: Iterable[str] = ("4",),
     workers: int | None = None,
     tell: Callable[[int], None] = lambda percent: None,
+    max_rg_ratio: float | None = None,
 ) -> Split:
     """Hold out whole groups of CATH, drawn at random, for validation and test (paper, appendix B.1).
 
@@ -218,17 +241,27 @@ def make_split(
     level; a group is passed over if nothing else of the group above it would stay for training. So validation and test
     share no held-out group, and validation says nothing about the groups of test. What is left is training.
 
-    Left unused, with the reason in `Place`:
+    Only domains with codes of their own are held out. Others are trained on if nothing speaks against it:
 
+    - Those with codes of a similar domain (`Domain.cath_source`), unless a code is of a held-out group. A code by
+      structure has no superfamily: it may be above a held-out superfamily, which is held out by sequence alone.
+    - Those without a code because no domain with one is similar.
+    - Others without a code may be of any group. Only those in a cluster that has members with codes are trained on.
+
+    All members of their clusters that have codes must be in training, too.
+
+    Left unused, with the reason in `Place`, besides those:
+
+    - Domains more extended than ``max_rg_ratio``.
     - Domains of other classes (4 and 6 are small and of few or of no globular folds; holding out one of 1 to 3 costs a
       third of the data).
     - Domains with several codes of different parts.
     - Domains whose code is not complete and may be, or may not be, of a held-out group.
     - Domains whose sequence cluster has members in several parts, except those of the part that has most of them.
-    - Held-out domains of which a training domain has 30% or more in its sequence, though in another cluster: chains
-      that contain a domain which their codes do not name.
-    - Domains without a code: they may be of any group. Only those in a cluster whose members with codes are all in
-      training are trained on.
+    - Held-out domains of which a training domain with codes of its own has 30% or more in its sequence, though in
+      another cluster: chains that contain a domain which their codes do not name.
+    - Other training domains whose sequence is similar to that of a held-out domain (E-value to 0.001), however low the
+      identity: they are homologous, so nearly always of the same fold.
 
     Parameters
     ----------
@@ -244,6 +277,9 @@ def make_split(
         Processes. Default: one for each processor.
     tell : callable
         Told how many per cent of the held-out domains have been compared with training, from time to time.
+    max_rg_ratio : float, optional
+        Largest radius of gyration, as a multiple of that of a globule of the same length, see `Domain.rg_ratio`.
+        Longer ones are peptides, coiled coils and chains out of complexes. Default: no limit.
 
     Returns
     -------
@@ -257,52 +293,76 @@ def make_split(
     shares = {"test": test, "validation": validation}
     test_classes = sorted(set(test_classes))
     _check_options(shares, test_classes)
-    domains = sorted(domains, key=lambda domain: domain.id)
+    every = sorted(domains, key=lambda domain: domain.id)
+    domains = [d for d in every if max_rg_ratio is None or d.rg_ratio <= max_rg_ratio]
     codes = {domain.id: _codes_of(domain) for domain in domains}
-    if not any(codes.values()):
+    sources = {domain.id: domain.cath_source for domain in domains}
+    own = {name: () if sources[name] else of_domain for name, of_domain in codes.items()}
+    if not any(own.values()):
         raise InputError(
-            f"None of {len(codes)} domains has a CATH code: "
+            f"None of {len(codes)} domains has a CATH code of its own: "
             "give codes to 'openmm-nemo data build' with --labels."
         )
-    held_out = _draw(codes, seed, shares, test_classes)
-    places = _place_by_codes(codes, held_out)
+    held_out = _draw(own, seed, shares, test_classes)
+    places = _place_by_codes(codes, sources, held_out)
     clusters = dict(zip(codes, clusters_of(domains, workers), strict=True))
-    places = _place_by_clusters(places, codes, clusters)
-    places = _with_identities(_with_levels(places, codes), domains, workers, tell)
+    places = _place_by_clusters(places, codes, sources, clusters)
+    places = _with_levels(_with_identities(places, own, domains, workers, tell), codes)
+    places |= {d.id: Place("unused", reason=EXTENDED) for d in every if d.id not in codes}
     names = {
         part: {level: tuple(map(".".join, groups)) for level, groups in levels.items()}
         for part, levels in held_out.items()
     }
-    split = Split(seed, validation, test, names, _digest_of(domains), places)
+    split = Split(
+        seed, validation, test, names, _digest_of(every), dict(sorted(places.items())), max_rg_ratio
+    )
     for part in ("train", *(part for part, share in shares.items() if share)):
         if not split.ids(part):
             raise InputError(
-                f"This split of {len(codes)} domains leaves none for {part}: "
+                f"This split of {len(every)} domains leaves none for {part}: "
                 "give other shares, or more domains with CATH codes."
             )
     return split
 
 
-def describe_split(split: Split) -> Iterator[str]:
-    """Lines of a table: domains and held-out groups by part and level, identities, and what is unused and why."""
-    yield "part        level   groups  domains   identity to train: median  90%  largest"
-    yield f"{'train':12}{'':14}{len(split.ids('train')):9}"
+def describe_split(split: Split, domains: Iterable[Domain]) -> Iterator[str]:
+    """Lines of a table: domains, with profiles of each kind, and held-out groups by part and level, and reasons.
+
+    Parameters
+    ----------
+    split : Split
+    domains : iterable of Domain
+        The set that was split.
+    """
+    kinds = {domain.id: set(domain.profiles) for domain in domains}
+
+    def counts(names: list[str]) -> str:
+        having = (sum(kind in kinds[name] for name in names) for kind in PROFILE_KINDS)
+        return "".join(f"{count:9}" for count in (len(names), *having))
+
+    def reasons(part: str) -> Iterator[str]:
+        found = Counter(split.places[name].reason for name in split.ids(part))
+        for reason, count in found.most_common():
+            yield f"  {count:6}  {reason}"
+
+    profiles = "".join(f"{kind:>9}" for kind in PROFILE_KINDS)
+    yield f"part        level   groups  domains{profiles}   identity to train: median  90%  largest"
+    yield f"{'train':12}{'':14}{counts(split.ids('train'))}"
+    yield from reasons("train")
     for part in HELD_OUT:
         for level in LEVELS:
             names = split.ids(part, level)
             groups = split.held_out[part][level]
             if not (names or groups):
                 continue
-            line = f"{part:12}{level:5}{len(groups):9}{len(names):9}"
+            line = f"{part:12}{level:5}{len(groups):9}{counts(names)}"
             identities = [split.places[name].identity or 0.0 for name in names]
             if names:
                 quantiles = np.quantile(identities, (0.5, 0.9, 1))
                 line += f"{'':20}" + "".join(f"{value:7.2f}" for value in quantiles)
             yield line
-    unused = Counter(split.places[name].reason for name in split.ids("unused"))
-    yield f"{'unused':12}{'':14}{unused.total():9}"
-    for reason, count in unused.most_common():
-        yield f"  {count:6}  {reason}"
+    yield f"{'unused':12}{'':14}{counts(split.ids('unused'))}"
+    yield from reasons("unused")
 
 
 def _check_options(shares: dict[str, float], test_classes: list[str]) -> None:
@@ -364,51 +424,82 @@ def _draw(
     return held_out
 
 
-def _place_by_codes(codes: dict[str, Codes], held_out: Groups) -> dict[str, Place]:
+def _place_by_codes(
+    codes: dict[str, Codes], sources: dict[str, str], held_out: Groups
+) -> dict[str, Place]:
     part_of_group = {
         group: part
         for part, levels in held_out.items()
         for groups in levels.values()
         for group in groups
     }
-    above = {group[:n] for group in part_of_group for n in range(1, len(group))}
+    # By structure the fold is known and the superfamily is not.
+    n_known = {"structure": len(LEVELS) - 1}
+    above = {
+        depth: {
+            group[:n]
+            for group in part_of_group
+            if len(group) <= depth
+            for n in range(1, len(group))
+        }
+        for depth in (len(LEVELS), *n_known.values())
+    }
 
-    def side(code: Group) -> str:
+    def side(code: Group, depth: int) -> str:
         """The part that this code belongs to, or why it belongs to none."""
         for n in range(1, len(code) + 1):
             if code[:n] in part_of_group:
                 return part_of_group[code[:n]]
         if code[0] not in SPLIT_CLASSES:
             return OTHER_CLASS
-        return TOO_SHORT if code in above else "train"
+        return TOO_SHORT if code in above[depth] else "train"
 
-    def place(of_domain: Codes) -> Place:
-        sides = {side(code) for code in of_domain}
+    def place(name: str, of_domain: Codes) -> Place:
+        source = sources[name]
+        sides = {side(code, n_known.get(source, len(LEVELS))) for code in of_domain}
+        if not sides:
+            return Place("unused", reason=NO_CODE)
+        if source and sides & set(HELD_OUT):
+            return Place("unused", reason=TRANSFER_HELD_OUT)
         for reason in (OTHER_CLASS, TOO_SHORT):
             if reason in sides:
                 return Place("unused", reason=reason)
         if len(sides) > 1:
             return Place("unused", reason=TWO_SIDES)
-        return Place(sides.pop()) if sides else Place("unused", reason=NO_CODE)
+        return Place(sides.pop(), reason=BY_TRANSFER if source else BY_CODE)
 
-    return {name: place(of_domain) for name, of_domain in codes.items()}
+    return {name: place(name, of_domain) for name, of_domain in codes.items()}
 
 
 def _place_by_clusters(
-    places: dict[str, Place], codes: dict[str, Codes], clusters: dict[str, str]
+    places: dict[str, Place],
+    codes: dict[str, Codes],
+    sources: dict[str, str],
+    clusters: dict[str, str],
 ) -> dict[str, Place]:
     """Leave each cluster in one part."""
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    own: dict[str, Counter[str]] = defaultdict(Counter)
+    coded: dict[str, set[str]] = defaultdict(set)
     for name, place in places.items():
         if codes[name]:
-            counts[clusters[name]][place.part] += 1
+            coded[clusters[name]].add(place.part)
+            if not sources[name]:
+                own[clusters[name]][place.part] += 1
 
     def placed(name: str, place: Place) -> Place:
-        count = counts[clusters[name]]
-        if not codes[name]:
-            return Place("train") if count.keys() == {"train"} else place
+        parts = coded[clusters[name]]
+        if sources[name] or not codes[name]:
+            if place.part == "unused" and codes[name]:
+                return place
+            if not sources[name]:
+                return Place("train", reason=BY_CLUSTER) if parts == {"train"} else place
+            if not parts <= {"train"}:
+                return Place("unused", reason=RELATED)
+            if codes[name]:
+                return place
+            return Place("train", reason=BY_CLUSTER if parts else UNLIKE_ALL)
         # Of equals, max takes the first: what is held out is rarer.
-        home = max((*HELD_OUT, "train"), key=lambda part: count[part])
+        home = max((*HELD_OUT, "train"), key=lambda part: own[clusters[name]][part])
         if place.part in (home, "unused"):
             return place
         return Place("unused", reason=RELATIVE)
@@ -440,24 +531,37 @@ def _with_levels(places: dict[str, Place], codes: dict[str, Codes]) -> dict[str,
 
 def _with_identities(
     places: dict[str, Place],
+    own: dict[str, Codes],
     domains: Sequence[Domain],
     workers: int | None,
     tell: Callable[[int], None],
 ) -> dict[str, Place]:
+    """Compare what is held out with training; whichever can be spared of two that are alike is not used."""
     held_out = [domain for domain in domains if places[domain.id].part in HELD_OUT]
+    train = [domain for domain in domains if places[domain.id].part == "train"]
     found = identity_to(
         [domain.sequence for domain in held_out],
-        [domain.sequence for domain in domains if places[domain.id].part == "train"],
+        [domain.sequence for domain in train],
         workers,
         lambda count: tell(100 * count // len(held_out)),
     )
-    compared = {
-        domain.id: Place("unused", reason=REPEATED)
-        if significant >= CLUSTER_IDENTITY
-        else places[domain.id]._replace(identity=round(float(identity), 4))
-        for domain, identity, significant in zip(held_out, *found, strict=True)
-    }
-    return places | compared
+    changed: dict[str, Place] = {}
+    kept: list[int] = []
+    for i, domain in enumerate(held_out):
+        if any(own[train[k].id] for k in found.repeated_in[i]):
+            changed[domain.id] = Place("unused", reason=REPEATED)
+        else:
+            kept.append(i)
+    spared = {k for i in kept for k in found.related[i] if not own[train[k].id]}
+    changed |= {train[k].id: Place("unused", reason=SIMILAR) for k in spared}
+    identity = found.identity.copy()
+    again = [i for i in kept if found.nearest[i] in spared]
+    rest = [domain.sequence for k, domain in enumerate(train) if k not in spared]
+    identity[again] = identity_to([held_out[i].sequence for i in again], rest, workers).identity
+    for i in kept:
+        place = places[held_out[i].id]
+        changed[held_out[i].id] = place._replace(identity=round(float(identity[i]), 4))
+    return places | changed
 
 
 def _numbers(group: Group) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from openmm_nemo.dynamics.rollout import (
     energy_and_gradient,
     rollout,
 )
+from openmm_nemo.dynamics.schedule import Schedule
 from openmm_nemo.dynamics.steps import (
     INTEGRATORS,
     StepOptions,
@@ -21,6 +22,7 @@ __all__ = [
     "INTEGRATORS",
     "MODEL_TEMPERATURE",
     "Noise",
+    "Schedule",
     "StepOptions",
     "StepParameters",
     "StepResult",

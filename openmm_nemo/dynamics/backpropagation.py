@@ -9,6 +9,7 @@ from torch import Tensor
 
 from openmm_nemo.dynamics.noise import Noise
 from openmm_nemo.dynamics.rollout import MODEL_TEMPERATURE, energy_and_gradient
+from openmm_nemo.dynamics.schedule import Schedule, scaled
 from openmm_nemo.dynamics.steps import INTEGRATORS, StepOptions, StepParameters, StepResult
 
 CoefficientEnergy = Callable[..., Tensor]
@@ -72,7 +73,8 @@ class _Recipe(NamedTuple):
     """What a step needs besides the tensors that have gradients."""
 
     energy: CoefficientEnergy
-    scale: float
+    temperature: float
+    factor: float
     step: Callable[..., StepResult]
     mask: Tensor
     options: StepOptions
@@ -84,7 +86,15 @@ class _Recipe(NamedTuple):
             lambda x: self.energy(x, *coefficients), x, create_graph=torch.is_grad_enabled()
         )
         steps = StepParameters._make((*parameters, self.mask))
-        return self.step(x, self.scale * gradient, noise, steps, self.options).x
+        if self.factor != 1:
+            steps = scaled(steps, self.factor)
+        return self.step(
+            x,
+            MODEL_TEMPERATURE / (self.temperature * self.factor) * gradient,
+            noise,
+            steps,
+            self.options,
+        ).x
 
 
 _N_PARAMETERS = len(StepParameters._fields) - 1
@@ -140,6 +150,7 @@ def trainable_rollout(
     temperature: float = MODEL_TEMPERATURE,
     integrator: str = "mixed",
     options: StepOptions | None = None,
+    schedule: Schedule | None = None,
     damping: float = 1.0,
     growth: GradientGrowth | None = None,
 ) -> Tensor:
@@ -159,7 +170,7 @@ def trainable_rollout(
         Leaf tensors that ``energy`` reads besides its arguments, such as the parameters of its network.
     x0 : Tensor, shape (B, L, 3)
         Angstrom.
-    parameters, n_steps, seed, first_step, temperature, integrator, options
+    parameters, n_steps, seed, first_step, temperature, integrator, options, schedule
         See `openmm_nemo.dynamics.rollout`.
     damping : float
         gamma: fraction of its incoming gradient that a step passes on, from 0 (exclusive) to 1.
@@ -173,7 +184,8 @@ def trainable_rollout(
     """
     recipe = _Recipe(
         energy,
-        MODEL_TEMPERATURE / temperature,
+        temperature,
+        1.0,
         INTEGRATORS[integrator],
         parameters.mask,
         options or StepOptions(),
@@ -184,6 +196,8 @@ def trainable_rollout(
     states = [x0]
     for t in range(n_steps):
         numbers = noise.at(first_step + t).to(x0)
+        if schedule is not None:
+            recipe = recipe._replace(factor=schedule.factor(first_step + t))
         states.append(
             _RecomputedStep.apply(recipe, leaves, damping, growth, numbers, states[-1], *tensors)
         )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from openmm_nemo.dynamics.noise import Noise
+from openmm_nemo.dynamics.schedule import Schedule, scaled
 from openmm_nemo.dynamics.steps import INTEGRATORS, StepOptions, StepParameters
 
 MODEL_TEMPERATURE = 300.0
@@ -59,6 +60,7 @@ def rollout(
     temperature: float = MODEL_TEMPERATURE,
     integrator: str = "mixed",
     options: StepOptions | None = None,
+    schedule: Schedule | None = None,
     differentiable: bool = False,
 ) -> Trajectory:
     """Simulate a batch of chains.
@@ -83,6 +85,8 @@ def rollout(
         A key of `openmm_nemo.dynamics.steps.INTEGRATORS`: "direct", "transform" or "mixed".
     options : StepOptions, optional
         Default: the paper's options.
+    schedule : Schedule, optional
+        Factors of the temperature and the step sizes. Default: 1 at all times.
     differentiable : bool
         Keep the graph, so that gradients flow from every state to ``x0``, ``parameters`` and the energy's parameters.
 
@@ -92,16 +96,18 @@ def rollout(
     """
     step = INTEGRATORS[integrator]
     options = options or StepOptions()
-    scale = MODEL_TEMPERATURE / temperature
+    anneal = schedule or Schedule(n_steps, 1.0, 1.0)
     noise = Noise.consecutive(seed, x0, stop=first_step + n_steps)
     x = x0 if differentiable else x0.detach()
     states, energies, clipped, largest = [x], [], [], []
     with torch.set_grad_enabled(differentiable):
         for t in range(n_steps):
+            factor = anneal.factor(first_step + t)
+            scale = MODEL_TEMPERATURE / (temperature * factor)
             u, gradient = energy_and_gradient(energy, x, create_graph=differentiable)
-            result = step(
-                x, scale * gradient, noise.at(first_step + t).to(x0.dtype), parameters, options
-            )
+            steps = parameters if factor == 1 else scaled(parameters, factor)
+            numbers = noise.at(first_step + t).to(x0.dtype)
+            result = step(x, scale * gradient, numbers, steps, options)
             x = result.x
             states.append(x)
             energies.append(u)

@@ -1,5 +1,6 @@
 """The energy: a sum of terms (paper, equation 3)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -58,6 +59,11 @@ class Energy(nn.Module):
             u = u + term(x, coefficients[first:end], mask)
             first = end
         return u
+
+    def fit_reference(self, chains: Sequence[Tensor]) -> None:
+        """Set the reference states of all terms from chains (L, 3) of the training set, Angstrom."""
+        for term in self.terms.values():
+            term.fit_reference(chains)
 
     def update_statistics(self, x: Tensor, mask: Tensor) -> None:
         """Update the running statistics of all terms with positions ``x (B, L, 3)``, Angstrom; no gradients."""

@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from openmm_nemo.config import NemoConfig
 from openmm_nemo.encoders import node_features
 from openmm_nemo.energies.term import CoefficientHead, Coefficients, EnergyTerm
-from openmm_nemo.geometry import N_CHAIN_FEATURES, chain_features, pair_geometry, radial_basis
-from openmm_nemo.geometry.internal import bond_directions
+from openmm_nemo.geometry import N_CHAIN_FEATURES, chain_features, radial_basis
+from openmm_nemo.geometry.features import smooth_pair_geometry
 from openmm_nemo.geometry.padding import pair_mask, without_padding
-from openmm_nemo.geometry.vectors import cross, dot, place_rows
 from openmm_nemo.networks.blocks import ResidualStack, convolution, initialise
 from openmm_nemo.networks.normalization import BatchRenorm
 
@@ -24,39 +23,12 @@ NODE_COEFFICIENT = 0.5
 PAIR_COEFFICIENT = 0.4
 
 
-def pair_directions(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Distances and smooth directions v_ij.
+FAR = 10.0
+"""Angstrom. Turning x[i]'s frame turns all x[j] however far, and the torques of far pairs would add up to forces that
+grow with the length of the chain: so directions fade out with distance."""
 
-    The unit vectors of `pair_geometry` are faded out where they jump, so that forces stay finite:
-    where x[j] is on top of x[i] (below about 1 Angstrom), and where the angle at x[i] is straight,
-    so that it has no frame. They are also faded with distance, as 1 / (1 + (D / 10 Angstrom)^2):
-    turning x[i]'s frame turns all x[j] however far, and the torques of far pairs would add up to
-    forces that grow with the length of the chain.
-
-    Parameters
-    ----------
-    x : Tensor, shape (B, L, 3)
-        Angstrom.
-    mask : Tensor, shape (B, L)
-
-    Returns
-    -------
-    distance : Tensor, shape (B, L, L)
-        Angstrom.
-    direction : Tensor, shape (B, L, L, 3)
-        Direction of x[j] in the frame of x[i], of length below 1; zero for the ends of the chain.
-    """
-    distance, direction = pair_geometry(x)
-    u, _ = bond_directions(x)
-    normal = cross(u[:, :-1], u[:, 1:])
-    squared_sine = dot(normal, normal)
-    bent = place_rows((squared_sine / (squared_sine + 0.1)).unsqueeze(-1), 1, x.shape[1])
-    # The residue before a padded one has a frame here that it lacks in an unpadded chain.
-    has_next = torch.cat([mask[:, 1:], torch.zeros_like(mask[:, :1])], dim=1)
-    bent = bent * has_next.unsqueeze(-1)
-    squared = distance * distance
-    fade = distance * torch.rsqrt(squared + 1) / (1 + squared / 100)
-    return distance, direction * (fade * bent).unsqueeze(-1)
+STRAIGHT = 0.1
+"""Squared sine of the angle at which a frame has faded by half."""
 
 
 class StructureNetwork(nn.Module):
@@ -71,6 +43,7 @@ class StructureNetwork(nn.Module):
         super().__init__()
         c1, c2 = node_features(config), config.pair_features
         n_rbf = len(config.rbf_centres)
+        self.straight, self.far = STRAIGHT, FAR  # TorchScript sees no globals
         self.rbf_centres: Tensor
         self.rbf_widths: Tensor
         self.register_buffer("rbf_centres", torch.tensor(config.rbf_centres), persistent=False)
@@ -111,7 +84,7 @@ class StructureNetwork(nn.Module):
         x = without_padding(x, mask)
         pairs = pair_mask(mask)
         chain = chain_features(x)
-        distance, direction = pair_directions(x, mask)
+        distance, direction = smooth_pair_geometry(x, mask, self.straight, self.far)
         rbf = radial_basis(distance, self.rbf_centres, self.rbf_widths)
 
         h = self.node_input(chain.transpose(1, 2))

@@ -1,11 +1,19 @@
 """Registry of energy terms."""
 
 from openmm_nemo.config import NemoConfig
+from openmm_nemo.energies.backbone import Backbone
+from openmm_nemo.energies.chain_basis import ChainBasis
 from openmm_nemo.energies.learned import LearnedFeatures
+from openmm_nemo.energies.pair_basis import PairBasis
 from openmm_nemo.energies.term import EnergyTerm
 from openmm_nemo.errors import InputError
 
-TERMS: dict[str, type[EnergyTerm]] = {"learned": LearnedFeatures}
+TERMS: dict[str, type[EnergyTerm]] = {
+    "learned": LearnedFeatures,
+    "pair-basis": PairBasis,
+    "chain-basis": ChainBasis,
+    "backbone": Backbone,
+}
 """Terms by name, as used in `NemoConfig.terms`."""
 
 

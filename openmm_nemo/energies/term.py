@@ -1,6 +1,7 @@
 """Base classes of the terms of the energy (paper, equation 3)."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
@@ -109,6 +110,9 @@ class EnergyTerm(nn.Module, ABC):
         Tensor, shape (B,)
             kT.
         """
+
+    def fit_reference(self, chains: Sequence[Tensor]) -> None:
+        """Set the reference state, if the term has one, from chains (L, 3) of the training set, Angstrom."""
 
     def update_statistics(self, x: Tensor, mask: Tensor) -> None:
         """Update the running statistics, if the term has any, with positions ``x (B, L, 3)``, Angstrom."""

@@ -84,3 +84,43 @@ def pair_geometry(x: Tensor) -> tuple[Tensor, Tensor]:
     distance = length(to_other)
     direction = (to_other / distance.unsqueeze(-1)) @ frame.transpose(-1, -2)
     return distance, direction
+
+
+def smooth_pair_geometry(
+    x: Tensor, mask: Tensor, straight: float, far: float
+) -> tuple[Tensor, Tensor]:
+    """Distances and smooth directions v_ij of padded chains.
+
+    The unit vectors of `pair_geometry` are faded out where they jump, so that forces stay finite: where x[j] is on top
+    of x[i] (below about 1 Angstrom), and where the angle at x[i] is straight, so that it has no frame. They are also
+    faded with distance, as 1 / (1 + (D / far)^2).
+
+    Parameters
+    ----------
+    x : Tensor, shape (B, L, 3)
+        Angstrom.
+    mask : Tensor, shape (B, L)
+        1 for residues, 0 for padding, which comes last.
+    straight : float
+        Squared sine of the angle at x[i] at which directions have faded by half.
+    far : float
+        Angstrom; may be infinite.
+
+    Returns
+    -------
+    distance : Tensor, shape (B, L, L)
+        Angstrom.
+    direction : Tensor, shape (B, L, L, 3)
+        Direction of x[j] in the frame of x[i], of length below 1; zero for the ends of the chain.
+    """
+    distance, direction = pair_geometry(x)
+    u, _ = bond_directions(x)
+    normal = cross(u[:, :-1], u[:, 1:])
+    squared_sine = dot(normal, normal)
+    bent = place_rows((squared_sine / (squared_sine + straight)).unsqueeze(-1), 1, x.shape[1])
+    # The residue before a padded one has a frame here that it lacks in an unpadded chain.
+    has_next = torch.cat([mask[:, 1:], torch.zeros_like(mask[:, :1])], dim=1)
+    bent = bent * has_next.unsqueeze(-1)
+    squared = distance * distance
+    fade = distance * torch.rsqrt(squared + 1) / (1 + squared / (far * far))
+    return distance, direction * (fade * bent).unsqueeze(-1)

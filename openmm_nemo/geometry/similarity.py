@@ -117,6 +117,22 @@ def lddt_ca(model: Tensor, native: Tensor) -> LocalDistanceTest:
     return LocalDistanceTest(float(kept.sum() / possible.sum()), kept / possible)
 
 
+def contacts(x: Tensor) -> Tensor:
+    """Which pairs of residues are in contact, see `contact_precision`.
+
+    Parameters
+    ----------
+    x : Tensor, shape (..., L, 3)
+        C-alpha positions, Angstrom.
+
+    Returns
+    -------
+    Tensor, shape (..., L, L), bool
+        Of residues i and j with i < j.
+    """
+    return (_distances(x) < CONTACT_DISTANCE).triu(CONTACT_SEPARATION)
+
+
 def contact_precision(model: Tensor, native: Tensor) -> float:
     """Fraction of the model's contacts that are also contacts in the native.
 
@@ -133,7 +149,7 @@ def contact_precision(model: Tensor, native: Tensor) -> float:
     float
         From 0 to 1; NaN if the model has no contact.
     """
-    there, right = _contacts(model), _contacts(native)
+    there, right = contacts(model), contacts(native)
     return float((there & right).sum() / there.sum())
 
 
@@ -143,12 +159,7 @@ def radius_of_gyration(x: Tensor) -> Tensor:
 
 
 def _distances(x: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(x[:, None] - x, dim=-1)
-
-
-def _contacts(x: Tensor) -> Tensor:
-    """Indicator (L, L) of contacts i, j with i < j."""
-    return (_distances(x) < CONTACT_DISTANCE).triu(CONTACT_SEPARATION)
+    return torch.linalg.vector_norm(x[..., :, None, :] - x[..., None, :, :], dim=-1)
 
 
 def _search(

@@ -82,6 +82,16 @@ class ConditionedBatch:
         """x(0) = F(z(0)) (B, L, 3), Angstrom, with the centre of every chain at the origin; zero at padding."""
         return centred(internal_to_cartesian(self.z0), self.mask)
 
+    def coefficients_of(self, term: str) -> Sequence[Tensor]:
+        """Coefficients of one term of the energy, by its name in `openmm_nemo.energies.TERMS`; none if it has none."""
+        first = 0
+        terms = {} if self.energy_network is None else self.energy_network.terms
+        for name, here in terms.items():
+            if name == term:
+                return self.coefficients[first : first + here.n_coefficients]
+            first += here.n_coefficients
+        return ()
+
     def energy(self, x: Tensor) -> Tensor:
         """U (B,), kT, of ``x (B, L, 3)``, Angstrom; differentiable. Zero for a baseline."""
         return self._energy(x, *self.coefficients)

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from openmm_nemo.conditioning import BaselineNetwork, SequenceNetwork
+from openmm_nemo.conditioning import SEQUENCE_NETWORKS, BaselineNetwork
 from openmm_nemo.config import NemoConfig
 from openmm_nemo.encoders import encode
 from openmm_nemo.energies import Energy, Origin
@@ -58,7 +58,8 @@ class NemoModel(nn.Module):
         self.description = ""
         self.name = ""
         baseline = config.kind == "baseline"
-        self.sequence_network = BaselineNetwork(config) if baseline else SequenceNetwork(config)
+        make = BaselineNetwork if baseline else SEQUENCE_NETWORKS[config.trunk]
+        self.sequence_network = make(config)
         self.energy = None if baseline else Energy(config)
         self.imputation = Imputation(config)
 

@@ -1,15 +1,17 @@
 """Losses, one class for each term of nemo.md section 6 (paper, 3.2 and B.2); all give one number per chain, (B,)."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from openmm_nemo.data.batches import Batch
+from openmm_nemo.errors import InputError
 from openmm_nemo.geometry import bond_angles, pair_geometry
 from openmm_nemo.geometry.vectors import length, place_rows, unit
+from openmm_nemo.models.batch import ConditionedBatch
 from openmm_nemo.residues import AMINO_ACIDS
 from openmm_nemo.training.tm_superposition import tm_superpose
 
@@ -24,6 +26,12 @@ BOND_ENERGY = -0.5
 
 MIN_SEPARATION = 3
 """Smallest sequence separation at which hydrogen bonds are scored."""
+
+LEARNT_TERMS = {"pair_likelihood": "pair-basis", "chain_likelihood": "chain-basis"}
+"""Losses of one term of the energy, and the term that each needs."""
+
+PAIR_SHARE = 0.3
+"""Share of the pairs that the pair likelihood uses in an update."""
 
 
 class Prediction(NamedTuple):
@@ -45,6 +53,8 @@ class Prediction(NamedTuple):
         U at positions (B, L, 3): shape (B,), kT.
     growth : Tensor, shape (B,)
         log(|F(x) - F(x + delta)| / |delta|) for some step F, with the same noise, and some small delta.
+    chains : ConditionedBatch, optional
+        Output of the networks, for losses of single terms of the energy.
     """
 
     x0: Tensor
@@ -55,6 +65,23 @@ class Prediction(NamedTuple):
     secondary_structure: Tensor
     energy: Callable[[Tensor], Tensor]
     growth: Tensor
+    chains: ConditionedBatch | None = None
+
+    def term(self, name: str) -> tuple[Any, Tensor]:
+        """A term of the energy with one tensor of coefficients, and these.
+
+        Raises
+        ------
+        InputError
+            If the model does not have the term.
+        """
+        coefficients = () if self.chains is None else self.chains.coefficients_of(name)
+        if self.chains is None or self.chains.energy_network is None or not coefficients:
+            raise InputError(
+                f"A loss needs the energy term {name!r}, which the model does not have: "
+                "add it to terms, or leave the loss out."
+            )
+        return self.chains.energy_network.terms[name], coefficients[0]
 
 
 class Likelihood(nn.Module):
@@ -212,6 +239,30 @@ class Lyapunov(nn.Module):
         return prediction.growth.clamp_min(0)
 
 
+class PairLikelihood(nn.Module):
+    """-log p of the distance and direction of pairs, nats per pair, see `PairBasis.cross_entropy`.
+
+    The coefficients of fixed functions say how probable each distance and direction of a pair is, as if it were alone:
+    a pseudo-likelihood (Besag, The Statistician 24, 179, 1975) that needs no simulation.
+    """
+
+    def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Shape (B,)."""
+        term, coefficients = prediction.term(LEARNT_TERMS["pair_likelihood"])
+        loss: Tensor = term.cross_entropy(batch.x, coefficients, batch.mask, PAIR_SHARE)
+        return loss
+
+
+class ChainLikelihood(nn.Module):
+    """-log p of the angle and dihedral of residues, nats per residue, see `ChainBasis.cross_entropy`."""
+
+    def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Shape (B,)."""
+        term, coefficients = prediction.term(LEARNT_TERMS["chain_likelihood"])
+        loss: Tensor = term.cross_entropy(batch.x, coefficients, batch.mask)
+        return loss
+
+
 LOSSES: dict[str, Callable[[], nn.Module]] = {
     "likelihood": Likelihood,
     "energy_size": EnergySize,
@@ -227,6 +278,8 @@ LOSSES: dict[str, Callable[[], nn.Module]] = {
     "imputation": Imputation,
     "hydrogen_bonds": HydrogenBonds,
     "secondary_structure": SecondaryStructure,
+    "pair_likelihood": PairLikelihood,
+    "chain_likelihood": ChainLikelihood,
     "lyapunov": Lyapunov,
 }
 """All losses by name, as used in the settings."""

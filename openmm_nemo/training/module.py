@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -12,19 +13,24 @@ from torch import Tensor, nn
 
 from openmm_nemo.conditioning.sequence import SequenceNetwork
 from openmm_nemo.data.batches import Batch
+from openmm_nemo.data.sets.domains import Domain
 from openmm_nemo.dynamics.backpropagation import AdaptiveDamping, GradientGrowth
 from openmm_nemo.errors import InputError
 from openmm_nemo.geometry import superpose
 from openmm_nemo.models import NemoModel
 from openmm_nemo.models.migration import current_names
+from openmm_nemo.residues import MIN_LENGTH
 from openmm_nemo.training.force_matching import FORCES, FramePool, force_error
-from openmm_nemo.training.losses import LOSSES, Prediction
+from openmm_nemo.training.losses import LEARNT_TERMS, LOSSES, Prediction
 from openmm_nemo.training.prediction import RolloutSettings, predict, update_statistics
 from openmm_nemo.training.processes import mean_over_processes, running_statistics
 from openmm_nemo.training.settings import ModelSettings, StageSettings, TrainingSettings
 
 STATISTICS_EVERY = 10
 """In stages without simulation, the statistics of the energy's normalisations are updated only this often."""
+
+REFERENCE_DOMAINS = 2000
+"""Most domains that reference states of the energy are fitted to."""
 
 
 def first_model(settings: ModelSettings) -> NemoModel:
@@ -92,6 +98,31 @@ class NemoTraining(lightning.LightningModule):
         self._growth = GradientGrowth()
         self._metrics: dict[str, Tensor] = {}
         self._statistics: list[Tensor] = []
+
+    def fit_reference(self, domains: Sequence[Domain]) -> None:
+        """Fit the reference states of the energy to the training set, if a stage learns a term directly.
+
+        The chains are the unbroken segments of up to `REFERENCE_DOMAINS` domains, evenly spaced. A start model keeps
+        its reference states, because its coefficients are relative to them.
+
+        Parameters
+        ----------
+        domains : sequence of Domain
+            Training set.
+        """
+        learnt = any(
+            loss in LEARNT_TERMS for stage in self.settings.stages for loss in stage.losses
+        )
+        if not learnt or self.settings.model.start or self.model.energy is None:
+            return
+        self.model.energy.fit_reference(
+            [
+                torch.tensor(domain.ca[start:end])
+                for domain in domains[:: -(-len(domains) // REFERENCE_DOMAINS)]
+                for start, end in domain.segments
+                if end - start >= MIN_LENGTH
+            ]
+        )
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Weighted sum of the stage's losses."""

@@ -84,6 +84,7 @@ def predict(
             secondary_structure=chains.secondary_structure,
             energy=chains.energy,
             growth=x0.new_zeros(len(x0)),
+            chains=chains,
         )
     free = max(settings.steps - settings.backpropagated, 0)
     x = x0
@@ -108,6 +109,7 @@ def predict(
         secondary_structure=chains.secondary_structure,
         energy=chains.energy,
         growth=log_growth,
+        chains=chains,
     )
 
 

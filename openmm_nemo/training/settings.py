@@ -10,10 +10,10 @@ from openmm_nemo.config import NemoConfig
 from openmm_nemo.errors import InputError
 from openmm_nemo.models.pretrained import list_models
 from openmm_nemo.training.force_matching import FORCES
-from openmm_nemo.training.losses import LOSSES
+from openmm_nemo.training.losses import LEARNT_TERMS, LOSSES
 from openmm_nemo.training.prediction import RolloutSettings
 
-NEED_SIMULATOR = ("likelihood", "energy_size", "lyapunov", FORCES)
+NEED_SIMULATOR = ("likelihood", "energy_size", "lyapunov", FORCES, *LEARNT_TERMS)
 """Losses that need an energy, which a baseline does not have."""
 
 
@@ -69,11 +69,24 @@ class DataSettings(_Table):
         File of ``openmm-nemo data split``.
     max_length : int
         Longest window, residues.
+    min_length : int, optional
+        The length of each training window is drawn evenly from this to ``max_length``; shorter domains are whole.
+        Default: ``max_length``.
     batch_size : int
     one_of_each_cluster : bool
         Whether an epoch has one domain of each cluster of sequences instead of all.
-    profiles, alignments : Path, optional
-        JSON lines of profiles and a folder of alignments, see `openmm_nemo.data.batches.DomainDataset`.
+    without_near_held_out : bool
+        Leave out domains whose fold comes near that of proteins kept for tests outside the set; the difference that
+        it makes is what nearness helps.
+    profile_kind : str
+        Profiles of the set that a profile model learns from, of `openmm_nemo.data.families.profiles.PROFILE_KINDS`.
+    profiles : Path, optional
+        JSON lines of profiles, in place of those of the set.
+    profile_dropout : float
+        Probability that a domain gets no profile in an epoch, see `openmm_nemo.data.batches.DomainDataset`. If it is
+        not 0, domains without a profile are learnt from, too.
+    alignments : Path, optional
+        Folder of alignments, or .npz file of many, see `openmm_nemo.data.families.alignments.read_alignments`.
     force_frames : tuple of Path
         Files of `openmm_nemo.data.ForceFrames`, of which stages with the loss "forces" draw ``batch_size`` whole frames
         an update. The energy is learnt in kT at their temperature.
@@ -84,12 +97,24 @@ class DataSettings(_Table):
     set: Path
     split: Path
     max_length: int = Field(64, ge=4)
+    min_length: int | None = Field(None, ge=4)
     batch_size: int = Field(16, ge=1)
     one_of_each_cluster: bool = True
+    without_near_held_out: bool = False
+    profile_kind: Literal["deep", "own"] = "deep"
     profiles: Path | None = None
+    profile_dropout: float = Field(0.0, ge=0, lt=1)
     alignments: Path | None = None
     force_frames: tuple[Path, ...] = ()
     validation_domains: int = Field(32, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "DataSettings":
+        if self.min_length is not None and self.min_length > self.max_length:
+            raise ValueError(
+                f"min_length is {self.min_length}, use at most max_length ({self.max_length})"
+            )
+        return self
 
 
 class StageSettings(_Table):
@@ -214,7 +239,7 @@ def read_settings(path: Path) -> TrainingSettings:
     InputError
         If it cannot be read, or a key is missing, unknown or has a wrong value; if a baseline has a precision or
         settings that need an energy; if the model takes inputs that sets of domains do not have; if a stage learns from
-        forces that are not given, or with profiles.
+        forces that are not given, or with profiles, or has a loss of an energy term that the model does not have.
     """
     try:
         values = tomllib.loads(path.read_text())
@@ -232,6 +257,7 @@ def read_settings(path: Path) -> TrainingSettings:
         _check_baseline(path, settings)
     _check_encoders(path, settings, config)
     _check_forces(path, settings)
+    _check_terms(path, settings, config)
     folder = path.resolve().parent
     files: dict[str, Any] = {
         name: folder / value
@@ -268,6 +294,16 @@ def _check_forces(path: Path, settings: TrainingSettings) -> None:
             raise InputError(
                 f"{place}, but the model needs profiles, which frames do not have: use only one of them."
             )
+
+
+def _check_terms(path: Path, settings: TrainingSettings, config: NemoConfig) -> None:
+    for number, stage in enumerate(settings.stages):
+        for loss, term in LEARNT_TERMS.items():
+            if loss in stage.losses and term not in config.terms:
+                raise InputError(
+                    f"{path}: stages.{number}.losses has {loss}, but the model does not have the energy term {term}: "
+                    "add it to model.changes.terms, or leave the loss out."
+                )
 
 
 def _check_baseline(path: Path, settings: TrainingSettings) -> None:

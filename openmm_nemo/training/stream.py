@@ -1,23 +1,22 @@
 """The endless sequence of training batches: batch k is a function of the settings and of k."""
 
 import itertools
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 
 import lightning.pytorch as lightning
 import numpy as np
 from torch.utils.data import DataLoader, Sampler
 
 from openmm_nemo.data.batches import DomainDataset, Draw, LengthBuckets, collate
-from openmm_nemo.data.families.alignments import AlignmentFolder
+from openmm_nemo.data.families.alignments import read_alignments
 from openmm_nemo.data.families.profiles import read_profiles
 from openmm_nemo.data.sets.building import SET_FILE
-from openmm_nemo.data.sets.domains import Domain
+from openmm_nemo.data.sets.domains import Domain, profiles_of
 from openmm_nemo.data.sets.storage import DomainSet
 from openmm_nemo.data.splits import Split
 from openmm_nemo.errors import InputError
 from openmm_nemo.training.force_matching import FramePool
-from openmm_nemo.training.settings import TrainingSettings
+from openmm_nemo.training.settings import DataSettings, TrainingSettings
 
 
 class Stream(Sampler[list[Draw]]):
@@ -54,7 +53,8 @@ class Stream(Sampler[list[Draw]]):
 class DomainData(lightning.LightningDataModule):
     """Training batches without end, and fixed batches of held-out domains.
 
-    For a profile model, domains without profile are left out.
+    For a profile model, held-out domains without a profile are left out, and training domains, too, if there is no
+    profile dropout.
 
     Parameters
     ----------
@@ -70,25 +70,27 @@ class DomainData(lightning.LightningDataModule):
         super().__init__()
         self._settings = settings
         data = settings.data
-        domains = DomainSet(data.set / SET_FILE)
+        domains = {domain.id: domain for domain in DomainSet(data.set / SET_FILE)}
         self.split = Split.read(data.split)
-        self.split.check(domains)
-        number = {name: i for i, name in enumerate(domains.ids)}
-        self.train = [domains[number[name]] for name in self.split.ids("train")]
-        held_out = self.split.ids("validation") or self.split.ids("test")
+        self.split.check(domains.values())
+        self.train = [domains[name] for name in self.split.ids("train")]
+        names = self.split.ids("validation") or self.split.ids("test")
+        held_out = [domains[name] for name in names]
+        if data.without_near_held_out:
+            self.train = [domain for domain in self.train if not domain.near_held_out]
         self._profiles = None
         if settings.model.profile:
-            self._profiles = _profiles(data.profiles)
-            self.train = [domain for domain in self.train if domain.id in self._profiles]
-            held_out = [name for name in held_out if name in self._profiles]
+            self._profiles = _profiles(data, [*self.train, *held_out])
+            held_out = [domain for domain in held_out if domain.id in self._profiles]
+            if not data.profile_dropout:
+                self.train = [domain for domain in self.train if domain.id in self._profiles]
         if not (self.train and held_out):
             raise InputError(
                 f"{data.split} leaves no domains for training or none for validation: make another split."
             )
         step = max(len(held_out) // data.validation_domains, 1)
-        chosen = held_out[::step][: data.validation_domains]
-        self.validation = [domains[number[name]] for name in chosen]
-        self._alignments = AlignmentFolder(data.alignments) if data.alignments else None
+        self.validation = held_out[::step][: data.validation_domains]
+        self._alignments = read_alignments(data.alignments) if data.alignments else None
         self.force_frames = FramePool(data.force_frames) if data.force_frames else None
         self.start = 0
         """Batches that were seen before."""
@@ -96,24 +98,33 @@ class DomainData(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Batches from ``start`` on."""
         data = self._settings.data
-        buckets = LengthBuckets(
-            [min(len(domain), data.max_length) for domain in self.train],
-            data.batch_size,
+        dataset = DomainDataset(
+            self.train,
+            data.max_length,
             self._settings.seed,
-            [domain.cluster or domain.id for domain in self.train]
-            if data.one_of_each_cluster
-            else None,
+            self._profiles,
+            self._alignments,
+            data.min_length,
+            data.profile_dropout,
         )
+        clusters = [
+            (domain.cluster if data.one_of_each_cluster else "") or domain.id
+            for domain in self.train
+        ]
+        buckets = LengthBuckets(dataset.length_of, data.batch_size, self._settings.seed, clusters)
         return DataLoader(
-            self._dataset(self.train, self._alignments),
+            dataset,
             batch_sampler=Stream(buckets, self.start, *self._process),
             collate_fn=collate,
         )
 
     def val_dataloader(self) -> DataLoader:
         """Always the same windows of the held-out domains, the native sequences; each process takes its share."""
-        dataset = self._dataset(self.validation, None)
-        size = self._settings.data.batch_size
+        data = self._settings.data
+        dataset = DomainDataset(
+            self.validation, data.max_length, self._settings.seed, self._profiles
+        )
+        size = data.batch_size
         order = sorted(range(len(dataset)), key=lambda i: len(self.validation[i]))
         rank, world_size = self._process
         if len(order) >= world_size:  # else each takes all: nobody may be without
@@ -127,16 +138,14 @@ class DomainData(lightning.LightningDataModule):
         trainer = self.trainer
         return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
-    def _dataset(
-        self, domains: Sequence[Domain], alignments: AlignmentFolder | None
-    ) -> DomainDataset:
-        settings = self._settings
-        return DomainDataset(
-            domains, settings.data.max_length, settings.seed, self._profiles, alignments
+
+def _profiles(data: DataSettings, domains: list[Domain]) -> dict[str, np.ndarray]:
+    if data.profiles:
+        return read_profiles(data.profiles)
+    profiles = profiles_of(domains, data.profile_kind)
+    if not profiles:
+        raise InputError(
+            f"{data.set} has no profiles of the kind {data.profile_kind!r}, from which a profile model learns: "
+            "build it with files of profiles, or give data.profiles."
         )
-
-
-def _profiles(path: Path | None) -> dict[str, np.ndarray]:
-    if path is None:
-        raise InputError("A profile model learns from profiles: give data.profiles.")
-    return read_profiles(path)
+    return profiles

@@ -161,6 +161,8 @@ def train(
             content = read_checkpoint(checkpoint)
             _check_processes(out, content, processes)
             data.start = content["global_step"]
+        else:
+            module.fit_reference(data.train)
         with run.writing():
             if trainer.is_global_zero:
                 _write_inputs(run, config, settings, data)

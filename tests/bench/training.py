@@ -131,6 +131,8 @@ def _batch(n_chains: int) -> Batch:
         backbone=backbone,
         atom_mask=torch.ones(n_chains, LENGTH, 5),
         dssp=torch.zeros_like(residues),
+        profile=torch.zeros(n_chains, LENGTH, len(AMINO_ACIDS)),
+        contacts=torch.zeros(n_chains, LENGTH),
     )
 
 

@@ -123,7 +123,7 @@ def test_evaluate(samples, tmp_path):
     lines = outcome.out.splitlines()
     assert lines[1].split()[:3] == ["total", "3", f"{mean:.3f}"]
     assert lines[-3:] == [
-        "Not in split.json, so that their level is not known: alone.",
+        "Not in split.json, so their level is unknown: alone.",
         "Without native structure: alone.",
         f"Wrote {out / 'report.html'}.",
     ]

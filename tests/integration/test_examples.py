@@ -29,5 +29,5 @@ def _check_deployment(text: str) -> None:
     assert len(losses) == 2
     assert all(float(end) < float(start) for start, end in losses)
     assert float(losses[0][1]) < 0.7 * float(losses[0][0])
-    assert float(re.search(r"difference of a position is (\S+) Angstrom", text)[1]) < 1e-4
+    assert float(re.search(r"difference between positions is (\S+) Angstrom", text)[1]) < 1e-4
     assert float(re.search(r"residues moved by (\S+) Angstrom", text)[1]) > 0.1

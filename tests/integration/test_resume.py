@@ -150,7 +150,7 @@ def test_interrupted_run_is_complete_and_resumes(tmp_path, uninterrupted, during
     outcome = simulate(out, *OPTIONS, "--steps", 40)
     assert outcome.code == 130
     assert outcome.err == ""
-    said = "Interrupted at step 23: all files are complete, --resume continues."
+    said = "Interrupted at step 23: all files are complete; --resume continues the run."
     assert outcome.out.splitlines()[-1] == said
     assert signal.getsignal(number) is before
     assert_complete(out, 23)

@@ -125,7 +125,7 @@ def test_a_set_or_some_of_its_domains(options, whole, tmp_path):
     before = contents(out)
     outcome = command_line("sample", *options, "--out", out, "--workers", 1)
     assert outcome.out.splitlines()[1].startswith(f"Wrote 12 samples of 1 proteins to {out} in ")
-    assert outcome.out.splitlines()[2] == "2 proteins were there before."
+    names(outcome.out.splitlines()[2], "2 proteins", "before")
     assert before.items() - contents(out).items() == {("sampling.json", before["sampling.json"])}
     assert_same_ensembles(out, whole)
 

@@ -18,7 +18,8 @@ from openmm_nemo import NemoModel
 from openmm_nemo.data.splits import Split
 from openmm_nemo.training.export import CARD_FILE
 from openmm_nemo.training.module import NemoTraining
-from openmm_nemo.training.train import read_checkpoint
+from openmm_nemo.training.stream import DomainData
+from openmm_nemo.training.train import read_checkpoint, read_run_settings
 from tests.helpers import command_line, contents, names, refused
 from tests.sets import write_set
 from tests.tolerances import assert_close
@@ -80,6 +81,34 @@ def test_a_run_writes_checkpoint_metrics_and_curves(run):
     assert json.loads((run / "settings.json").read_text())["settings"]["seed"] == 3
 
 
+def test_reference_states_are_fitted_once_and_kept_in_the_checkpoint(inputs, tmp_path):
+    """The averaged weights and the current ones have the same."""
+    path = inputs / "direct.toml"
+    head, _, _ = CONFIG.partition("[[stages]]")
+    path.write_text(
+        f"""{head}
+[[stages]]
+updates = 2
+losses = {{pair_likelihood = 1.0, chain_likelihood = 1.0}}
+[model]
+changes = {{terms = ["pair-basis", "chain-basis", "backbone"], trunk = "dilated"}}
+"""
+    )
+    out = tmp_path / "run"
+    outcome = command_line("train", path, "--out", out)
+    assert outcome.code == 0, outcome.err
+    settings = read_run_settings(out)
+    expected = NemoTraining(settings)
+    expected.fit_reference(DomainData(settings).train)
+    content = read_checkpoint(out / "last.ckpt")
+    for term in ("pair-basis", "chain-basis"):
+        reference = expected.model.energy.terms[term].reference
+        assert reference.std() > 0
+        name = f"model.energy.terms.{term}.reference"
+        assert torch.equal(content["current_model_state"][name], reference)
+        assert_close(content["state_dict"][name], reference, "rounding")  # a mean of equal numbers
+
+
 def test_the_exported_model_has_the_averaged_weights_and_the_split(inputs, run, tmp_path):
     outcome = command_line("export", run / "last.ckpt", "--out", tmp_path / "model")
     assert outcome.code == 0, outcome.err
@@ -109,7 +138,7 @@ def test_the_model_card_tells_what_the_run_came_to(run, tmp_path):
     assert card.endswith(notes.read_text())
     with open(run / "metrics.csv", newline="") as file:
         *_, last = (row for row in csv.DictReader(file) if row["validation/tm"])
-    assert "After update 8: means over one structure of each of 3 held-out domains" in card
+    assert "After update 8: means over one structure for each of 3 held-out domains" in card
     assert f"| TM-score | {float(last['validation/tm']):.3f} |" in card
     assert f"| RMSD of z(0), Angstrom | {float(last['validation/rmsd_z0']):.3f} |" in card
     assert "| updates | 9 of 9, 0 of them skipped |" in card

@@ -44,7 +44,7 @@ def test_dictionary_round_trip(name, profile):
 
 
 def test_unknown_preset_lists_the_names():
-    with raises(InputError, "huge", "tiny, small, paper"):
+    with raises(InputError, "huge", "tiny, small, fold, paper"):
         NemoConfig.preset("huge")
 
 

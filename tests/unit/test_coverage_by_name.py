@@ -43,7 +43,7 @@ COVERED = {
     "data/sets/storage": ["unit/data/sets/test_domains.py"],
     "data/structures/gro": ["unit/data/structures/test_frames.py"],
     "data/structures/molecules": ["unit/data/structures/test_chains.py"],
-    "data/structures/pdb_columns": ["unit/data/structures/test_cases.py"],
+    "data/structures/pdb_columns": ["unit/data/structures/test_chains.py"],
     "data/structures/parsing": ["unit/data/structures/test_chains.py"],
     "data/structures/polymer": ["unit/data/structures/test_chains.py"],
     "encoders": ["unit/encoders/test_contract.py"],
@@ -51,6 +51,10 @@ COVERED = {
     "encoders/one_hot": ["unit/encoders/test_contract.py"],
     "encoders/profile": ["unit/encoders/test_contract.py"],
     "dynamics/metropolis": ["unit/dynamics/test_metropolis_moves.py"],
+    "energies/backbone": ["unit/energies/test_basis_terms.py"],
+    "energies/basis": ["unit/energies/test_basis_terms.py"],
+    "energies/chain_basis": ["unit/energies/test_basis_terms.py"],
+    "energies/pair_basis": ["unit/energies/test_basis_terms.py"],
     "energies/registry": ["unit/energies/test_contract.py"],
     "energies/term": ["unit/energies/test_contract.py"],
     "engine/force_frames": ["unit/engine/test_record_forces.py"],
@@ -79,7 +83,11 @@ COVERED = {
     "runs/simulation": ["integration/test_simulate.py"],
     "simulator": ["unit/dynamics/test_former_name.py"],
     "training/export": ["integration/test_train.py"],
-    "training/module": ["unit/training/test_gradient_norms.py", "integration/test_train.py"],
+    "training/module": [
+        "unit/training/test_gradient_norms.py",
+        "unit/training/test_reference_states.py",
+        "integration/test_train.py",
+    ],
     "training/train": ["integration/test_train.py"],
 }
 """Modules without a test file at the mirrored place, and the files that test them."""

@@ -1,10 +1,12 @@
-"""A reader's test: an energy term, an encoder and a loss, each of one class and one line in its registry, and used.
+"""A reader's test: an energy term, an encoder, a loss and a structure format, each with one line in its registry.
 
 What CONTRIBUTING says of the files to touch is true as long as nothing else is needed here.
 """
 
 from dataclasses import replace
+from pathlib import Path
 
+import gemmi
 import numpy as np
 import openmm as mm
 import pytest
@@ -14,18 +16,21 @@ from torch import nn
 from openmm_nemo import NemoConfig, NemoModel
 from openmm_nemo.data import read_structure
 from openmm_nemo.data.batches import DomainDataset, Draw, collate
+from openmm_nemo.data.sets.building import source_files
 from openmm_nemo.data.sets.domains import domain_of
+from openmm_nemo.data.structures.parsing import FORMATS, StructureFormat
 from openmm_nemo.encoders import ENCODERS, Encoder
 from openmm_nemo.encoders.base import checked_rows
 from openmm_nemo.energies import TERMS, CoefficientHead, Coefficients, EnergyTerm, ProteinEnergy
 from openmm_nemo.errors import InputError
 from openmm_nemo.geometry.padding import pair_mask, without_padding
 from openmm_nemo.networks.blocks import convolution, initialise
+from openmm_nemo.residues import THREE_LETTER
 from openmm_nemo.training.losses import LOSSES
 from openmm_nemo.training.module import NemoTraining
 from openmm_nemo.training.prediction import RolloutSettings, predict
 from openmm_nemo.training.settings import StageSettings, TrainingSettings
-from tests.helpers import need_plugin, platform
+from tests.helpers import need_plugin, platform, raises
 from tests.tolerances import assert_close
 from tests.unit.energies import test_contract as contract
 
@@ -238,3 +243,48 @@ def test_a_new_loss(monkeypatch, batch):
             radii.append((apart**2).mean().div(2).sqrt())  # of all pairs
     expected = 3 * (abs(radii[0] - radii[2]) + abs(radii[1] - radii[3])) / 2
     assert loss.item() == pytest.approx(expected.item(), rel=1e-3)
+
+
+# A format of structure files
+
+
+def is_trace(content: bytes) -> bool:
+    return content.startswith(b"TRACE")
+
+
+def parse_trace(content: bytes, path: Path) -> gemmi.Structure:
+    """Lines of a residue's name and the position of its C-alpha."""
+    structure, model, chain = gemmi.Structure(), gemmi.Model(1), gemmi.Chain("A")
+    for number, line in enumerate(content.decode().splitlines()[1:]):
+        name, x, y, z = line.split()
+        atom, residue = gemmi.Atom(), gemmi.Residue()
+        atom.name, atom.element, atom.serial = "CA", gemmi.Element("C"), number
+        atom.pos = gemmi.Position(float(x), float(y), float(z))
+        residue.name, residue.seqid = name, gemmi.SeqId(number + 1, " ")
+        residue.add_atom(atom)
+        chain.add_residue(residue)
+    model.add_chain(chain)
+    structure.add_model(model)
+    return structure
+
+
+def test_a_new_structure_format(monkeypatch, tmp_path):
+    native = read_structure("examples/data/1l2y.pdb")
+    lines = [
+        f"{THREE_LETTER[letter]} {' '.join(map(str, x))}"
+        for letter, x in zip(native.sequence, native.ca.tolist(), strict=True)
+    ]
+    path = tmp_path / "cage.trace"
+    path.write_text("\n".join(["TRACE", *lines]))
+    with raises(InputError, path, "PDB", "mmCIF", "GRO"):
+        read_structure(path)
+    with raises(InputError, tmp_path, ".pdb"):
+        source_files([tmp_path])
+    monkeypatch.setitem(FORMATS, "trace", StructureFormat((".trace",), is_trace, parse_trace))
+    structure = read_structure(path)
+    assert structure.sequence == native.sequence
+    np.testing.assert_allclose(structure.ca, native.ca, atol=1e-9)
+    assert source_files([tmp_path]).files == [path]
+    path.write_text("TRACE\nALA 1 2")
+    with raises(InputError, path, "damaged"):
+        read_structure(path)

@@ -49,7 +49,7 @@ APART = {
     "encoders": {"config", "errors", "residues"},
     "energies": {"config", "encoders", "errors", "geometry", "networks", "residues"},
     "conditioning": {"config", "encoders", "energies", "geometry", "networks"},
-    "data": {"encoders", "errors", "files", "processes", "progress", "residues"},
+    "data": {"encoders", "errors", "files", "geometry", "processes", "progress", "residues"},
 }
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from openmm_nemo.data.array_file import ArrayFile
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import completing
 from openmm_nemo.residues import AMINO_ACIDS
@@ -245,6 +246,68 @@ class AlignmentFolder:
         if len(found) > 1:
             raise InputError(f"{found[0]} and {found[1].name} are of one protein: remove one.")
         return read_alignment(found[0], sequence) if found else None
+
+
+class AlignmentArrays:
+    """Alignments of many proteins in one .npz file, which docs/data-format.md describes; nothing is unpickled.
+
+    Parameters
+    ----------
+    path : path
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or its arrays do not fit together.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+        arrays = ArrayFile(self.path)
+        sizes = arrays.column("length", "iu"), arrays.column("rows", "iu", (len(arrays.ends()),))
+        ids = arrays.column("id", "U", sizes[0].shape).tolist()
+        letters = arrays.column("letters", "U", ()).item()
+        if sorted(letters) != sorted(AMINO_ACIDS + "-"):
+            raise InputError(f"The letters of {path} are {letters!r}: give {AMINO_ACIDS}-.")
+        self._codes = _CODES[list(letters.encode())]
+        ends = np.cumsum(sizes[0].astype(np.int64) * sizes[1])
+        self._codes_of_all = arrays.column("alignment", "u", (int(ends[-1]),))
+        if self._codes_of_all.max(initial=0) >= len(letters) or (sizes[1] < 1).any():
+            raise InputError(
+                f"{path} has codes from {len(letters)} on or a domain without rows: see docs/data-format.md."
+            )
+        self._places = {
+            name: (int(end), int(length), int(rows))
+            for name, end, length, rows in zip(ids, ends, *sizes, strict=True)
+        }
+
+    def get(self, name: str, sequence: str) -> Alignment | None:
+        """Alignment of the protein with this id and sequence; None if there is none.
+
+        Raises
+        ------
+        InputError
+            If the alignment is that of another sequence.
+        """
+        if name not in self._places:
+            return None
+        end, length, rows = self._places[name]
+        codes = self._codes_of_all[end - length * rows : end].reshape(length, rows)
+        alignment = Alignment(tuple(map(str, range(rows))), self._codes[codes.T])
+        if alignment.sequence != sequence:
+            _check_query(alignment.sequence, sequence, f"{name} in {self.path}")
+        return alignment
+
+
+def read_alignments(path: str | os.PathLike[str]) -> AlignmentFolder | AlignmentArrays:
+    """Alignments of many proteins: a .npz file, or a folder of files.
+
+    Raises
+    ------
+    InputError
+        See `AlignmentFolder` and `AlignmentArrays`.
+    """
+    return AlignmentArrays(path) if Path(path).suffix == ".npz" else AlignmentFolder(path)
 
 
 def read_text(path: Path) -> str:

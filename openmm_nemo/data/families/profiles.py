@@ -3,6 +3,7 @@
 import json
 import os
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,69 @@ The paper takes those of all of UniProt and does not print them.
 DEPTH = 1000.0
 """Rows that frequencies are taken to come from if nothing else is known."""
 
+PROFILE_KINDS = ("deep", "own")
+"""Kinds of profiles that a set of domains may have: of deep alignments (HHblits), and of a plain search such as users
+make of their own. They differ in depth, so a model learns from one kind."""
+
 _SHARE_TOLERANCE = 0.01
+_ROOT_SCALE = 255
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnFrequencies:
+    """Frequencies of the amino acids in the columns of an alignment, in one byte each.
+
+    Attributes
+    ----------
+    roots : ndarray, shape (L, 20), uint8
+        Square roots of the frequencies, times 255, with columns in the order of `openmm_nemo.residues.AMINO_ACIDS`. A
+        row need not be normalised.
+
+    Raises
+    ------
+    InputError
+        If the shape or the type is another, or a row is zero.
+    """
+
+    roots: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.roots.dtype != np.uint8 or self.roots.shape[1:] != (len(AMINO_ACIDS),):
+            raise InputError(
+                f"The frequencies are {self.roots.dtype} of shape {self.roots.shape}: give uint8 of shape (L, 20)."
+            )
+        empty = ~self.roots.any(axis=1)
+        if empty.any():
+            raise InputError(
+                f"The frequencies are all zero at residue {np.argmax(empty) + 1}: give some for each residue."
+            )
+
+    def __len__(self) -> int:
+        return len(self.roots)
+
+    def __getitem__(self, part: slice) -> "ColumnFrequencies":
+        # A part of what was checked needs no check.
+        frequencies = object.__new__(ColumnFrequencies)
+        vars(frequencies)["roots"] = self.roots[part]
+        return frequencies
+
+    @property
+    def frequencies(self) -> np.ndarray:
+        """Shape (L, 20), float32; rows add up to 1."""
+        squares = (self.roots / np.float32(_ROOT_SCALE)) ** 2
+        return squares / squares.sum(axis=1, keepdims=True)
+
+    @property
+    def neff(self) -> float:
+        """How varied the columns are: exp of their mean entropy, from 1 (a single sequence) to 20."""
+        shares = self.frequencies
+        logarithms = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
+        return float(np.exp(-(shares * logarithms).sum(axis=1).mean()))
+
+    @property
+    def profile(self) -> np.ndarray:
+        """Profile of these frequencies, shape (L, 20), float32, see `profile_from_frequencies`."""
+        return profile_from_frequencies(self.frequencies).astype(np.float32)
 
 
 def profile(

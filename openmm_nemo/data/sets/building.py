@@ -5,20 +5,24 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from openmm_nemo.data.failures import Failure
+from openmm_nemo.data.families.profiles import PROFILE_KINDS
+from openmm_nemo.data.sets import arrays
 from openmm_nemo.data.sets.domains import Domain, domain_of
 from openmm_nemo.data.sets.json_lines import read_json_lines
 from openmm_nemo.data.sets.labels import Labels, with_labels
 from openmm_nemo.data.sets.storage import DomainSet, write_domains
 from openmm_nemo.data.structures.chains import read_chains
+from openmm_nemo.data.structures.parsing import FORMATS
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import completing
 from openmm_nemo.processes import run_tasks
@@ -28,8 +32,10 @@ SET_FILE = "domains.safetensors"
 FAILURES_FILE = "failures.csv"
 PARTS_FOLDER = "parts"
 
-STRUCTURE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".gro")
 JSON_SUFFIX = ".jsonl"
+
+CHUNK = 2000
+"""Domains of a file of arrays that are read at a time."""
 
 
 class Built(NamedTuple):
@@ -41,10 +47,13 @@ class Built(NamedTuple):
         In the set.
     failures : list of Failure
         What is not in it, and why.
+    n_profiles : dict of str to int
+        Domains with a profile of each kind.
     """
 
     n_domains: int
     failures: list[Failure]
+    n_profiles: dict[str, int]
 
 
 class Sources(NamedTuple):
@@ -61,8 +70,40 @@ class Sources(NamedTuple):
     others: list[Path]
 
 
+class Task(NamedTuple):
+    """What is read at a time: a file, or some domains of a file of arrays.
+
+    Attributes
+    ----------
+    file : Path
+    first, last : int, optional
+        Of a file of structures as arrays: the domains, without the last.
+    profiles : Path, optional
+        File with the profiles of these domains.
+    """
+
+    file: Path
+    first: int = 0
+    last: int | None = None
+    profiles: Path | None = None
+
+
+class Plan(NamedTuple):
+    """What a build reads, see `plan_of`.
+
+    Attributes
+    ----------
+    tasks : list of Task
+    profiles : list of Path
+        Files of profiles for domains of other files.
+    """
+
+    tasks: list[Task]
+    profiles: list[Path]
+
+
 def source_files(inputs: Sequence[Path]) -> Sources:
-    """Files named by ``inputs``: themselves, and those below folders that can be structures or JSON lines.
+    """Files named by ``inputs``: themselves, and those below folders that can be structures, JSON lines or arrays.
 
     Of a folder, that is files with the extensions of these, which may be gzipped, and with none, as those of CATH's and
     ASTRAL's domains.
@@ -84,9 +125,33 @@ def source_files(inputs: Sequence[Path]) -> Sources:
         else:
             raise InputError(f"{path} is not there: give files or folders of structures.")
     if not files:
-        kinds = ", ".join((*STRUCTURE_SUFFIXES, JSON_SUFFIX))
+        kinds = ", ".join((*structure_suffixes(), JSON_SUFFIX, arrays.SUFFIX))
         raise InputError(f"{inputs[0]} has no file that ends in {kinds} or these with .gz.")
     return Sources(list(files.values()), [others[key] for key in others if key not in files])
+
+
+def plan_of(files: Sequence[Path]) -> Plan:
+    """Divide the work: large files of arrays into parts, files of profiles to the domains that they are of.
+
+    Profiles with the ids of a file of structures, in its order, are of these; others are of domains of all other files.
+    """
+    contents: dict[Path, str] = {}
+    for file in files:
+        if file.name.lower().endswith(arrays.SUFFIX):
+            with suppress(InputError):  # the task that reads it says why
+                contents[file] = arrays.content_of(file)
+    ids = {file: arrays.read_ids(file) for file in contents}
+    tasks: list[Task] = []
+    profiles = [file for file in files if contents.get(file) == arrays.PROFILES]
+    for file in files:
+        if contents.get(file) == arrays.STRUCTURES:
+            own = next((other for other in profiles if ids[other] == ids[file]), None)
+            starts = range(0, len(ids[file]), CHUNK)
+            tasks += [Task(file, start, start + CHUNK, own) for start in starts]
+        elif file not in profiles:
+            tasks.append(Task(file))
+    used = {task.profiles for task in tasks}
+    return Plan(tasks, [file for file in profiles if file not in used])
 
 
 def read_source(path: Path) -> tuple[list[Domain], list[Failure]]:
@@ -94,14 +159,16 @@ def read_source(path: Path) -> tuple[list[Domain], list[Failure]]:
     try:
         if path.is_dir():
             raise InputError(f"{path} is a folder that may not be read: ask for permission.")
+        if _suffix(path) == arrays.SUFFIX:
+            arrays.content_of(path)  # says what else it is
+            return _sorted(arrays.read_structures(path))
         if _suffix(path) != JSON_SUFFIX:
             structures, failures = read_chains(path)
             return [domain_of(structure) for structure in structures], failures
         found = list(read_json_lines(path))
     except InputError as error:
         return [], [Failure(str(path), str(error))]
-    domains = [item for item in found if isinstance(item, Domain)]
-    failures = [item for item in found if isinstance(item, Failure)]
+    domains, failures = _sorted(found)
     if not domains:  # another kind of file, most likely
         why = failures[0].reason if failures else "it is empty"
         return [], [Failure(str(path), f"none of its {len(failures)} lines is a domain: {why}")]
@@ -117,7 +184,7 @@ def build_set(
 ) -> Built:
     """Read files and write a set of domains.
 
-    What has been read is kept in ``out/parts`` until the set is complete, so that an interrupted build goes on.
+    What has been read is kept in ``out/parts`` until the set is complete, so that an interrupted build can continue.
 
     Parameters
     ----------
@@ -142,32 +209,39 @@ def build_set(
         If there is nothing to read, nothing could be read, the labels name domains that are not there, or the folder
         cannot be written.
     """
-    files = source_files(inputs).files
+    tasks, profiles = plan_of(source_files(inputs).files)
     parts = out / PARTS_FOLDER
     try:
         parts.mkdir(parents=True, exist_ok=True)
-        places = [_part_of(file, parts) for file in files]
-        missing = [pair for pair in zip(files, places, strict=True) if not _done(pair[1]).exists()]
-        tell(len(files) - len(missing))
+        places = [_part_of(task, parts) for task in tasks]
+        missing = [pair for pair in zip(tasks, places, strict=True) if not _done(pair[1]).exists()]
+        tell(len(tasks) - len(missing))
         with closing(run_tasks(_read_part, missing, workers)) as done:
-            for count, _ in enumerate(done, start=len(files) - len(missing) + 1):
+            for count, _ in enumerate(done, start=len(tasks) - len(missing) + 1):
                 tell(count)
-        domains, failures = _gather(files, places)
+        domains, failures = _gather(tasks, places, profiles)
         if not domains:
             reasons = "; ".join(failure.reason for failure in failures[:3])
-            raise InputError(f"None of {len(files)} files could be read: {reasons}")
-        write_domains(out / SET_FILE, with_labels(domains, labels) if labels else domains)
+            n_files = len({task.file for task in tasks})
+            raise InputError(f"None of {n_files} files could be read: {reasons}")
+        if labels:
+            domains = list(with_labels(domains, labels))
+        write_domains(out / SET_FILE, domains)
         _write_failures(out / FAILURES_FILE, failures)
         shutil.rmtree(parts)
     except BrokenProcessPool:
         raise InputError(
-            "A process that reads files was killed (memory may be short): run the same command again, it goes on."
+            "A process that reads files was killed (memory may be short): rerun the same command to continue."
         ) from None
     except OSError as error:
         raise InputError(
             f"{error.filename or out} cannot be written ({error.strerror}): choose another --out."
         ) from None
-    return Built(len(domains), failures)
+    return Built(
+        len(domains),
+        failures,
+        {kind: sum(kind in domain.profiles for domain in domains) for kind in PROFILE_KINDS},
+    )
 
 
 def _files_below(folder: Path) -> list[Path]:
@@ -186,18 +260,26 @@ def _files_below(folder: Path) -> list[Path]:
     return sorted(files)
 
 
+def structure_suffixes() -> tuple[str, ...]:
+    """Endings of the names of structure files."""
+    return tuple(suffix for kind in FORMATS.values() for suffix in kind.suffixes)
+
+
 def _suffix(path: Path) -> str | None:
     """What the name says that a file is, or None."""
     name = path.name.lower().removesuffix(".gz")
-    return next((s for s in (*STRUCTURE_SUFFIXES, JSON_SUFFIX) if name.endswith(s)), None)
+    suffixes = (*structure_suffixes(), JSON_SUFFIX, arrays.SUFFIX)
+    return next((s for s in suffixes if name.endswith(s)), None)
 
 
-def _part_of(file: Path, parts: Path) -> Path:
-    """Where the domains of a file are kept; another place if the file changes."""
-    key = os.path.abspath(file)
-    with suppress(OSError):  # who reads it will tell
-        status = file.stat()
-        key += f" {status.st_size} {status.st_mtime_ns}"
+def _part_of(task: Task, parts: Path) -> Path:
+    """Where the domains of a task are kept; another place if a file changes."""
+    key = f"{task.first} {task.last}"
+    for file in filter(None, (task.file, task.profiles)):
+        key += f" {os.path.abspath(file)}"
+        with suppress(OSError):  # the task that reads it says why
+            status = file.stat()
+            key += f" {status.st_size} {status.st_mtime_ns}"
     return parts / f"{hashlib.sha256(os.fsencode(key)).hexdigest()[:20]}.safetensors"
 
 
@@ -206,16 +288,18 @@ def _done(part: Path) -> Path:
     return part.with_suffix(".json")
 
 
-def _read_part(file: Path, part: Path) -> None:
-    domains, failures = read_source(file)
+def _read_part(task: Task, part: Path) -> None:
+    domains, failures = _read_task(task)
     unique: dict[str, Domain] = {}
     for domain in domains:
         if np.diff(domain.segments).max() < MIN_LENGTH:
             reason = f"{domain.id} has no {MIN_LENGTH} residues without a break"
-            failures.append(Failure(str(file), reason))
+            failures.append(Failure(str(task.file), reason))
             continue
         if domain.id in unique:
-            failures.append(Failure(str(file), f"it has {domain.id} twice; the first was taken"))
+            failures.append(
+                Failure(str(task.file), f"it has {domain.id} twice; the first was taken")
+            )
         unique.setdefault(domain.id, domain)
     if unique:
         write_domains(part, unique.values())
@@ -223,23 +307,82 @@ def _read_part(file: Path, part: Path) -> None:
         partial.write_text(json.dumps({"failures": failures, "n_domains": len(unique)}))
 
 
-def _gather(files: list[Path], places: list[Path]) -> tuple[list[Domain], list[Failure]]:
-    """All domains, each id once, and all failures, in the order of the files."""
-    domains: dict[str, Domain] = {}
+def _read_task(task: Task) -> tuple[list[Domain], list[Failure]]:
+    if task.last is None:
+        return read_source(task.file)
+    try:
+        return _sorted(arrays.read_structures(task.file, task.first, task.last, task.profiles))
+    except InputError as error:
+        return [], [Failure(str(task.file), str(error))]
+
+
+def _sorted(found: Iterable[Domain | Failure]) -> tuple[list[Domain], list[Failure]]:
+    items = list(found)
+    return (
+        [item for item in items if isinstance(item, Domain)],
+        [item for item in items if isinstance(item, Failure)],
+    )
+
+
+def _gather(
+    tasks: list[Task], places: list[Path], profiles: list[Path]
+) -> tuple[list[Domain], list[Failure]]:
+    """All domains, each id once, with their profiles, and all failures, in the order of the files."""
+    found: list[tuple[Task, Domain]] = []
     failures: list[Failure] = []
-    for file, part in zip(files, places, strict=True):
+    for task, part in zip(tasks, places, strict=True):
         try:
-            found, lost = _load_part(part)
+            domains, lost = _load_part(part)
         except ValueError:  # of another version, or damaged when the machine went down
-            _read_part(file, part)
-            found, lost = _load_part(part)
+            _read_part(task, part)
+            domains, lost = _load_part(part)
         failures += lost
-        for domain in found:
-            if domain.id in domains:
-                reason = f"another file has {domain.id}, too, and was taken"
-                failures.append(Failure(str(file), reason))
-            domains.setdefault(domain.id, domain)
-    return list(domains.values()), failures
+        found += [(task, domain) for domain in domains]
+    originals = {domain.id for _, domain in found if not domain.same_as}
+    taken: dict[str, Domain] = {}
+    others: set[str] = set()  # domains that may have a profile in a file of profiles
+    repeated: list[Failure] = []
+    for task, domain in found:
+        if domain.same_as in originals:
+            reason = f"{domain.id} is the same as {domain.same_as}, which was taken"
+            repeated.append(Failure(str(task.file), reason))
+        elif domain.id in taken:
+            reason = f"another file has {domain.id}, too, and was taken"
+            failures.append(Failure(str(task.file), reason))
+        else:
+            taken[domain.id] = domain
+            if task.last is None:
+                others.add(domain.id)
+    for path in profiles:
+        failures += _add_profiles(taken, others, path)
+    return list(taken.values()), failures + repeated
+
+
+def _add_profiles(domains: dict[str, Domain], names: set[str], path: Path) -> list[Failure]:
+    """Give those domains that are named the profiles and clusters of a file; what does not fit."""
+    try:
+        records = arrays.read_profile_records(path)
+    except InputError as error:
+        return [Failure(str(path), str(error))]
+    failures = []
+    unknown = records.keys() - names
+    if unknown:
+        reason = f"{len(unknown)} of its {len(records)} profiles are of no domain, such as {min(unknown)}"
+        failures.append(Failure(str(path), reason))
+    for name, record in records.items():
+        if name not in names:
+            continue
+        domain = domains[name]
+        if record.length != len(domain):
+            reason = f"{name} has {len(domain)} residues and a profile of {record.length}"
+            failures.append(Failure(str(path), reason))
+            continue
+        domains[name] = replace(
+            domain,
+            profiles={**record.profiles, **domain.profiles},
+            cluster=record.cluster or domain.cluster,
+        )
+    return failures
 
 
 def _load_part(part: Path) -> tuple[list[Domain], list[Failure]]:

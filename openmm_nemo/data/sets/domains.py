@@ -1,17 +1,28 @@
 """Protein domains: what the networks are trained on and compared with."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import mdtraj as md
 import numpy as np
+import torch
 
+from openmm_nemo.data.families.profiles import PROFILE_KINDS, ColumnFrequencies
 from openmm_nemo.data.structures.chains import Structure
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import can_name_a_file
+from openmm_nemo.geometry.similarity import contacts
 from openmm_nemo.residues import AMINO_ACIDS, THREE_LETTER
 
 DSSP_CLASSES = "-HBEGITS"
 """Coil, alpha helix, bridge, strand, 3-10 helix, pi helix, turn, bend."""
+
+TRANSFERRED = ("seq", "seq_part", "structure")
+"""How CATH codes came from a similar domain: by sequence, by the sequence of a part, or by structure."""
+
+UNLABELLED = "none"
+"""`Domain.cath_source` of a chain that was compared with all labelled domains and is close to none of them."""
 
 _ATOMS = (("N", "nitrogen"), ("CA", "carbon"), ("C", "carbon"), ("O", "oxygen"))
 
@@ -39,6 +50,15 @@ class Domain:
         Codes like "1.10.490.10" and "a.1.1.2"; several for a chain of several domains, none if not known.
     cluster : str
         Name of its cluster at 30% sequence identity; empty if not known.
+    cath_source : str
+        Empty if the codes are the domain's own; of `TRANSFERRED` if they come from a similar domain; `UNLABELLED` if
+        there are no codes because no labelled domain is similar.
+    near_held_out : bool
+        Whether the fold comes near that of a protein that is kept for tests outside the set.
+    same_as : str
+        Id of a domain that it equals, which is to be preferred; empty if there is none.
+    profiles : mapping of str to ColumnFrequencies
+        By their kind, of `PROFILE_KINDS`; those that are not known are missing.
 
     Raises
     ------
@@ -55,6 +75,10 @@ class Domain:
     cath: tuple[str, ...] = ()
     scop: tuple[str, ...] = ()
     cluster: str = ""
+    cath_source: str = ""
+    near_held_out: bool = False
+    same_as: str = ""
+    profiles: Mapping[str, ColumnFrequencies] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n = len(self.sequence)
@@ -84,6 +108,18 @@ class Domain:
             raise self._refused(
                 f"has breaks {self.breaks}: give numbers from 0 to {n - 2}, of residues with a next one."
             )
+        sources = TRANSFERRED if self.cath else (UNLABELLED,)
+        if self.cath_source not in ("", *sources):
+            raise self._refused(
+                f"has the cath_source {self.cath_source!r} and {len(self.cath)} codes: "
+                f"give {', '.join(sources)} or nothing."
+            )
+        for kind, profile in self.profiles.items():
+            if kind not in PROFILE_KINDS or len(profile) != n:
+                raise self._refused(
+                    f"has {n} residues and a profile {kind!r} of {len(profile)}: "
+                    f"give one of its length and of the kind {' or '.join(PROFILE_KINDS)}."
+                )
 
     def _refused(self, what: str) -> InputError:
         return InputError(f"Domain {self.id!r} {what}")
@@ -99,20 +135,39 @@ class Domain:
     @property
     def segments(self) -> np.ndarray:
         """Where each unbroken part begins and ends, shape (n, 2): residues from the first on, without the second."""
-        ends = np.unique([0, *(i + 1 for i in self.breaks), len(self)])
+        ends = np.array([0, *sorted(i + 1 for i in set(self.breaks)), len(self)])
         return np.stack([ends[:-1], ends[1:]], axis=1)
+
+    @property
+    def rg_ratio(self) -> float:
+        """Radius of gyration of the C-alpha atoms over that of a globule of this length, 2.2 L^0.38 Angstrom.
+
+        The globule is that of Skolnick et al. (J. Mol. Biol. 265, 217, 1997).
+        """
+        spread = ((self.ca - self.ca.mean(axis=0)) ** 2).sum(axis=1).mean()
+        return float(np.sqrt(spread) / (2.2 * len(self) ** 0.38))
+
+    @cached_property
+    def contacts(self) -> np.ndarray:
+        """How many contacts each residue has, shape (L,), int64; see `openmm_nemo.geometry.similarity.contacts`."""
+        pairs = contacts(torch.from_numpy(np.ascontiguousarray(self.ca)))
+        return (pairs.sum(0) + pairs.sum(1)).numpy()
 
     def window(self, start: int, length: int) -> "Domain":
         """The ``length`` residues from ``start`` on."""
         stop = start + length
-        return replace(
-            self,
+        # A part of a domain that was checked needs no check.
+        part = object.__new__(Domain)
+        vars(part).update(
+            {name: vars(self)[name] for name in self.__dataclass_fields__},
             sequence=self.sequence[start:stop],
             backbone=self.backbone[start:stop],
             dssp=self.dssp[start:stop],
             residue_ids=self.residue_ids[start:stop],
             breaks=tuple(i - start for i in self.breaks if start <= i < stop - 1),
+            profiles={kind: profile[start:stop] for kind, profile in self.profiles.items()},
         )
+        return part
 
 
 def domain_of(structure: Structure) -> Domain:
@@ -125,6 +180,13 @@ def domain_of(structure: Structure) -> Domain:
         residue_ids=structure.residue_ids,
         breaks=structure.breaks,
     )
+
+
+def profiles_of(domains: Iterable[Domain], kind: str) -> dict[str, np.ndarray]:
+    """Profiles of one kind, shape (L, 20), float32, by the id of the domain; domains without one are left out."""
+    return {
+        domain.id: domain.profiles[kind].profile for domain in domains if kind in domain.profiles
+    }
 
 
 def secondary_structure(sequence: str, backbone: np.ndarray, breaks: tuple[int, ...] = ()) -> str:

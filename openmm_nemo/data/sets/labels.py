@@ -119,6 +119,7 @@ def with_labels(domains: Iterable[Domain], labels: Labels) -> Iterator[Domain]:
             domain,
             cath=labels.cath.get(domain.id, domain.cath),
             scop=labels.scop.get(domain.id, domain.scop),
+            cath_source="" if domain.id in labels.cath else domain.cath_source,
         )
         for domain in domains
     )

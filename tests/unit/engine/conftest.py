@@ -21,7 +21,8 @@ INTEGRATION = (
     "test_cuda",
     "test_integrator",
     "test_metropolis",
-    "test_integrator_platforms",
+    "test_platforms",
+    "test_plugin_guards",
 )
 
 

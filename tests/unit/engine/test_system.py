@@ -18,6 +18,7 @@ from tests.unit.engine.toys import (
     run,
     toy_system,
 )
+from tests.unit.models.chains import make_model
 
 # Independent of the package: average masses of the amino acids minus water, dalton.
 MASS = {"G": 75.067, "W": 204.229, "H": 155.157}
@@ -166,3 +167,18 @@ def test_system_and_particles_belong_together(protein, given):
     options = {"system": mm.System(), "particles": range(16)}
     with raises(ValueError, "system", "particles"):
         create_integrator(protein, **{given: options[given]})
+
+
+def test_a_model_of_fixed_functions_moves_in_openmm_as_in_torch(implementation, backend):
+    """The preset "fold", with weights away from their initial values."""
+    model = make_model("fold")
+    protein = model.condition("NLYIQWLKDGGPSSGRPPPS")
+    expected = protein.rollout(5, seed=3).x[:, 0].numpy() / 10
+    context = make_context(
+        create_system(protein, backend),
+        create_integrator(protein, seed=3),
+        protein.initial_positions(),
+    )
+    found = run(context, 5)
+    assert np.abs(found[-1] - found[0]).max() > 0.01
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-8)

@@ -191,6 +191,7 @@ with RunFolder(Path(sys.argv[1]), RunKind("record.json")).lock():
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_lock_ends_with_its_process(run, number):
     program = f"import signal; signal.signal(2, signal.default_int_handler)\n{HOLD}"
@@ -306,6 +307,7 @@ def test_full_disk_does_not_matter_to_the_lock(run, monkeypatch):
         pass
 
 
+@pytest.mark.integration
 def test_lock_is_not_inherited_by_programs_that_the_run_starts(run):
     with run.lock():
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])

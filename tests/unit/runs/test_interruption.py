@@ -80,6 +80,7 @@ main()
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("verb", ["simulate", "sample", "doctor"])
 def test_ctrl_c_during_the_import_of_torch_ends_quietly(tmp_path, verb):
     (tmp_path / "torch.py").write_text(FAKE_TORCH)
@@ -96,6 +97,7 @@ def test_ctrl_c_during_the_import_of_torch_ends_quietly(tmp_path, verb):
     assert (running.returncode, out, err) == (130, "", "")
 
 
+@pytest.mark.integration
 def test_ctrl_c_during_the_import_of_lightning_ends_quietly(tmp_path):
     (tmp_path / "lightning.py").write_text(FAKE_TORCH)
     running = subprocess.Popen(

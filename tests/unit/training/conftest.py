@@ -12,4 +12,4 @@ def batch() -> Batch:
     """The Trp-cage and a window of it, padded: 20 and 13 residues."""
     cage = domain_of(read_structure("examples/data/1l2y.pdb"))
     parts = [cage, cage.window(4, 13)]
-    return collate([Example(part, part.sequence, None) for part in parts])
+    return collate([Example(part, part.sequence, None, part.contacts) for part in parts])

@@ -1,6 +1,7 @@
 """Every loss against loops over residues, published programs, or numbers by hand."""
 
 import math
+from dataclasses import replace
 
 import mdtraj as md
 import numpy as np
@@ -8,12 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from openmm_nemo.config import NemoConfig
 from openmm_nemo.data import read_structure
 from openmm_nemo.data.batches import Batch, Example, collate
 from openmm_nemo.data.sets.domains import domain_of
 from openmm_nemo.engine.trajectory import atom_topology
+from openmm_nemo.errors import InputError
+from openmm_nemo.models import NemoModel
 from openmm_nemo.training import losses
-from tests.helpers import normal, random_chain, random_rotation
+from openmm_nemo.training.prediction import RolloutSettings, predict
+from tests.helpers import normal, raises, random_chain, random_rotation
 
 TRP_CAGE = "examples/data/1l2y.pdb"
 LENGTHS = (20, 13)
@@ -71,6 +76,8 @@ def test_likelihood_lowers_the_data_and_raises_the_model():
         torch.ones(1, 4),
         data,
         torch.ones(1, 4, 5),
+        torch.zeros(1, 4),
+        torch.zeros(1, 4, 20),
         torch.zeros(1, 4),
     )
     p = losses.Prediction(x, x, x[None], data, data, x, lambda x: 0.5 * k * (x**2).sum((-1, -2)), k)
@@ -229,7 +236,7 @@ def test_hydrogen_bonds_are_those_of_dssp():
     """All 45 of a real domain. MDTraj, as DSSP, puts the hydrogens opposite to C=O instead, a few degrees away."""
     chain = read_structure("tests/data/27_3a4rA.pdb.gz")
     domain = domain_of(chain)
-    batch = collate([Example(domain, domain.sequence, None)])
+    batch = collate([Example(domain, domain.sequence, None, domain.contacts)])
     energy, there = losses.hydrogen_bond_energy(batch.backbone, batch.atom_mask, batch.s)
     atoms = md.Trajectory(chain.backbone.reshape(1, -1, 3) / 10, atom_topology(chain.sequence))
     dssp = md.kabsch_sander(atoms)[0].toarray().T  # rows: donors; the best two bonds of each
@@ -270,6 +277,66 @@ def test_secondary_structure(batch, prediction):
 
 def test_lyapunov_is_the_growth_where_there_is_any(batch, prediction):
     np.testing.assert_allclose(losses.Lyapunov()(prediction, batch), [0.3, 0])
+
+
+DIRECT = pytest.mark.parametrize(
+    ("name", "term"), [("pair_likelihood", "pair-basis"), ("chain_likelihood", "chain-basis")]
+)
+
+
+@pytest.fixture(scope="module")
+def direct() -> NemoModel:
+    """A model of terms that are learned directly, with coefficients that are not zero."""
+    torch.manual_seed(2)
+    terms = ("backbone", "chain-basis", "learned", "pair-basis")
+    model = NemoModel(replace(NemoConfig.preset("tiny"), terms=terms))
+    model.energy.fit_reference([random_chain(30, seed=seed).float() for seed in range(2)])
+    with torch.no_grad():
+        for name in ("chain-basis", "pair-basis"):
+            model.sequence_network.term_heads[name].coefficients.weight.normal_(std=0.2)
+    return model.eval()
+
+
+@DIRECT
+def test_direct_likelihoods_are_the_cross_entropies_of_the_terms(direct, batch, name, term):
+    """Of the data, whatever is predicted; learned through the sequence network, without a simulation."""
+    prediction = predict(direct, batch, RolloutSettings(0, 0, 1), 0)
+    # Coefficients in the order of terms, of which "learned" has two.
+    coefficients = prediction.chains.coefficients[{"pair-basis": 3, "chain-basis": 0}[term]]
+    share = (losses.PAIR_SHARE,) if term == "pair-basis" else ()
+    torch.manual_seed(1)
+    expected = direct.energy.terms[term].cross_entropy(batch.x, coefficients, batch.mask, *share)
+    torch.manual_seed(1)
+    loss = losses.LOSSES[name]()(prediction, batch)
+    assert loss.equal(expected)
+    assert loss.shape == (2,)
+    loss.sum().backward()
+    head = direct.sequence_network.term_heads[term].coefficients
+    assert head.weight.grad.ne(0).any()
+    assert direct.sequence_network.embedding.weight.grad.ne(0).any()
+    direct.zero_grad()
+
+
+@DIRECT
+def test_direct_likelihoods_do_not_count_padding(direct, batch, monkeypatch, name, term):
+    monkeypatch.setattr(losses, "PAIR_SHARE", 1.0)
+    alone = Batch(batch.ids[1:], *(tensor[1:, :13] for tensor in batch[1:]))
+    padded, cut = (
+        losses.LOSSES[name]()(predict(direct, chains, RolloutSettings(0, 0, 1), 0), chains)
+        for chains in (batch, alone)
+    )
+    np.testing.assert_allclose(padded[1].detach(), cut[0].detach(), rtol=1e-5)
+
+
+@DIRECT
+def test_direct_likelihoods_without_their_term_are_refused(batch, prediction, name, term):
+    loss = losses.LOSSES[name]()
+    with raises(InputError, term, "terms"):
+        loss(prediction, batch)
+    torch.manual_seed(2)
+    other = predict(NemoModel(NemoConfig.preset("tiny")), batch, RolloutSettings(0, 0, 1), 0)
+    with raises(InputError, term, "terms"):
+        loss(other, batch)
 
 
 ALL = [

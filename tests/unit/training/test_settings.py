@@ -78,6 +78,26 @@ model = {{ changes = {{ encoders = {encoders}, embedding_width = {width} }} }}
     assert str(encoders) in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("loss", "terms", "lacking"),
+    [
+        ("pair_likelihood", ["learned"], "pair-basis"),
+        ("chain_likelihood", ["pair-basis", "backbone"], "chain-basis"),
+    ],
+)
+def test_losses_of_terms_that_the_model_lacks_are_refused(tmp_path, loss, terms, lacking):
+    path = tmp_path / "run.toml"
+    text = f"""description = "A test."
+data = {{ set = "set", split = "split.json" }}
+stages = [{{ updates = 1, losses = {{ distances = 1.0 }} }}, {{ updates = 1, losses = {{ {loss} = 1.0 }} }}]
+"""
+    path.write_text(f"{text}model = {{ changes = {{ terms = {terms} }} }}\n")
+    with raises(InputError, path, "stages.1", loss, lacking):
+        read_settings(path)
+    path.write_text(f"{text}model = {{ changes = {{ terms = {[*terms, lacking]} }} }}\n")
+    read_settings(path)
+
+
 def test_training_begins_with_the_weights_of_a_model_or_with_cooler_ones():
     """Its steps have been learnt, too: without cooling, they stay as they are."""
     model = NemoModel.from_pretrained("nemo-mini")

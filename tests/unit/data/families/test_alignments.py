@@ -10,9 +10,11 @@ from scipy.stats import chisquare
 
 from openmm_nemo.data.families.alignments import (
     Alignment,
+    AlignmentArrays,
     AlignmentFolder,
     augmented,
     read_alignment,
+    read_alignments,
     write_alignment,
 )
 from openmm_nemo.errors import InputError
@@ -326,3 +328,65 @@ def test_folder_without_alignments_is_refused(tmp_path):
     for folder in (tmp_path, tmp_path / "none"):
         with raises(InputError, folder, "alignments", ".a3m"):
             AlignmentFolder(folder)
+
+
+# Arrays
+
+
+def arrays(order: str = LETTERS + "-", **changes) -> dict[str, np.ndarray]:
+    """Alignments of three proteins, residue by residue and row by row."""
+    texts = {"1abc_A": ("ACDEF", "AC--W"), "one": ("GHI",), "other": ("GHIKL", "WHIKL", "-----")}
+    columns = [
+        order.index(text[i])
+        for rows in texts.values()
+        for i in range(len(rows[0]))
+        for text in rows
+    ]
+    values = {
+        "id": np.array(list(texts)),
+        "length": np.array([len(rows[0]) for rows in texts.values()]),
+        "rows": np.array([len(rows) for rows in texts.values()]),
+        "letters": np.array(order),
+        "alignment": np.array(columns, np.uint8),
+    }
+    return values | changes
+
+
+@pytest.mark.parametrize("letters", [LETTERS + "-", "-" + LETTERS[::-1]])
+def test_alignments_of_a_file_are_those_of_their_proteins(tmp_path, letters):
+    np.savez_compressed(tmp_path / "all.npz", **arrays(letters))
+    found = read_alignments(tmp_path / "all.npz")
+    for name, expected in (
+        ("1abc_A", alignment("ACDEF", "AC--W")),
+        ("one", alignment("GHI")),
+        ("other", alignment("GHIKL", "WHIKL", "-----")),
+    ):
+        rows = found.get(name, expected.sequence).rows
+        np.testing.assert_array_equal(rows, expected.rows)
+        assert rows.dtype == np.uint8
+    assert found.get("nobody", "GHIKL") is None
+    with pytest.raises(InputError, match=r"one in .*all\.npz has I at residue 3 where .* has W"):
+        found.get("one", "GHW")
+
+
+def test_a_folder_is_read_as_one(tmp_path):
+    write_alignment(tmp_path / "one.a3m", alignment("GHI"))
+    assert isinstance(read_alignments(tmp_path), AlignmentFolder)
+    with pytest.raises(InputError, match="none has no alignments: give a folder"):
+        read_alignments(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"letters": np.array("ACD-")}, r"The letters of .*all\.npz are 'ACD-': give ACDEFGHIKLMN"),
+        ({"alignment": np.zeros(27, np.uint8)}, r"'alignment' of .* is uint8 of shape \(27,\)"),
+        ({"alignment": np.full(28, 21, np.uint8)}, "has codes from 21 on or a domain without rows"),
+        ({"rows": np.array([2, 1])}, r"'rows' of .* is int64 of shape \(2,\)"),
+        ({"id": np.array([object()] * 3)}, "is not a .npz file that can be read to its end"),
+    ],
+)
+def test_files_of_other_arrays_are_refused(tmp_path, changes, complaint):
+    np.savez_compressed(tmp_path / "all.npz", **arrays(**changes))
+    with pytest.raises(InputError, match=complaint):
+        AlignmentArrays(tmp_path / "all.npz")

@@ -66,7 +66,7 @@ def test_files_are_those_named_and_those_in_folders_that_hold_structures(inputs)
 def test_gro_files_are_structures(tmp_path):
     md.load(str(TRP_CAGE))[0].save_gro(str(tmp_path / "cage.gro"))
     built = build_set([tmp_path], tmp_path / "set")
-    assert built == (1, [])
+    assert built == (1, [], {"deep": 0, "own": 0})
     (domain,) = DomainSet(tmp_path / "set" / SET_FILE)
     assert (domain.id, domain.sequence) == ("cage", "NLYIQWLKDGGPSSGRPPPS")
 
@@ -151,7 +151,7 @@ def test_a_domain_in_pieces_too_short_to_learn_from_is_told(tmp_path):
     path = tmp_path / "some.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)))
     built = build_set([path], tmp_path / "set", 1)
-    assert built == (1, [(str(path), "two has no 4 residues without a break")])
+    assert built[:2] == (1, [(str(path), "two has no 4 residues without a break")])
 
 
 def test_domains_of_equal_name_are_taken_once(inputs, tmp_path):
@@ -339,5 +339,6 @@ def test_ctrl_c_is_told_with_what_to_do(inputs, tmp_path, monkeypatch):
     outcome = command_line("data", "build", inputs, "--out", out, "--workers", 1)
     assert outcome.code == 130
     assert (
-        outcome.out == f"Interrupted: {out} keeps what has been read, the same command goes on.\n"
+        outcome.out
+        == f"Interrupted: {out} keeps what has been read, rerun the same command to continue.\n"
     )

@@ -1,12 +1,14 @@
 """Domains, their secondary structure, JSON lines and sets on disk."""
 
 import gzip
+import hashlib
 import json
 import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from openmm_nemo.data import read_structure
 from openmm_nemo.data.failures import Failure
@@ -142,6 +144,43 @@ def test_a_set_gives_back_what_was_written(tmp_path, domains):
         found[3]
     with raises(InputError, "c"):
         found.find("c")
+
+
+def test_a_set_of_version_2_is_read(tmp_path, domains):
+    """As it was written before sets had profiles."""
+    keys = ("id", "cath", "scop", "cluster")
+    records = [
+        {key: getattr(d, key) for key in keys} | {"residue_ids": " ".join(d.residue_ids)}
+        for d in domains
+    ]
+    texts = {
+        "sequence": "".join(d.sequence for d in domains),
+        "dssp": "".join(d.dssp for d in domains),
+        "records": json.dumps(records),
+    }
+    letters = {name: np.frombuffer(text.encode(), np.uint8) for name, text in texts.items()}
+    breaks = np.concatenate([np.isin(np.arange(len(d)), d.breaks) for d in domains])
+    tensors = {
+        "offset": np.cumsum([0, *map(len, domains)]),
+        "backbone": np.ascontiguousarray(np.concatenate([d.backbone for d in domains])),
+        "sequence": letters["sequence"],
+        "dssp": letters["dssp"],
+        "break": breaks,
+        "records": letters["records"],
+    }
+    digest = hashlib.sha256()
+    for name, array in tensors.items():
+        digest.update(f"{name} {array.dtype} {array.shape} ".encode() + array.tobytes())
+    metadata = {"format": "openmm_nemo domains", "version": "2", "sha256": digest.hexdigest()}
+    save_file(tensors, tmp_path / "old.safetensors", metadata)
+    for first, second in zip(DomainSet(tmp_path / "old.safetensors"), domains, strict=True):
+        assert_same(first, second)
+        assert (first.cath_source, first.near_held_out, first.same_as) == ("", False, "")
+        assert first.profiles == {}
+    metadata["version"] = "4"
+    save_file(tensors, tmp_path / "new.safetensors", metadata)
+    with pytest.raises(InputError, match="was written by another version of openmm_nemo: build it"):
+        DomainSet(tmp_path / "new.safetensors")
 
 
 @pytest.mark.parametrize("place", [0.3, 0.9, 0.999])

@@ -107,6 +107,15 @@ def test_identity_of_cases_by_hand(query, references, expected):
     np.testing.assert_allclose(found.identity, [expected], rtol=1e-12)
 
 
+def test_the_nearest_has_the_highest_score_and_of_equals_the_most_equal_pairs():
+    # Four tryptophans score 44, six alanines 24.
+    found = identity_to(["WWWWAAAAAA"], ["AAAAAA", "WWWW", "WWWG"], workers=1)
+    assert (found.identity.tolist(), found.nearest.tolist()) == ([0.4], [1])
+    # Eleven alanines score 44, too.
+    found = identity_to(["WWWW" + "A" * 11], ["WWWW", "A" * 11], workers=1)
+    assert (found.identity.tolist(), found.nearest.tolist()) == ([11 / 15], [1])
+
+
 def test_identity_is_that_of_plain_dynamic_programming():
     rng = np.random.default_rng(1)
     unique = 0
@@ -137,16 +146,20 @@ def test_only_what_is_not_chance_is_significant():
     relatives = [query[:60] for query in queries[:20]]
     # E-value 0.001: of the 20 queries without a relative, one is wrongly significant in 2% of such tests.
     found = identity_to(queries, others + relatives, workers=1)
-    np.testing.assert_array_equal(found.significant[:20], 0.6)
-    np.testing.assert_array_equal(found.significant[20:], 0)
-    assert (found.identity[20:] > 0.08).all()
+    assert found.repeated_in == [(200 + i,) for i in range(20)] + [()] * 20
+    assert found.related == found.repeated_in
+    np.testing.assert_array_equal(found.nearest[:20], 200 + np.arange(20))
+    assert (found.identity[20:] > 0.04).all()  # chance is not zero
     # WWAWW and WWWW: 4 * 11 - 12 = 32 with a gap, E = 0.041 * 5 * n * exp(-0.267 * 32), 0.0008 and 0.0011.
-    for n, expected in ((20, 0.8), (28, 0)):
+    for n, expected in ((20, (0,)), (28, ())):
         reference = "WWWW" + "G" * (n - 4)
-        assert identity_to(["WWAWW"], [reference], workers=1).significant == [expected]
+        assert identity_to(["WWAWW"], [reference], workers=1).repeated_in == [expected]
     # WWW scores 33: E = 0.041 * 10 * 10 * exp(-0.267 * 33) = 0.0006, but 0.12 among 20,000 residues.
-    assert identity_to(["WWW" + "G" * 7], ["WWW" + "L" * 7], workers=1).significant == [0.3]
-    assert identity_to(["WWW" + "G" * 7], ["WWW" + "L" * 7, *others], workers=1).significant == [0]
+    assert identity_to(["WWW" + "G" * 7], ["WWW" + "L" * 7], workers=1).repeated_in == [(0,)]
+    found = identity_to(["WWW" + "G" * 8], ["WWW" + "L" * 7], workers=1)  # 27%
+    assert (found.related, found.repeated_in) == ([(0,)], [()])
+    assert identity_to(["WWW" + "G" * 7], ["WWW" + "L" * 7, *others], 1).repeated_in == [()]
+    assert identity_to(["WWW"], [], workers=1).nearest == [-1]
 
 
 @pytest.mark.integration
@@ -160,7 +173,8 @@ def test_processes_give_the_same_in_the_same_order():
     told.clear()
     together = identity_to(queries, references, 2, told.append)
     assert (sorted(told), told[-1]) == (told, 20)
-    np.testing.assert_array_equal(alone, together)
+    np.testing.assert_array_equal(alone[:2], together[:2])
+    assert alone[2:] == together[2:]
 
 
 # Clusters

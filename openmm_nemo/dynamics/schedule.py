@@ -1,0 +1,41 @@
+"""Annealing: noise that falls during a simulation."""
+
+from typing import NamedTuple
+
+from openmm_nemo.dynamics.steps import StepParameters
+
+
+class Schedule(NamedTuple):
+    """Factors of the temperature and the step sizes of a simulation.
+
+    Both fall together, geometrically and block by block. The drift -(eps / 2) C grad U / T is then the same at all
+    times, and the noise falls.
+
+    Attributes
+    ----------
+    steps : int
+        Number of steps; later ones have the last factor.
+    hottest, coldest : float
+        First and last factor.
+    block : int
+        Number of consecutive steps with the same factor.
+    """
+
+    steps: int
+    hottest: float
+    coldest: float
+    block: int = 10
+
+    def factor(self, step: int) -> float:
+        """Factor of a step, counted from 0."""
+        last = max(-(-self.steps // self.block) - 1, 1)
+        share = min(step // self.block, last) / last
+        return self.hottest * (self.coldest / self.hottest) ** share
+
+
+def scaled(parameters: StepParameters, factor: float) -> StepParameters:
+    """Step sizes times a factor."""
+    return parameters._replace(
+        cartesian_step=parameters.cartesian_step * factor,
+        internal_step=parameters.internal_step * factor,
+    )

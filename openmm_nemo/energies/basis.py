@@ -1,0 +1,83 @@
+"""What terms with fixed basis functions have in common: a head of one linear layer each."""
+
+import torch
+from torch import Tensor, nn
+
+from openmm_nemo.energies.term import CoefficientHead
+from openmm_nemo.geometry.padding import pair_mask
+from openmm_nemo.networks.blocks import convolution
+
+
+class NodeHead(CoefficientHead):
+    """One linear layer from the features of residues; an untrained model starts from zero.
+
+    Parameters
+    ----------
+    node_channels : int
+        Features of the sequence network.
+    channels : int
+        Coefficients per residue.
+    """
+
+    def __init__(self, node_channels: int, channels: int) -> None:
+        super().__init__()
+        self.coefficients = convolution(1, node_channels, channels)
+
+    def initialise(self) -> None:
+        """Start from no energy."""
+        nn.init.zeros_(self.coefficients.weight)
+
+    def scale(self, factor: float, strength: float) -> None:
+        """Multiply all coefficients by ``factor`` and ``strength``."""
+        with torch.no_grad():
+            for parameter in self.coefficients.parameters():
+                parameter.mul_(factor * strength)
+
+    def forward(self, h: Tensor, p: Tensor, mask: Tensor) -> list[Tensor]:
+        """Coefficients (B, L, C), see `CoefficientHead`."""
+        return [self.coefficients(h).transpose(1, 2) * mask.unsqueeze(-1)]
+
+
+class PairHead(CoefficientHead):
+    """One linear layer from the features of pairs; an untrained model starts from zero.
+
+    Parameters
+    ----------
+    pair_channels : int
+        Features of the sequence network.
+    channels : int
+        Coefficients per pair.
+    """
+
+    def __init__(self, pair_channels: int, channels: int) -> None:
+        super().__init__()
+        self.coefficients = convolution(2, pair_channels, channels)
+
+    def initialise(self) -> None:
+        """Start from no energy."""
+        nn.init.zeros_(self.coefficients.weight)
+
+    def scale(self, factor: float, strength: float) -> None:
+        """Multiply all coefficients by ``factor`` and ``strength``."""
+        with torch.no_grad():
+            for parameter in self.coefficients.parameters():
+                parameter.mul_(factor * strength)
+
+    def forward(self, h: Tensor, p: Tensor, mask: Tensor) -> list[Tensor]:
+        """Coefficients (B, L, L, C), see `CoefficientHead`."""
+        return [self.coefficients(p).permute(0, 2, 3, 1) * pair_mask(mask).unsqueeze(-1)]
+
+
+class NoHead(CoefficientHead):
+    """For a term without coefficients."""
+
+    def initialise(self) -> None:
+        """There is nothing to initialise."""
+
+    def scale(self, factor: float, strength: float) -> None:
+        """There is nothing to scale."""
+
+    def forward(self, h: Tensor, p: Tensor, mask: Tensor) -> list[Tensor]:
+        """No coefficients."""
+        nothing: list[Tensor] = []
+        return nothing
