@@ -62,7 +62,7 @@ class NemoConfig:
     rbf_centres, rbf_widths : tuple of float
         Gaussian radial basis functions of the distances, Angstrom.
     lever_aware : bool
-        Whether the preconditioner of angles and dihedrals falls with the number of residues that they move, see
+        Whether the preconditioner of angles and dihedrals decreases with the number of residues that they move, see
         `SequenceNetwork`.
     lstm_units : int
         Hidden units per direction of a baseline's LSTM; 100 to 700 in the paper (4.2). 0 for other models.

@@ -41,7 +41,7 @@ def progress(label: str, start: int, total: int) -> Iterator[Callable[[int], Non
         return
     began = said = time.monotonic()
 
-    def tell(count: int) -> None:
+    def update(count: int) -> None:
         nonlocal said
         now = time.monotonic()
         if now - said > PLAIN_SECONDS and count > start:
@@ -51,4 +51,4 @@ def progress(label: str, start: int, total: int) -> Iterator[Callable[[int], Non
             with suppress(OSError):
                 click.echo(f"{label}: {count} of {total}, about {left:.0f} s left", err=True)
 
-    yield tell
+    yield update

@@ -20,7 +20,7 @@ VERBS = {
     "export": ("training", "Export a trained model to a folder."),
     "compare": ("comparison", "Compare models with each other and with controls."),
     "profile": ("profiles", "Make the sequence profile of a protein from its homologues."),
-    "data": ("domains", "Sets of protein domains."),
+    "data": ("domains", "Build, describe and split sets of protein domains."),
     "models": ("installation", "List the installed models."),
     "doctor": ("installation", "Check the installation."),
 }

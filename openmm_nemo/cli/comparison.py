@@ -139,8 +139,8 @@ def compare(
     check_splits(_splits_of(models), drawn)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with progress("Comparing", 0, len(candidates) * len(drawn)) as tell:
-            found = compare_models(candidates, drawn, steps, seed, workers, None, controls, tell)
+        with progress("Comparing", 0, len(candidates) * len(drawn)) as update:
+            found = compare_models(candidates, drawn, steps, seed, workers, None, controls, update)
         what = f"{len(drawn)} windows of at most {max_length} residues, seed {seed}"
         write_comparison(out, found, f"Comparison on {what}")
     except OSError as error:

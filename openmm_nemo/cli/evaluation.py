@@ -29,8 +29,8 @@ def evaluate(samples: Path, out: Path, split: Path | None, workers: int | None) 
     3D-Jury chooses its representative. Writes to --out: report.html, with figures, tables and structures in 3D, which
     any browser opens offline; proteins.csv and table.csv; and the figures as PNG.
     """
-    with progress("Assessing", 0, len(ensemble_ids(samples))) as tell:
-        evaluation = evaluate_ensembles(samples, out, split, workers, tell)
+    with progress("Assessing", 0, len(ensemble_ids(samples))) as update:
+        evaluation = evaluate_ensembles(samples, out, split, workers, update)
     for line in table_lines(evaluation.rows, "level"):
         click.echo(line)
     for note in evaluation.notes:

@@ -89,8 +89,8 @@ def profile(
     else:
         raise InputError("Give either --alignment or --database.")
     covering = found.drop_gapped()
-    with progress("Comparing homologues", 0, len(covering)) as tell:
-        kept = covering.thin(tell=tell)
+    with progress("Comparing homologues", 0, len(covering)) as update:
+        kept = covering.thin(progress=update)
     result = make_profile(kept)
     if save_alignment is not None:
         write_alignment(save_alignment, kept)
@@ -128,7 +128,7 @@ def _search(sequence: str | None, database: Path, **options: Any) -> Alignment:
         raise InputError(f"{database} is not a file: give a FASTA file of proteins.")
     # In kilobytes of the file, which is read once per iteration.
     total = ITERATIONS * database.stat().st_size // 1024
-    with progress("Searching", 0, total) as tell:
+    with progress("Searching", 0, total) as update:
         return search_homologues(
-            sequence, database, tell=lambda count: tell(count // 1024), **options
+            sequence, database, progress=lambda count: update(count // 1024), **options
         )

@@ -162,9 +162,9 @@ def sample(
         )
     before = len({protein.id for protein in proteins}.intersection(ensemble_ids(out)))
     try:
-        with progress("Sampling", before * n_samples, len(proteins) * n_samples) as tell:
+        with progress("Sampling", before * n_samples, len(proteins) * n_samples) as update:
             sampled = sample_ensembles(
-                out, network, proteins, settings, workers, scheduler, batch_size, tell
+                out, network, proteins, settings, workers, scheduler, batch_size, update
             )
     except KeyboardInterrupt:
         click.echo(

@@ -147,8 +147,8 @@ def simulate(out: Path, steps: int | None, threads: int, resume: bool, **options
         click.echo(
             f"Simulating {len(run.protein.sequence)} residues, seed {run.settings.seed}, to step {total}."
         )
-        with progress("Simulating", run.step, total) as tell:
-            complete = run.run(total, tell)
+        with progress("Simulating", run.step, total) as update:
+            complete = run.run(total, update)
     if not complete:
         click.echo(
             f"Interrupted at step {run.step}: all files are complete; --resume continues the run."

@@ -44,7 +44,7 @@ from openmm_nemo.progress import progress
 @click.option(
     "--max-rg-ratio",
     type=click.FloatRange(0, min_open=True),
-    help="Leave out domains whose radius of gyration is more than this times that of a globule of their length.",
+    help="Leave out domains with a radius of gyration more than this factor above that of a globule of their length.",
 )
 def split(
     folder: Path,
@@ -58,18 +58,18 @@ def split(
 ) -> None:
     """Hold out CATH groups for validation and test.
 
-    Writes to --out which domains of SET, the folder that 'data build' wrote, are for training, which for validation and
-    test, with the level (C, A, T, H) at which they are new and their sequence identity to training, and which are left
-    unused, each with the reason.
+    SET is a folder written by 'data build'. Writes to --out which of its domains are for training; which for validation
+    and test, with the level (C, A, T, H) at which they are new and their sequence identity to the training set; and
+    which are unused, each with the reason.
     """
     if out.is_dir() or not out.parent.is_dir():  # checked before minutes of work
         raise InputError(f"--out {out} cannot be written: name a file in a folder that exists.")
     domains = list(DomainSet(folder / SET_FILE))
     if not all(domain.cluster for domain in domains):
         click.echo(f"Clustering {len(domains)} sequences at 30% identity.", err=True)
-    with progress("Aligning, in per cent", 0, 100) as tell:
+    with progress("Aligning, in per cent", 0, 100) as update:
         division = make_split(
-            domains, seed, validation, test, test_classes, workers, tell, max_rg_ratio
+            domains, seed, validation, test, test_classes, workers, update, max_rg_ratio
         )
     division.write(out)
     for line in describe_split(division, domains):

@@ -156,7 +156,7 @@ def compare(
     workers: int | None = None,
     batch_size: int | None = None,
     controls: bool = True,
-    tell: Callable[[int], None] = lambda count: None,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> Comparison:
     """Measure all models on all windows, with the same noise.
 
@@ -175,7 +175,7 @@ def compare(
         Windows per batch; changes the figures only by rounding. Default: 64, or fewer if they are long.
     controls : bool
         Also measure the gaps of other sequences and the drift, which takes four times as long.
-    tell : callable
+    progress : callable
         Called with the number of windows done so far, out of models times windows, from time to time.
 
     Returns
@@ -206,7 +206,7 @@ def compare(
                 for name, values in found.items():
                     figures[name][m, : len(values), start:stop] = values
                 count += stop - start
-                tell(count)
+                progress(count)
     except BrokenProcessPool:
         raise InputError(
             "A process was killed (perhaps out of memory): use fewer --workers or a smaller --max-length."
@@ -246,7 +246,7 @@ def measure(
         - shuffled_gap, swapped_gap: loss of TM-score to the same native if the model is given the shuffled sequence or
           that of another window. Zero: the model does not use the sequence.
         - mirror_gap: loss of TM-score of the structure's mirror image. Zero: the model does not know handedness.
-        - drift_angstrom: RMSD to the native after as many steps from the native.
+        - drift_angstrom: RMSD to the native after the same number of steps from the native.
     """
     mask = _padded([np.ones(len(window.s)) for window in windows])
     native = _padded([window.native for window in windows])

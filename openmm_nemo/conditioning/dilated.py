@@ -1,4 +1,4 @@
-"""Sequence network of residual dilated convolutions: deep and cheap pairs in place of the paper's wide ones."""
+"""Sequence network of residual dilated convolutions: deep, cheap pair layers instead of the paper's wide ones."""
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +13,10 @@ from openmm_nemo.networks.dilated import DilatedBlock
 
 
 class DilatedSequenceNetwork(SequenceNetwork):
-    """1D blocks over the chain, an outer sum and product of them, and 2D blocks over the pairs.
+    """1D blocks over the chain, their outer sum and product, and 2D blocks over the pairs.
 
     ``sequence_blocks`` and ``pair_blocks`` of the configuration are the numbers of blocks, ``dilations`` and
-    ``pair_dilations`` their dilations; heads and output are those of `SequenceNetwork`.
+    ``pair_dilations`` their dilations; heads and output are as in `SequenceNetwork`.
 
     Parameters
     ----------

@@ -56,9 +56,9 @@ class SequenceOutput(NamedTuple):
 class SequenceNetwork(nn.Module):
     """Convolutions, message passing and convolutions again (paper, Table 3).
 
-    An angle or dihedral turns all residues on one side of it. The preconditioners that the network learns, between 1/e
-    and e, cannot make up for a lever of a hundred residues; ``lever_aware`` of the configuration multiplies those of
-    angles and dihedrals by min(1, 4 / n), n being the number of residues on the shorter side.
+    An angle or dihedral turns all residues on one side of it. The learned preconditioners, between 1/e and e, cannot
+    compensate for a lever of a hundred residues; with ``lever_aware`` in the configuration, those of angles and
+    dihedrals are multiplied by min(1, 4 / n), where n is the number of residues on the shorter side.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class SequenceNetwork(nn.Module):
         self._make_heads(config, c1, c2)
 
     def _make_heads(self, config: NemoConfig, c1: int, c2: int) -> None:
-        """Last layers, for features of so many channels."""
+        """Last layers, for features with these numbers of channels."""
         # TorchScript cannot see globals.
         self.cartesian_step, self.internal_step = CARTESIAN_STEP, INTERNAL_STEP
         self.lever_aware = config.lever_aware
@@ -187,7 +187,7 @@ class SequenceNetwork(nn.Module):
         )
 
     def _levers(self, mask: Tensor) -> Tensor:
-        """min(1, 4 / n) of angles and dihedrals, and 1 of Cartesian steps and bonds: (B, L, 4)."""
+        """min(1, 4 / n) for angles and dihedrals, and 1 for Cartesian steps and bonds: (B, L, 4)."""
         index = torch.arange(mask.shape[1], device=mask.device, dtype=mask.dtype)
         n = torch.minimum(index, mask.sum(-1, keepdim=True) - index).clamp_min(1)
         lever = (4 / n).clamp_max(1)

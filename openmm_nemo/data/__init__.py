@@ -1,4 +1,4 @@
-"""Structures, sets of domains, alignments and profiles: what models are trained on and compared with."""
+"""Structures, sets of domains, alignments and profiles, for training and comparison."""
 
 from openmm_nemo.data.families.alignments import Alignment, read_alignment
 from openmm_nemo.data.families.homologues import search_homologues

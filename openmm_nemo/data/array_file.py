@@ -1,4 +1,4 @@
-"""Files of numpy arrays (.npz), read without unpickling anything, whose arrays are checked when they are read."""
+"""Files of numpy arrays (.npz), read without unpickling; each array is checked when it is read."""
 
 import zipfile
 import zlib
@@ -11,7 +11,7 @@ import numpy as np
 
 from openmm_nemo.errors import InputError
 
-# numpy and zipfile have many ways to say that a file is damaged, encrypted or something else.
+# numpy and zipfile raise many kinds of errors for files that are damaged, encrypted or something else.
 _UNREADABLE = (
     OSError,
     EOFError,
@@ -25,7 +25,7 @@ _UNREADABLE = (
 
 
 class ArrayFile:
-    """Arrays of a file, read when asked for. docs/data-format.md describes such files.
+    """Arrays in a file, read on request. docs/data-format.md describes such files.
 
     Parameters
     ----------
@@ -57,14 +57,14 @@ class ArrayFile:
         ----------
         name : str
         kinds : str
-            Letters of numpy's kinds of dtypes that it may have.
+            Letters of the numpy dtype kinds that it may have.
         shape : tuple, optional
-            That it has to have; None is any length.
+            Shape that it must have; None stands for any length.
 
         Raises
         ------
         InputError
-            If it is not there, cannot be read, or is of another type or shape.
+            If it is missing, cannot be read, or has another type or shape.
         """
         if name not in self.names:
             raise InputError(
@@ -79,7 +79,7 @@ class ArrayFile:
         if array.dtype.kind not in kinds or wrong:
             raise InputError(
                 f"{name!r} of {self.path} is {array.dtype} of shape {array.shape}: "
-                "see docs/data-format.md for what it has to be."
+                "see docs/data-format.md for what it must be."
             )
         return array
 
@@ -93,7 +93,7 @@ class ArrayFile:
             ) from None
 
     def ends(self) -> np.ndarray:
-        """Where each domain ends in the rows of all, from ``length``: shape (n,), int64.
+        """End of each domain in the rows of all, from ``length``; shape (n,), int64.
 
         Raises
         ------

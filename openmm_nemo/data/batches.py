@@ -1,7 +1,7 @@
 """Batches of domains for training: random windows, homologous sequences, buckets of equal length, padding.
 
-Every random choice is a function of the seed, the epoch and the domain alone, so that a resumed run, or one with
-another number of loader processes, sees the same batches.
+Every random choice is a function of only the seed, the epoch and the domain, so that a resumed run, or one with another
+number of loader processes, sees the same batches.
 """
 
 import zlib
@@ -20,25 +20,25 @@ from openmm_nemo.geometry.similarity import contacts
 from openmm_nemo.residues import AMINO_ACIDS, MIN_LENGTH
 
 POOL_BATCHES = 50
-"""Batches that are cut from domains sorted by length together: more waste less padding and mix less."""
+"""Number of batches that are cut together from domains sorted by length: more waste less padding but mix less."""
 
 
 class Draw(NamedTuple):
-    """Which domain of a set is asked for, and in which epoch."""
+    """A domain of a set, by its index, to be drawn in an epoch."""
 
     epoch: int
     position: int
 
 
 class Example(NamedTuple):
-    """A window of a domain, as the networks see it.
+    """A window of a domain, as seen by the networks.
 
     Attributes
     ----------
     domain : Domain
         The window, with its native sequence.
     sequence : str
-        Native or of a homologue.
+        Sequence of the protein itself or of a homologue.
     profile : ndarray, shape (L, 20), optional
         Zeros for no profile; None if the networks take none.
     contacts : ndarray, shape (L,)
@@ -52,21 +52,21 @@ class Example(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Padded windows of B domains, of at most L residues; all numbers of padding are zero.
+    """Padded windows of B domains, of at most L residues; everything is zero at padding.
 
     Attributes
     ----------
     ids : tuple of str
     s : Tensor, shape (B, L, q)
-        One-hot sequence, and the profile behind it if the networks take one: input of the networks.
+        Input of the networks: one-hot sequence, followed by the profile if the networks take one.
     mask : Tensor, shape (B, L)
         1 for residues.
     backbone : Tensor, shape (B, L, 5, 3)
         N, CA, C, O and side-chain centre, Angstrom; zero where an atom is missing.
     atom_mask : Tensor, shape (B, L, 5)
-        1 for atoms that are there.
+        1 for atoms that are present.
     dssp : Tensor, shape (B, L), int64
-        Position in `DSSP_CLASSES`.
+        Index in `DSSP_CLASSES`.
     profile : Tensor, shape (B, L, 20)
         See `openmm_nemo.data.families.profiles.profile`; zero for domains without a profile.
     contacts : Tensor, shape (B, L)
@@ -90,12 +90,12 @@ class Batch(NamedTuple):
     @property
     def has_profile(self) -> Tensor:
         """1 for domains with a profile, shape (B,)."""
-        # Numbers of a profile are positive.
+        # The numbers in a profile are positive.
         return (self.profile > 0).flatten(1).any(1).to(self.mask)
 
     @property
     def outside_contacts(self) -> Tensor:
-        """Share of the windows' contacts that are with residues outside, shape (B,); 0 where there are no contacts."""
+        """Fraction of each window's contacts with residues outside it, shape (B,); 0 where there are no contacts."""
         pairs = self.mask[:, :, None] * self.mask[:, None]
         inside = (contacts(self.x) * pairs).sum((1, 2))
         outside = self.contacts.sum(1) - 2 * inside
@@ -112,11 +112,11 @@ class DomainDataset(Dataset[Example]):
         Longest window; see `random_window`.
     seed : int
     profiles : mapping of str to ndarray (L, 20), optional
-        For a profile model, of domains by their id; those without one get no profile.
+        For a profile model: profiles by the id of the domain; other domains get no profile.
     alignments : AlignmentFolder or AlignmentArrays, optional
         Homologues, filtered, for evolutionary augmentation (paper, B.7); domains without any keep their sequence.
     min_length : int, optional
-        The length of each window is drawn evenly from this to ``max_length``. Default: ``max_length``.
+        The length of each window is drawn uniformly between this and ``max_length``. Default: ``max_length``.
     profile_dropout : float
         Probability that a domain gets no profile in an epoch, so that the networks learn what to do without one.
 
@@ -170,12 +170,12 @@ class DomainDataset(Dataset[Example]):
         return min(len(self._domains[draw.position]), length)
 
     def _generator(self, draw: Draw) -> np.random.Generator:
-        # Not the position: the same domain in a larger or smaller set is cut in the same way.
+        # Seeded by the id, not the index: a domain is cut in the same way in a larger or smaller set.
         key = zlib.crc32(self._domains[draw.position].id.encode())
         return np.random.default_rng((self._seed, draw.epoch, key))
 
     def _draw_length(self, generator: np.random.Generator) -> int:
-        """Length of the window, the first number that is drawn."""
+        """Length of the window, which is the first number drawn."""
         shortest, longest = self._lengths
         return int(generator.integers(shortest, longest + 1))
 
@@ -240,23 +240,23 @@ def crop_contacts(domain: Domain, length: int) -> tuple[int, int]:
 
 
 class LengthBuckets(Sampler[list[Draw]]):
-    """Batches of windows of about equal length, in another order in every epoch.
+    """Batches of windows of about equal length, in a different order in every epoch.
 
     Parameters
     ----------
     length_of : callable
-        Residues of the window that a `Draw` is.
+        Number of residues in the window of a `Draw`.
     batch_size : int
-        Windows in a batch; the last ones of an epoch may make a smaller one.
+        Number of windows per batch; the last batch of an epoch may be smaller.
     seed : int
     clusters : sequence of str
-        Cluster of each domain: an epoch has one random member of each, so that large families do not dominate. Give
-        each domain its own for epochs of all domains.
+        Cluster of each domain: an epoch has one random member of each cluster, so that large families do not dominate.
+        If each domain has its own cluster, epochs have all domains.
 
     Attributes
     ----------
     epoch : int
-        To be set before each epoch.
+        Number of the epoch, to be set before each one.
     """
 
     def __init__(
@@ -322,7 +322,7 @@ def collate(examples: Sequence[Example]) -> Batch:
 
 
 def _positions(text: str, letters: str) -> np.ndarray:
-    """Position of each letter of a text in the letters."""
+    """Index of each letter of a text in ``letters``."""
     table = _TABLES[letters]
     return table[np.frombuffer(text.encode(), dtype=np.uint8)]
 
@@ -340,5 +340,5 @@ def _check_profiles(domains: Sequence[Domain], profiles: Mapping[str, np.ndarray
     for domain in domains:
         if domain.id in profiles and (n := len(profiles[domain.id])) != len(domain):
             raise InputError(
-                f"Domain {domain.id} has {len(domain)} residues and a profile of {n}: give that of its sequence."
+                f"Domain {domain.id} has {len(domain)} residues and a profile of {n}: give the profile of its sequence."
             )

@@ -1,4 +1,4 @@
-"""Positions and forces of one chain in the frames of a simulation: what force matching learns from (nemo.md, 6)."""
+"""Positions and forces of one chain in the frames of a simulation, for force matching (nemo.md, 6)."""
 
 import os
 from dataclasses import dataclass
@@ -25,18 +25,18 @@ class ForceFrames:
     Attributes
     ----------
     sequence : str
-        One letter a residue.
+        One letter per residue.
     positions : ndarray, shape (F, L, 3), float32
-        Of the C-alphas, Angstrom.
+        Positions of the C-alphas, Angstrom.
     forces : ndarray, shape (F, L, 3), float32
-        On them, kT/Angstrom, with kT at ``temperature``.
+        Forces on them, kT/Angstrom, with kT at ``temperature``.
     temperature : float
-        Of the simulation, kelvin.
+        Temperature of the simulation, kelvin.
 
     Raises
     ------
     InputError
-        If the parts do not fit together or are not what is said here.
+        If the parts do not fit together or are not as described here.
     """
 
     sequence: str
@@ -57,7 +57,7 @@ class ForceFrames:
             if not np.isfinite(array).all():
                 frame = int(np.argmin(np.isfinite(array).all((1, 2))))
                 raise InputError(
-                    f"The {name} of frame {frame} of force frames are not finite: leave it out."
+                    f"The {name} of frame {frame} of force frames are not finite: leave out this frame."
                 )
         if not (np.isfinite(self.temperature) and self.temperature > 0):
             raise InputError(
@@ -80,7 +80,7 @@ class ForceFrames:
         InputError
             If it cannot be written.
         """
-        # safetensors writes other layouts wrongly, and says nothing.
+        # safetensors silently writes other memory layouts wrongly.
         tensors = {
             name: np.ascontiguousarray(getattr(self, name), dtype=np.float32)
             for name in ("positions", "forces")
@@ -94,7 +94,7 @@ class ForceFrames:
         metadata["sha256"] = _digest(tensors, metadata)
         try:
             with completing(Path(path)) as partial:
-                # Its own writer makes files that nobody else may read.
+                # Its own writer makes files that other users cannot read.
                 partial.write_bytes(save(tensors, metadata))
         except OSError as error:
             raise InputError(
@@ -103,7 +103,7 @@ class ForceFrames:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "ForceFrames":
-        """Read a file of `write`.
+        """Read a file written by `write`.
 
         Raises
         ------

@@ -1,7 +1,7 @@
 """Splits into training, validation and test by the hierarchy of CATH and by sequence clusters.
 
-Nothing that is held out has a group of its level in training, and no sequence cluster is on two sides; domains that
-would break this are left unused. Each domain has the reason for its place.
+No group that is held out at a level occurs in training, and no sequence cluster is on two sides; domains that would
+break this are left unused. The reason for each domain's place is recorded.
 """
 
 import json
@@ -26,13 +26,13 @@ LEVELS = "CATH"
 
 PARTS = ("train", "validation", "test", "unused")
 HELD_OUT = ("test", "validation")
-"""In the order in which they draw their groups."""
+"""Parts, in the order in which they draw their groups."""
 
 SPLIT_CLASSES = ("1", "2", "3")
 """The classes that are divided into training, validation and test (paper, appendix B.1)."""
 
 SPLIT_FILE = "split.json"
-"""Split that a model was trained on, in its folder."""
+"""Name of the file, in a model's folder, with the split that the model was trained on."""
 
 FORMAT = "openmm_nemo split"
 VERSION = 2
@@ -40,17 +40,17 @@ VERSION = 2
 BY_CODE = "its CATH codes"
 BY_TRANSFER = "CATH codes of a similar domain"
 BY_CLUSTER = "no CATH code, but all members of its sequence cluster that have one are in training"
-UNLIKE_ALL = "no CATH code because no domain that has one is similar"
+UNLIKE_ALL = "no CATH code, because no domain that has one is similar"
 """Reasons for being used."""
 
 EXTENDED = "its radius of gyration is too large for its length"
 OTHER_CLASS = "of a class that is neither divided nor held out"
 TOO_SHORT = "its CATH code ends above a held-out group"
-TWO_SIDES = "its CATH codes are of different parts"
+TWO_SIDES = "its CATH codes belong to different parts"
 RELATIVE = "its sequence cluster has more members in another part"
-REPEATED = "30% of its sequence or more is found again in training"
+REPEATED = "at least 30% of its sequence occurs in training"
 NO_CODE = "no CATH code, and its sequence cluster is not in training"
-TRANSFER_HELD_OUT = "CATH codes of a similar domain are of a held-out group"
+TRANSFER_HELD_OUT = "CATH codes of a similar domain belong to a held-out group"
 RELATED = "its sequence cluster has members with CATH codes that are not in training"
 SIMILAR = "its sequence is similar to that of a held-out domain, with an E-value of at most 0.001"
 """Reasons for being unused."""
@@ -60,25 +60,25 @@ Codes = tuple[Group, ...]
 Groups = dict[str, dict[str, list[Group]]]
 
 _ABOUT = (
-    "Ids of protein domains by part. Those of validation and test are listed under the highest level of CATH (C class, "
+    "Ids of protein domains by part. In validation and test they are listed under the highest level of CATH (C class, "
     "A architecture, T topology, H homologous superfamily) at which none of their groups occurs in train, each with "
-    "its sequence identity to the nearest domain of train. Those of train and unused are listed under the reason."
+    "its sequence identity to the nearest domain in train. In train and unused they are listed under the reason."
 )
 
 
 class Place(NamedTuple):
-    """Where a domain is.
+    """The place of a domain in a split.
 
     Attributes
     ----------
     part : str
-        Of `PARTS`.
+        One of `PARTS`.
     level : str
-        Of `LEVELS`: the highest at which none of the domain's groups occurs in training; empty if not held out.
+        One of `LEVELS`: the highest at which none of the domain's groups occurs in training; empty if not held out.
     identity : float, optional
         Sequence identity to the nearest training domain, see `identity_to`; None if not held out.
     reason : str
-        Why it is there; empty if the file of the split does not say.
+        Why it is there; empty if the split's file does not say.
     """
 
     part: str
@@ -95,15 +95,15 @@ class Split:
     ----------
     seed : int
     validation, test : float
-        Largest share of the domains that was held out at each of the levels A, T and H.
+        Maximum fraction of the domains held out at each of the levels A, T and H.
     held_out : dict of str to dict of str to tuple of str
         Groups that were drawn for "validation" and "test", by level.
     domains_sha256 : str
         Checksum of the ids and sequences of the set.
     places : dict of str to Place
-        Of every domain, by its id, in the order of the ids.
+        Place of every domain by its id, in the order of the ids.
     max_rg_ratio : float, optional
-        Domains that are more extended were left unused, see `make_split`.
+        More extended domains were left unused, see `make_split`.
     """
 
     seed: int
@@ -115,7 +115,7 @@ class Split:
     max_rg_ratio: float | None = None
 
     def ids(self, part: str, level: str = "") -> list[str]:
-        """Ids of the domains of a part, of one level if given."""
+        """Ids of the domains in a part, at one level if given."""
         return [
             name
             for name, place in self.places.items()
@@ -123,18 +123,18 @@ class Split:
         ]
 
     def check(self, domains: Collection[Domain]) -> None:
-        """Refuse a set of domains that is not the one which was split.
+        """Refuse a set of domains other than the one that was split.
 
         Raises
         ------
         InputError
-            If ids or sequences differ; their order and all else may.
+            If ids or sequences differ; their order and everything else may differ.
         """
         differing = {domain.id for domain in domains} ^ self.places.keys()
         if differing or _digest_of(domains) != self.domains_sha256:
             what = f"only one of them has {min(differing)}" if differing else "sequences differ"
             raise InputError(
-                f"The split is of another set of domains ({what}): "
+                f"The split belongs to another set of domains ({what}): "
                 "use the set that was split, or split this one with 'openmm-nemo data split'."
             )
 
@@ -178,7 +178,7 @@ class Split:
 
     @staticmethod
     def read(path: str | os.PathLike[str]) -> "Split":
-        """Read what `write` wrote.
+        """Read a file written by `write`.
 
         Raises
         ------
@@ -231,55 +231,56 @@ def make_split(
     test: float = 0.03,
     test_classes: Iterable[str] = ("4",),
     workers: int | None = None,
-    tell: Callable[[int], None] = lambda percent: None,
+    progress: Callable[[int], None] = lambda percent: None,
     max_rg_ratio: float | None = None,
 ) -> Split:
     """Hold out whole groups of CATH, drawn at random, for validation and test (paper, appendix B.1).
 
-    Test gets the classes ``test_classes`` whole. Of the other domains of the classes 1 to 3, test and then validation
-    get architectures, then topologies, then superfamilies, in random order, until no more fits into the share of that
-    level; a group is passed over if nothing else of the group above it would stay for training. So validation and test
-    share no held-out group, and validation says nothing about the groups of test. What is left is training.
+    Test gets the whole of the classes ``test_classes``. From the other domains of classes 1 to 3, test and then
+    validation get architectures, then topologies, then superfamilies, in random order, until no more fit into the share
+    of that level; a group is skipped if nothing else of the group above it would remain for training. So validation and
+    test share no held-out group, and validation reveals nothing about the groups of test. The rest is for training.
 
-    Only domains with codes of their own are held out. Others are trained on if nothing speaks against it:
+    Only domains with their own codes are held out. Of the others, these are used for training:
 
-    - Those with codes of a similar domain (`Domain.cath_source`), unless a code is of a held-out group. A code by
-      structure has no superfamily: it may be above a held-out superfamily, which is held out by sequence alone.
-    - Those without a code because no domain with one is similar.
-    - Others without a code may be of any group. Only those in a cluster that has members with codes are trained on.
+    - Domains with codes of a similar domain (`Domain.cath_source`), unless a code belongs to a held-out group. A code
+      by structure has no superfamily: it may be above a held-out superfamily, which is held out only by sequence.
+    - Domains without a code because no domain with one is similar.
+    - Other domains without a code may belong to any group. Only those in a cluster with members that have codes are
+      used.
 
-    All members of their clusters that have codes must be in training, too.
+    All members of their clusters that have codes must also be in training.
 
-    Left unused, with the reason in `Place`, besides those:
+    Also left unused, with the reason in `Place`:
 
     - Domains more extended than ``max_rg_ratio``.
-    - Domains of other classes (4 and 6 are small and of few or of no globular folds; holding out one of 1 to 3 costs a
+    - Domains of other classes (4 and 6 are small and have few or no globular folds; holding out one of 1 to 3 costs a
       third of the data).
-    - Domains with several codes of different parts.
-    - Domains whose code is not complete and may be, or may not be, of a held-out group.
+    - Domains with several codes that belong to different parts.
+    - Domains whose code is incomplete and may belong to a held-out group.
     - Domains whose sequence cluster has members in several parts, except those of the part that has most of them.
-    - Held-out domains of which a training domain with codes of its own has 30% or more in its sequence, though in
-      another cluster: chains that contain a domain which their codes do not name.
-    - Other training domains whose sequence is similar to that of a held-out domain (E-value to 0.001), however low the
-      identity: they are homologous, so nearly always of the same fold.
+    - Held-out domains if a training domain with its own codes contains 30% or more of their sequence, though in another
+      cluster: chains that contain a domain which their codes do not name.
+    - Other training domains whose sequence is similar to that of a held-out domain (E-value up to 0.001), however low
+      the identity: they are homologous and thus nearly always have the same fold.
 
     Parameters
     ----------
     domains : sequence of Domain
         Their order does not matter. Clusters at 30% identity are computed if a domain lacks one, see `clusters_of`.
     seed : int
-        Of the draw.
+        Random seed.
     validation, test : float
-        Share of the domains to be divided that is held out at each of the levels A, T and H, at most.
+        Maximum fraction of the domains to be divided that is held out at each of the levels A, T and H.
     test_classes : iterable of str
         Numbers of classes.
     workers : int, optional
-        Processes. Default: one for each processor.
-    tell : callable
-        Told how many per cent of the held-out domains have been compared with training, from time to time.
+        Number of processes. Default: one per processor.
+    progress : callable
+        Called with the percentage of held-out domains that have been compared with training so far, from time to time.
     max_rg_ratio : float, optional
         Largest radius of gyration, as a multiple of that of a globule of the same length, see `Domain.rg_ratio`.
-        Longer ones are peptides, coiled coils and chains out of complexes. Default: no limit.
+        More extended ones are peptides, coiled coils and chains from complexes. Default: no limit.
 
     Returns
     -------
@@ -288,7 +289,7 @@ def make_split(
     Raises
     ------
     InputError
-        If there are no codes, or a malformed one, or the shares leave nothing for a part.
+        If there are no codes, one is malformed, or the fractions leave nothing for a part.
     """
     shares = {"test": test, "validation": validation}
     test_classes = sorted(set(test_classes))
@@ -307,7 +308,7 @@ def make_split(
     places = _place_by_codes(codes, sources, held_out)
     clusters = dict(zip(codes, clusters_of(domains, workers), strict=True))
     places = _place_by_clusters(places, codes, sources, clusters)
-    places = _with_levels(_with_identities(places, own, domains, workers, tell), codes)
+    places = _with_levels(_with_identities(places, own, domains, workers, progress), codes)
     places |= {d.id: Place("unused", reason=EXTENDED) for d in every if d.id not in codes}
     names = {
         part: {level: tuple(map(".".join, groups)) for level, groups in levels.items()}
@@ -326,7 +327,7 @@ def make_split(
 
 
 def describe_split(split: Split, domains: Iterable[Domain]) -> Iterator[str]:
-    """Lines of a table: domains, with profiles of each kind, and held-out groups by part and level, and reasons.
+    """Lines of a table: domains, profiles of each kind, and held-out groups by part and level, and reasons.
 
     Parameters
     ----------
@@ -383,7 +384,7 @@ def _codes_of(domain: Domain) -> Codes:
     for code in domain.cath:
         if not is_cath_code(code):
             raise InputError(
-                f"Domain {domain.id} has {code!r} for a CATH code: build the set with codes like 1.10.490.10."
+                f"Domain {domain.id} has {code!r} as CATH code: build the set with codes like 1.10.490.10."
             )
     return tuple(tuple(code.split(".")) for code in domain.cath)
 
@@ -391,7 +392,7 @@ def _codes_of(domain: Domain) -> Codes:
 def _draw(
     codes: dict[str, Codes], seed: int, shares: dict[str, float], test_classes: list[str]
 ) -> Groups:
-    """Groups that are held out, by part and level."""
+    """Held-out groups by part and level."""
     rng = np.random.default_rng(seed)
     held_out: Groups = {part: {level: [] for level in LEVELS} for part in HELD_OUT}
     present = {code[0] for of_domain in codes.values() for code in of_domain}
@@ -433,7 +434,7 @@ def _place_by_codes(
         for groups in levels.values()
         for group in groups
     }
-    # By structure the fold is known and the superfamily is not.
+    # By structure, the fold is known but not the superfamily.
     n_known = {"structure": len(LEVELS) - 1}
     above = {
         depth: {
@@ -446,7 +447,7 @@ def _place_by_codes(
     }
 
     def side(code: Group, depth: int) -> str:
-        """The part that this code belongs to, or why it belongs to none."""
+        """The part that this code belongs to, or the reason why it belongs to none."""
         for n in range(1, len(code) + 1):
             if code[:n] in part_of_group:
                 return part_of_group[code[:n]]
@@ -477,7 +478,7 @@ def _place_by_clusters(
     sources: dict[str, str],
     clusters: dict[str, str],
 ) -> dict[str, Place]:
-    """Leave each cluster in one part."""
+    """Restrict each cluster to one part."""
     own: dict[str, Counter[str]] = defaultdict(Counter)
     coded: dict[str, set[str]] = defaultdict(set)
     for name, place in places.items():
@@ -498,7 +499,7 @@ def _place_by_clusters(
             if codes[name]:
                 return place
             return Place("train", reason=BY_CLUSTER if parts else UNLIKE_ALL)
-        # Of equals, max takes the first: what is held out is rarer.
+        # If counts are equal, max takes the first: held-out domains are rarer.
         home = max((*HELD_OUT, "train"), key=lambda part: own[clusters[name]][part])
         if place.part in (home, "unused"):
             return place
@@ -534,16 +535,16 @@ def _with_identities(
     own: dict[str, Codes],
     domains: Sequence[Domain],
     workers: int | None,
-    tell: Callable[[int], None],
+    progress: Callable[[int], None],
 ) -> dict[str, Place]:
-    """Compare what is held out with training; whichever can be spared of two that are alike is not used."""
+    """Compare held-out domains with training; of two that are similar, the more dispensable one is left unused."""
     held_out = [domain for domain in domains if places[domain.id].part in HELD_OUT]
     train = [domain for domain in domains if places[domain.id].part == "train"]
     found = identity_to(
         [domain.sequence for domain in held_out],
         [domain.sequence for domain in train],
         workers,
-        lambda count: tell(100 * count // len(held_out)),
+        lambda count: progress(100 * count // len(held_out)),
     )
     changed: dict[str, Place] = {}
     kept: list[int] = []

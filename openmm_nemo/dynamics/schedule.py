@@ -1,4 +1,4 @@
-"""Annealing: noise that falls during a simulation."""
+"""Annealing: noise that decreases during a simulation."""
 
 from typing import NamedTuple
 
@@ -8,13 +8,13 @@ from openmm_nemo.dynamics.steps import StepParameters
 class Schedule(NamedTuple):
     """Factors of the temperature and the step sizes of a simulation.
 
-    Both fall together, geometrically and block by block. The drift -(eps / 2) C grad U / T is then the same at all
-    times, and the noise falls.
+    Both decrease together, geometrically and block by block. The drift -(eps / 2) C grad U / T then stays the same
+    while the noise decreases.
 
     Attributes
     ----------
     steps : int
-        Number of steps; later ones have the last factor.
+        Number of steps; later ones use the last factor.
     hottest, coldest : float
         First and last factor.
     block : int

@@ -1,4 +1,4 @@
-"""Bonds and hard cores, the same for every chain whatever its sequence."""
+"""Bonds and hard cores, the same for every sequence."""
 
 from typing import ClassVar
 
@@ -40,7 +40,7 @@ class Backbone(EnergyTerm):
 
     @staticmethod
     def make_head(config: NemoConfig, node_channels: int, pair_channels: int) -> NoHead:
-        """A head that gives nothing."""
+        """A head without output."""
         return NoHead()
 
     def __init__(self, config: NemoConfig) -> None:
@@ -59,7 +59,7 @@ class Backbone(EnergyTerm):
         distance = length(x.unsqueeze(2) - x.unsqueeze(1))
         apart = (separations(x.shape[1], x.device) >= self.min_separation).to(x.dtype)
         overlap = F.relu(self.core_diameter - distance) * apart * pair_mask(mask)
-        # Each pair is there twice.
+        # Each pair occurs twice.
         core = 0.25 * self.core_stiffness * (overlap * overlap).sum(dim=[1, 2])
         return self.bond_strength * strain.sum(1) + core
 

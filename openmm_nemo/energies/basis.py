@@ -1,4 +1,4 @@
-"""What terms with fixed basis functions have in common: a head of one linear layer each."""
+"""Common parts of terms with fixed basis functions: heads with one linear layer."""
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ class NodeHead(CoefficientHead):
         self.coefficients = convolution(1, node_channels, channels)
 
     def initialise(self) -> None:
-        """Start from no energy."""
+        """Start with zero energy."""
         nn.init.zeros_(self.coefficients.weight)
 
     def scale(self, factor: float, strength: float) -> None:
@@ -54,7 +54,7 @@ class PairHead(CoefficientHead):
         self.coefficients = convolution(2, pair_channels, channels)
 
     def initialise(self) -> None:
-        """Start from no energy."""
+        """Start with zero energy."""
         nn.init.zeros_(self.coefficients.weight)
 
     def scale(self, factor: float, strength: float) -> None:
@@ -69,7 +69,7 @@ class PairHead(CoefficientHead):
 
 
 class NoHead(CoefficientHead):
-    """For a term without coefficients."""
+    """Head of a term without coefficients."""
 
     def initialise(self) -> None:
         """There is nothing to initialise."""

@@ -1,4 +1,4 @@
-"""Fixed functions of the angle and the dihedral that place each residue, with coefficients of the sequence."""
+"""Fixed functions of the angle and the dihedral that place each residue, with coefficients from the sequence."""
 
 import math
 from collections.abc import Sequence
@@ -23,12 +23,13 @@ ORDERS = 3
 """Highest multiple of the dihedral."""
 
 SMOOTHING = 0.01
-"""Fades the dihedral where an angle is straight and it is not defined, against the squared sines of both angles."""
+"""Fades out the dihedral where an angle is straight and it is undefined; compared with the squared sines of both
+angles."""
 
 N_ANGLES, N_DIHEDRALS = 12, 24
 GRID_ANGLES = (math.radians(70), math.radians(170))
 TYPICAL_ANGLE = 1.9
-"""Radian, of the angle before, which the functions of the dihedral hardly depend on."""
+"""Previous angle, radian, on which the functions of the dihedral hardly depend."""
 
 N_FUNCTIONS = len(ANGLE_CENTRES) + 3 * 2 * ORDERS
 
@@ -51,10 +52,10 @@ class ChainFunctions(nn.Module):
         Parameters
         ----------
         features : Tensor, shape (..., 4)
-            See `openmm_nemo.geometry.features.chain_features`: they are smooth in x, and so is this.
+            See `openmm_nemo.geometry.features.chain_features`: they are smooth in x, and so is the result.
         """
         cosine = features[..., 1]
-        # Both times sin(a) sin(a') of the two angles.
+        # Both are multiplied by sin(a) sin(a') of the two angles.
         c, s = features[..., 2], features[..., 3]
         scale = torch.rsqrt(c * c + s * s + self.smoothing)
         c, s = c * scale, s * scale
@@ -67,10 +68,10 @@ class ChainFunctions(nn.Module):
 
 
 class ChainBasis(EnergyTerm):
-    """sum_j l_j . f(a_j, d_j), f of `ChainFunctions`, over residues that have a dihedral; bounded.
+    """sum_j l_j . f(a_j, d_j) with f from `ChainFunctions`, over residues with a dihedral; bounded.
 
-    Its coefficients are learnt directly, see `openmm_nemo.training.losses`: exp(-l . f) is the density of the angle
-    and the dihedral of a residue, relative to a reference. ``scale`` weighs that against the other terms.
+    Its coefficients are learnt directly, see `openmm_nemo.training.losses`: exp(-l . f) is the density of a residue's
+    angle and dihedral, relative to a reference. ``scale`` is its weight relative to the other terms.
 
     Parameters
     ----------
@@ -102,7 +103,7 @@ class ChainBasis(EnergyTerm):
 
     @staticmethod
     def make_head(config: NemoConfig, node_channels: int, pair_channels: int) -> NodeHead:
-        """Head for a sequence network with so many channels; not initialised."""
+        """Head for a sequence network with these numbers of channels; not initialised."""
         return NodeHead(node_channels, N_FUNCTIONS)
 
     def forward(self, x: Tensor, coefficients: list[Tensor], mask: Tensor) -> Tensor:
@@ -121,14 +122,14 @@ class ChainBasis(EnergyTerm):
         return row.clamp(0, N_ANGLES - 1) * N_DIHEDRALS + column.clamp(0, N_DIHEDRALS - 1)
 
     def fit_reference(self, chains: Sequence[Tensor]) -> None:
-        """Set ``reference``, log p(bin), from chains (L, 3), Angstrom; one count is added to each bin."""
+        """Set ``reference``, log p(bin), from chains (L, 3), Angstrom; with one count added to each bin."""
         counts = torch.ones_like(self.reference, dtype=torch.int64)
         for x in chains:
             counts += torch.bincount(self.bins(x), minlength=len(counts))
         self.reference.copy_((counts / counts.sum()).log())
 
     def log_density(self, coefficients: Tensor) -> Tensor:
-        """Density of the angles and dihedrals of residues that their coefficients (..., 24) describe.
+        """Density of the angles and dihedrals of residues, from their coefficients (..., 24).
 
         exp(-l . f) times the reference, normalised over bins: log p, shape (..., 288).
         """

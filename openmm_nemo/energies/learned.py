@@ -24,11 +24,11 @@ PAIR_COEFFICIENT = 0.4
 
 
 FAR = 10.0
-"""Angstrom. Turning x[i]'s frame turns all x[j] however far, and the torques of far pairs would add up to forces that
-grow with the length of the chain: so directions fade out with distance."""
+"""Angstrom. Turning x[i]'s frame turns all x[j], however far, and the torques of distant pairs would add up to forces
+that grow with the length of the chain; so directions fade out with distance."""
 
 STRAIGHT = 0.1
-"""Squared sine of the angle at which a frame has faded by half."""
+"""Squared sine of the angle at which a frame is half faded."""
 
 
 class StructureNetwork(nn.Module):
@@ -43,7 +43,7 @@ class StructureNetwork(nn.Module):
         super().__init__()
         c1, c2 = node_features(config), config.pair_features
         n_rbf = len(config.rbf_centres)
-        self.straight, self.far = STRAIGHT, FAR  # TorchScript sees no globals
+        self.straight, self.far = STRAIGHT, FAR  # TorchScript cannot see globals
         self.rbf_centres: Tensor
         self.rbf_widths: Tensor
         self.register_buffer("rbf_centres", torch.tensor(config.rbf_centres), persistent=False)

@@ -1,4 +1,4 @@
-"""Fixed functions of the distance and the direction of each pair, with coefficients of the sequence."""
+"""Fixed functions of the distance and the direction of each pair, with coefficients from the sequence."""
 
 import math
 from collections.abc import Sequence
@@ -24,17 +24,17 @@ RADIAL_WIDTH = (FARTHEST - NEAREST) / (N_RADIAL - 1)
 
 DIRECTION_CENTRES = (5.0, 7.0, 9.0, 12.0, 15.0, 19.0)
 DIRECTION_WIDTHS = (1.5, 1.5, 2.0, 2.5, 3.0, 3.5)
-"""Gaussians of the distance that the components of the direction are multiplied by, Angstrom."""
+"""Gaussians of the distance by which the components of the direction are multiplied, Angstrom."""
 
 STRAIGHT = 0.01
 """Squared sine of the angle at which a frame has faded by half; angles of real chains are far from it."""
 
 N_DIRECTIONS = 24
 MAX_SEPARATION = 63
-"""Pairs that are farther apart along the chain share one reference."""
+"""Pairs farther apart in sequence share one reference."""
 
 NEAR, FAR_WEIGHT = 14.0, 0.3
-"""Pairs beyond the distance (Angstrom) count less in `PairBasis.cross_entropy`: they are mostly chance."""
+"""Pairs beyond this distance (Angstrom) count less in `PairBasis.cross_entropy`: they are mostly chance."""
 
 N_FUNCTIONS = N_RADIAL + 3 * len(DIRECTION_CENTRES)
 
@@ -79,8 +79,8 @@ class PairBasis(EnergyTerm):
     """(1/2) sum_{i, j} l_ij . f(D_ij, v_ij) over residues three or more apart, with f of `PairFunctions`; bounded.
 
     Its coefficients are learnt directly, see `openmm_nemo.training.losses`: exp(-l . f) is the density of a pair's
-    distance and direction, relative to a reference. Pairs are not independent, so that their sum counts the same
-    evidence several times over: ``scale`` weighs it down.
+    distance and direction, relative to a reference. Pairs are not independent, so their sum counts the same evidence
+    several times; ``scale`` compensates for this.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class PairBasis(EnergyTerm):
 
     @staticmethod
     def make_head(config: NemoConfig, node_channels: int, pair_channels: int) -> PairHead:
-        """Head for a sequence network with so many channels; not initialised."""
+        """Head for a sequence network with these numbers of channels; not initialised."""
         return PairHead(pair_channels, N_FUNCTIONS)
 
     def forward(self, x: Tensor, coefficients: list[Tensor], mask: Tensor) -> Tensor:
@@ -137,8 +137,9 @@ class PairBasis(EnergyTerm):
         return ((distance - NEAREST) / RADIAL_WIDTH + 0.5).long().clamp(0, N_RADIAL - 1)
 
     def fit_reference(self, chains: Sequence[Tensor]) -> None:
-        """Set ``reference``, log p(bin | separation), from chains (L, 3), Angstrom; one count is added to each bin."""
-        # Whole numbers: float32 cannot count beyond 2^24.
+        """Set ``reference``, log p(bin | separation), from chains (L, 3), Angstrom; with one count added to each
+        bin."""
+        # Integers, because float32 cannot count beyond 2^24.
         counts = self.reference.new_ones(self.reference.numel(), dtype=torch.int64)
         for x in chains:
             separation = separations(len(x), x.device).clamp(max=MAX_SEPARATION)
@@ -148,7 +149,7 @@ class PairBasis(EnergyTerm):
         self.reference.copy_((counts / counts.sum(1, keepdim=True)).log())
 
     def log_density(self, coefficients: Tensor, separation: Tensor) -> Tensor:
-        """Density of the distances and directions of N pairs that their coefficients describe.
+        """Density of the distances and directions of N pairs, from their coefficients.
 
         exp(-l . f) times the reference of the distance, normalised over bins of distances and directions.
 
@@ -156,7 +157,7 @@ class PairBasis(EnergyTerm):
         ----------
         coefficients : Tensor, shape (N, 42)
         separation : Tensor, shape (N,), int64
-            Residues apart along the chain.
+            Sequence separation.
 
         Returns
         -------
@@ -177,7 +178,7 @@ class PairBasis(EnergyTerm):
         coefficients : Tensor, shape (B, L, L, 42)
         mask : Tensor, shape (B, L)
         share : float
-            Share of the pairs, drawn at random, that is used.
+            Fraction of the pairs, drawn at random, that is used.
         """
         n = x.shape[1]
         distance, direction = smooth_pair_geometry(

@@ -92,10 +92,10 @@ def record_forces(
     moves = beads.of_atom >= 0
     for i in range(n):  # forces on virtual sites are already on the atoms that carry them
         moves[i] &= not system.isVirtualSite(i)
-    with progress("Frames", 0, len(trajectory)) as tell:
+    with progress("Frames", 0, len(trajectory)) as update:
         for k in range(len(trajectory)):
             forces[k] = _mapped(_forces(context, trajectory, k, periodic), beads, moves)
-            tell(k + 1)
+            update(k + 1)
     forces /= GAS_CONSTANT * kelvin * ANGSTROM_PER_NM
     positions = (trajectory.xyz[:, beads.ca] * ANGSTROM_PER_NM).astype(np.float32)
     return ForceFrames(beads.sequence, positions, forces, kelvin)

@@ -68,7 +68,7 @@ def evaluate(
     out: Path,
     split: Path | None = None,
     workers: int | None = None,
-    tell: Callable[[int], None] = lambda count: None,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> Evaluation:
     """Assess all ensembles in a folder and write report, tables and figures.
 
@@ -85,7 +85,7 @@ def evaluate(
         File of an `openmm_nemo.data.splits.Split`, which has levels and identities.
     workers : int, optional
         Number of processes. Default: one per processor. 1: this process.
-    tell : callable
+    progress : callable
         Called with the number of proteins assessed so far, from time to time.
 
     Returns
@@ -114,7 +114,7 @@ def evaluate(
                     failures[id] = outcome
                 else:
                     assessments.append(outcome)
-                tell(count)
+                progress(count)
         if not assessments:
             reasons = "; ".join(list(failures.values())[:3])
             raise InputError(f"None of {len(ids)} ensembles could be assessed: {reasons}")

@@ -102,7 +102,7 @@ def smooth_pair_geometry(
     mask : Tensor, shape (B, L)
         1 for residues, 0 for padding, which comes last.
     straight : float
-        Squared sine of the angle at x[i] at which directions have faded by half.
+        Squared sine of the angle at x[i] at which directions are half faded.
     far : float
         Angstrom; may be infinite.
 

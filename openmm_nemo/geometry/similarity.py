@@ -118,7 +118,7 @@ def lddt_ca(model: Tensor, native: Tensor) -> LocalDistanceTest:
 
 
 def contacts(x: Tensor) -> Tensor:
-    """Which pairs of residues are in contact, see `contact_precision`.
+    """Pairs of residues in contact, see `contact_precision`.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def contacts(x: Tensor) -> Tensor:
     Returns
     -------
     Tensor, shape (..., L, L), bool
-        Of residues i and j with i < j.
+        True for residues i and j in contact, with i < j.
     """
     return (_distances(x) < CONTACT_DISTANCE).triu(CONTACT_SEPARATION)
 

@@ -42,7 +42,7 @@ class ModelFiles(NamedTuple):
 
 
 def model_folders() -> list[Path]:
-    """Folders of installed models: in the package, or beside it when run from its sources."""
+    """Folders of installed models: in the package, or next to it when run from its sources."""
     package = Path(__file__).resolve().parents[1]
     installed, source = package / "torchscript_models", package.parent
     if installed.is_dir():

@@ -14,7 +14,7 @@ class PositionNorm(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, h: Tensor) -> Tensor:
-        """``h (B, C, ...)`` to the same shape."""
+        """Normalised ``h (B, C, ...)``."""
         return self.norm(h.movedim(1, -1)).movedim(-1, 1)
 
 

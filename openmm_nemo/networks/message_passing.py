@@ -99,7 +99,7 @@ class MessagePassing(nn.Module):
         Returns
         -------
         h, p : Tensor
-            Of the same shapes, zero at padding.
+            Updated features of the same shapes, zero at padding.
         """
         h = self.node_network(h + self.attention(h, p, mask), mask)
         p = self.pair_network(p + self.expansion(h), pair_mask(mask))

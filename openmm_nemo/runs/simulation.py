@@ -96,7 +96,7 @@ class SimulationRun:
         ----------
         steps : int
         progress : callable
-            Called with the step number several times a second.
+            Called with the step number several times per second.
 
         Returns
         -------

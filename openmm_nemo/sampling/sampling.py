@@ -204,7 +204,7 @@ def sample_ensembles(
     workers: int | None = None,
     scheduler: str | None = None,
     batch_size: int | None = None,
-    tell: Callable[[int], None] = lambda count: None,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> Sampled:
     """Sample all proteins that have no ensemble in ``folder`` yet, see `openmm_nemo.sampling.ensembles`.
 
@@ -224,7 +224,7 @@ def sample_ensembles(
     batch_size : int, optional
         Number of samples that a process simulates at once; changes them only by rounding. Default: 10, or fewer for a
         long protein.
-    tell : callable
+    progress : callable
         Called with the number of samples so far, including earlier ones, from time to time.
 
     Returns
@@ -250,7 +250,7 @@ def sample_ensembles(
         done = set(ensemble_ids(folder))
         missing = {protein.id: protein for protein in proteins if protein.id not in done}
         count = (len(proteins) - len(missing)) * settings.n_samples
-        tell(count)
+        progress(count)
         # Long ones first, so that no processor is left with a long one at the end.
         ordered = sorted(missing.values(), key=lambda protein: -len(protein.sequence))
         tasks = [
@@ -273,7 +273,7 @@ def sample_ensembles(
                     parts[name][task.start] = outcome
                     if sum(len(part.energy) for part in parts[name].values()) == settings.n_samples:
                         _write(folder, task.protein, parts.pop(name), settings)
-                tell(count)
+                progress(count)
     return Sampled([name for name in missing if name not in failures], failures)
 
 

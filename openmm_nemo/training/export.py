@@ -35,7 +35,7 @@ def export(checkpoint: Path, out: Path, notes: Path | None = None) -> NemoModel:
     Parameters
     ----------
     checkpoint : Path
-        File in the folder of a run, beside its settings.
+        File in the folder of a run, next to its settings.
     out : Path
         Made if it does not exist.
     notes : Path, optional

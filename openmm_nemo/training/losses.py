@@ -28,10 +28,10 @@ MIN_SEPARATION = 3
 """Smallest sequence separation at which hydrogen bonds are scored."""
 
 LEARNT_TERMS = {"pair_likelihood": "pair-basis", "chain_likelihood": "chain-basis"}
-"""Losses of one term of the energy, and the term that each needs."""
+"""Losses on a single term of the energy, and the term that each needs."""
 
 PAIR_SHARE = 0.3
-"""Share of the pairs that the pair likelihood uses in an update."""
+"""Fraction of the pairs that the pair likelihood uses in an update."""
 
 
 class Prediction(NamedTuple):
@@ -54,7 +54,7 @@ class Prediction(NamedTuple):
     growth : Tensor, shape (B,)
         log(|F(x) - F(x + delta)| / |delta|) for some step F, with the same noise, and some small delta.
     chains : ConditionedBatch, optional
-        Output of the networks, for losses of single terms of the energy.
+        Output of the networks, for losses on single terms of the energy.
     """
 
     x0: Tensor
@@ -68,18 +68,18 @@ class Prediction(NamedTuple):
     chains: ConditionedBatch | None = None
 
     def term(self, name: str) -> tuple[Any, Tensor]:
-        """A term of the energy with one tensor of coefficients, and these.
+        """A term of the energy with one tensor of coefficients, and this tensor.
 
         Raises
         ------
         InputError
-            If the model does not have the term.
+            If the model lacks the term.
         """
         coefficients = () if self.chains is None else self.chains.coefficients_of(name)
         if self.chains is None or self.chains.energy_network is None or not coefficients:
             raise InputError(
                 f"A loss needs the energy term {name!r}, which the model does not have: "
-                "add it to terms, or leave the loss out."
+                "add it to terms, or leave out the loss."
             )
         return self.chains.energy_network.terms[name], coefficients[0]
 
@@ -242,8 +242,8 @@ class Lyapunov(nn.Module):
 class PairLikelihood(nn.Module):
     """-log p of the distance and direction of pairs, nats per pair, see `PairBasis.cross_entropy`.
 
-    The coefficients of fixed functions say how probable each distance and direction of a pair is, as if it were alone:
-    a pseudo-likelihood (Besag, The Statistician 24, 179, 1975) that needs no simulation.
+    The coefficients of fixed functions give the probability of each distance and direction of a pair as if it were
+    alone: a pseudo-likelihood (Besag, The Statistician 24, 179, 1975) that needs no simulation.
     """
 
     def forward(self, prediction: Prediction, batch: Batch) -> Tensor:

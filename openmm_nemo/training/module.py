@@ -30,7 +30,7 @@ STATISTICS_EVERY = 10
 """In stages without simulation, the statistics of the energy's normalisations are updated only this often."""
 
 REFERENCE_DOMAINS = 2000
-"""Most domains that reference states of the energy are fitted to."""
+"""Maximum number of domains to which reference states of the energy are fitted."""
 
 
 def first_model(settings: ModelSettings) -> NemoModel:

@@ -59,39 +59,40 @@ class ModelSettings(_Table):
 
 
 class DataSettings(_Table):
-    """What is learnt from.
+    """The training data.
 
     Attributes
     ----------
     set : Path
-        Folder of ``openmm-nemo data build``. Paths are relative to the file.
+        Folder written by ``openmm-nemo data build``. Paths are relative to the file.
     split : Path
-        File of ``openmm-nemo data split``.
+        File written by ``openmm-nemo data split``.
     max_length : int
         Longest window, residues.
     min_length : int, optional
-        The length of each training window is drawn evenly from this to ``max_length``; shorter domains are whole.
-        Default: ``max_length``.
+        The length of each training window is drawn uniformly between this and ``max_length``; shorter domains are
+        whole. Default: ``max_length``.
     batch_size : int
     one_of_each_cluster : bool
-        Whether an epoch has one domain of each cluster of sequences instead of all.
+        Whether an epoch has one domain from each sequence cluster instead of all.
     without_near_held_out : bool
-        Leave out domains whose fold comes near that of proteins kept for tests outside the set; the difference that
-        it makes is what nearness helps.
+        Leave out domains whose fold is close to that of a protein kept outside the set for tests; the difference this
+        makes shows how much such closeness helps.
     profile_kind : str
-        Profiles of the set that a profile model learns from, of `openmm_nemo.data.families.profiles.PROFILE_KINDS`.
+        Kind of the set's profiles that a profile model learns from, see
+        `openmm_nemo.data.families.profiles.PROFILE_KINDS`.
     profiles : Path, optional
-        JSON lines of profiles, in place of those of the set.
+        JSON lines of profiles, which replace those of the set.
     profile_dropout : float
         Probability that a domain gets no profile in an epoch, see `openmm_nemo.data.batches.DomainDataset`. If it is
-        not 0, domains without a profile are learnt from, too.
+        not 0, the model also learns from domains without a profile.
     alignments : Path, optional
         Folder of alignments, or .npz file of many, see `openmm_nemo.data.families.alignments.read_alignments`.
     force_frames : tuple of Path
-        Files of `openmm_nemo.data.ForceFrames`, of which stages with the loss "forces" draw ``batch_size`` whole frames
-        an update. The energy is learnt in kT at their temperature.
+        Files of `openmm_nemo.data.ForceFrames`, from which stages with the loss "forces" draw ``batch_size`` whole
+        frames per update. The energy is learnt in kT at their temperature.
     validation_domains : int
-        Held-out domains that are looked at during training.
+        Number of held-out domains on which training is validated.
     """
 
     set: Path

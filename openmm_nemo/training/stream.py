@@ -1,4 +1,4 @@
-"""The endless sequence of training batches: batch k is a function of the settings and of k."""
+"""The endless sequence of training batches: batch k is a function of the settings and k."""
 
 import itertools
 from collections.abc import Iterator
@@ -20,15 +20,15 @@ from openmm_nemo.training.settings import DataSettings, TrainingSettings
 
 
 class Stream(Sampler[list[Draw]]):
-    """Batches of one epoch after another, from any one on.
+    """Batches of successive epochs, starting from any one.
 
     Parameters
     ----------
     buckets : LengthBuckets
     start : int
-        First batch.
+        Number of the first batch.
     rank, world_size : int
-        This process, and all that share the batches: each takes every ``world_size``-th.
+        Index of this process, and the number of processes that share the batches: each takes every ``world_size``-th.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class Stream(Sampler[list[Draw]]):
 
 
 class DomainData(lightning.LightningDataModule):
-    """Training batches without end, and fixed batches of held-out domains.
+    """Endless training batches, and fixed batches of held-out domains.
 
-    For a profile model, held-out domains without a profile are left out, and training domains, too, if there is no
-    profile dropout.
+    For a profile model, held-out domains without a profile are left out, and without profile dropout also such training
+    domains.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class DomainData(lightning.LightningDataModule):
     Raises
     ------
     InputError
-        If a file cannot be read, the split is of another set, or nothing is left to learn from.
+        If a file cannot be read, the split belongs to another set, or nothing is left to learn from.
     """
 
     def __init__(self, settings: TrainingSettings) -> None:
@@ -93,7 +93,7 @@ class DomainData(lightning.LightningDataModule):
         self._alignments = read_alignments(data.alignments) if data.alignments else None
         self.force_frames = FramePool(data.force_frames) if data.force_frames else None
         self.start = 0
-        """Batches that were seen before."""
+        """Number of batches already seen."""
 
     def train_dataloader(self) -> DataLoader:
         """Batches from ``start`` on."""
@@ -119,7 +119,7 @@ class DomainData(lightning.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader:
-        """Always the same windows of the held-out domains, the native sequences; each process takes its share."""
+        """The same windows of the held-out domains every time, with native sequences; each process takes its share."""
         data = self._settings.data
         dataset = DomainDataset(
             self.validation, data.max_length, self._settings.seed, self._profiles
@@ -127,14 +127,14 @@ class DomainData(lightning.LightningDataModule):
         size = data.batch_size
         order = sorted(range(len(dataset)), key=lambda i: len(self.validation[i]))
         rank, world_size = self._process
-        if len(order) >= world_size:  # else each takes all: nobody may be without
+        if len(order) >= world_size:  # otherwise each takes all, because none may be without
             order = order[rank::world_size]
         batches = [[Draw(0, i) for i in order[k : k + size]] for k in range(0, len(order), size)]
         return DataLoader(dataset, batch_sampler=batches, collate_fn=collate)
 
     @property
     def _process(self) -> tuple[int, int]:
-        """Number of this process, and how many there are."""
+        """Index of this process, and the number of processes."""
         trainer = self.trainer
         return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 

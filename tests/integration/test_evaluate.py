@@ -135,7 +135,7 @@ def test_evaluate(samples, tmp_path):
 
 def test_processes_change_nothing(samples, tmp_path):
     told = []
-    evaluate(samples, tmp_path / "one", workers=1, tell=told.append)
+    evaluate(samples, tmp_path / "one", workers=1, progress=told.append)
     assert told == [1, 2, 3, 4]
     evaluate(samples, tmp_path / "two", workers=2)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")

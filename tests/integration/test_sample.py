@@ -390,7 +390,7 @@ def test_a_dask_worker_that_is_killed_is_replaced(cluster, domain_set, whole, tm
     proteins = [Protein(domain.id, domain.sequence, domain.ca) for domain in domains]
     model = NemoModel.from_pretrained("nemo-tiny")
     settings = SamplingSettings("nemo-tiny", n_samples=12, steps=25)
-    sample_ensembles(tmp_path / "out", model, proteins, settings, scheduler=cluster, tell=kill)
+    sample_ensembles(tmp_path / "out", model, proteins, settings, scheduler=cluster, progress=kill)
     assert killed
     assert_same_ensembles(tmp_path / "out", whole)
 

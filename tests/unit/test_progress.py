@@ -20,10 +20,10 @@ def clock(monkeypatch):
 
 
 def test_progress_off_a_terminal_is_a_line_now_and_then(clock, capsys):
-    with progress("Simulating", 100, 400) as tell:
+    with progress("Simulating", 100, 400) as update:
         for count in range(101, 400):
             clock[0] += 0.25
-            tell(count)
+            update(count)
     out, err = capsys.readouterr()
     assert out == ""
     lines = err.splitlines()
@@ -32,9 +32,9 @@ def test_progress_off_a_terminal_is_a_line_now_and_then(clock, capsys):
 
 
 def test_short_work_is_silent_off_a_terminal(capsys):
-    with progress("Simulating", 0, 3) as tell:
+    with progress("Simulating", 0, 3) as update:
         for count in (1, 2, 3):
-            tell(count)
+            update(count)
     assert capsys.readouterr() == ("", "")
 
 
@@ -46,9 +46,9 @@ def test_progress_on_a_terminal_is_a_bar_with_the_remaining_time(monkeypatch):
         return Console(file=screen, force_terminal=True, width=80)
 
     monkeypatch.setattr("openmm_nemo.progress.Console", terminal)
-    with progress("Simulating", 20, 60) as tell:
+    with progress("Simulating", 20, 60) as update:
         for count in (30, 59):
-            tell(count)
+            update(count)
     text = screen.getvalue()
     assert "Simulating" in text
     assert "59/60" in text
@@ -64,10 +64,10 @@ def test_progress_does_not_need_a_reader(clock, capsys, monkeypatch, stderr):
         stderr = open(writing, "w", buffering=1)  # noqa: SIM115
     monkeypatch.setattr(sys, "stderr", stderr)
     told = []
-    with progress("Simulating", 0, 3) as tell:
+    with progress("Simulating", 0, 3) as update:
         for count in (1, 2, 3):
             clock[0] += 60
-            tell(count)
+            update(count)
             told.append(count)
     assert told == [1, 2, 3]
     assert capsys.readouterr().out == ""
@@ -88,10 +88,10 @@ def test_on_a_terminal_the_bar_starts_where_the_work_does(monkeypatch):
 
 def test_the_time_that_is_left_is_that_of_the_work_so_far(clock, capsys):
     """From where it starts: what an earlier run did took none of it."""
-    with progress("Simulating", 900, 1000) as tell:
+    with progress("Simulating", 900, 1000) as update:
         clock[0] += 30
-        tell(900)
-        tell(910)
+        update(900)
+        update(910)
     assert capsys.readouterr().err == "Simulating: 910 of 1000, about 270 s left\n"
 
 

@@ -1,1 +1,1 @@
-"""Relatives of a protein: alignments, profiles of them, and the search for them."""
+"""Relatives of a protein: alignments, profiles and the search for homologues."""

@@ -47,15 +47,15 @@ _IS_KNOWN = _table(string.ascii_letters + _GAP_SIGNS, [1] * 57, rest=0).astype(b
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """A protein, which is row 0 and called the query, and its homologues.
+    """A protein, called the query (row 0), and its homologues.
 
     Attributes
     ----------
     names : tuple of str
-        One for each of N rows.
+        Names of the N rows.
     rows : ndarray, shape (N, L), uint8
-        Positions in `openmm_nemo.residues.AMINO_ACIDS`; 20 is a gap. Letters of no single one of the twenty amino acids
-        (X, B, Z, J, U, O) are gaps, too. Columns are the residues of the query, which has no gaps.
+        Indices in `openmm_nemo.residues.AMINO_ACIDS`; 20 is a gap. Letters other than the twenty amino acids (X, B, Z,
+        J, U, O) also count as gaps. Columns are the residues of the query, which has no gaps.
     """
 
     names: tuple[str, ...]
@@ -73,7 +73,7 @@ class Alignment:
     def distances(self) -> np.ndarray:
         """Normalised Hamming distance of every row to the query, shape (N,), float64.
 
-        It is the share of different letters among the columns in which both rows have one, and 1 if there is none.
+        The fraction of different letters among the columns in which both rows have one; 1 if there are none.
         """
         return _distances(self.rows[0], self.rows.T)
 
@@ -83,28 +83,30 @@ class Alignment:
         return total / total[-1]
 
     def select(self, kept: np.ndarray) -> "Alignment":
-        """Some of the rows, given by their numbers or by a mask."""
+        """Some of the rows, given by their indices or a mask."""
         numbers = np.arange(len(self))[kept]
         return Alignment(tuple(self.names[i] for i in numbers), self.rows[numbers])
 
     def drop_gapped(self, max_gaps: float = MAX_GAPS) -> "Alignment":
-        """Rows in which at most this share of the columns are gaps (the paper's B.5: half)."""
+        """Rows with gaps in at most this fraction of the columns (the paper's B.5: half)."""
         return self.select((self.rows == GAP).mean(axis=1) <= max_gaps)
 
     def thin(
-        self, min_distance: float = MIN_DISTANCE, tell: Callable[[int], None] = lambda count: None
+        self,
+        min_distance: float = MIN_DISTANCE,
+        progress: Callable[[int], None] = lambda count: None,
     ) -> "Alignment":
         """Rows that differ from each other, chosen greedily in their order, so that the query stays.
 
         Parameters
         ----------
         min_distance : float
-            Least normalised Hamming distance (see `distances`) between any two rows that are kept. The paper (B.5) says
-            that hhfilter left sequences at a distance of 0.8. Taken literally, no two rows would share more than 20% of
-            their letters, which almost no pair of homologues does; the threshold of hhfilter is the largest identity,
-            so 80% identity is meant here: a distance of 0.2.
-        tell : callable
-            Told the number of rows that have been looked at, from time to time.
+            Minimum normalised Hamming distance (see `distances`) between any two rows that are kept. The paper (B.5)
+            says that hhfilter left sequences at a distance of 0.8. Taken literally, no two rows would share more than
+            20% of their letters, which is true of almost no pair of homologues; hhfilter's threshold is the largest
+            identity, so we take it to mean 80% identity: a distance of 0.2.
+        progress : callable
+            Called with the number of rows compared so far, from time to time.
 
         Returns
         -------
@@ -116,22 +118,22 @@ class Alignment:
             if kept[i]:
                 near = _distances(columns[:, i], columns[:, i + 1 :]) < min_distance
                 kept[i + 1 :] &= ~near
-                tell(i + 1)
+                progress(i + 1)
         return self.select(kept)
 
 
 def read_alignment(path: str | os.PathLike[str], sequence: str | None = None) -> Alignment:
     """Read an alignment in A3M, A2M, aligned FASTA or Stockholm format, plain or gzipped.
 
-    The format is told by the content. Insertions relative to the first row, the query, are left out. Rows of equal
-    length are aligned column by column, and letters of either case count. Otherwise the file is A3M, in which lower
-    case is not aligned.
+    The format is recognised by the content. Insertions relative to the first row, the query, are removed. If all rows
+    have the same length, they are aligned column by column, and letters of either case count. Otherwise the file is
+    A3M, in which lower-case letters are not aligned.
 
     Parameters
     ----------
     path : path
     sequence : str, optional
-        What the query has to be.
+        Sequence that the query must have.
 
     Returns
     -------
@@ -140,8 +142,8 @@ def read_alignment(path: str | os.PathLike[str], sequence: str | None = None) ->
     Raises
     ------
     InputError
-        If the file cannot be read or is not an alignment, or its query has a letter that is none of the twenty amino
-        acids or is not ``sequence``.
+        If the file cannot be read or is not an alignment, or its query has a letter other than the twenty amino acids
+        or is not ``sequence``.
     """
     text = read_text(Path(path))
     if text.lstrip().startswith("# STOCKHOLM"):
@@ -178,16 +180,16 @@ def write_alignment(path: str | os.PathLike[str], alignment: Alignment) -> None:
 def augmented(sequence: str, alignment: Alignment, generator: np.random.Generator) -> str:
     """Draw a relative of a protein: its sequence with the letters of one row of its alignment (the paper's B.7).
 
-    Row t is drawn with probability p_t ~ exp(-5 d_t), d_t being its distance to the query (the text lost the minus, but
-    says that closer rows are drawn more often). The query is one of the rows, with d = 0. Where the row has a gap the
-    query's letter stays.
+    Row t is drawn with probability p_t ~ exp(-5 d_t), where d_t is its distance to the query (the extracted text lost
+    the minus, but says that closer rows are drawn more often). The query is one of the rows, with d = 0. Where the row
+    has a gap, the query's letter stays.
 
     Parameters
     ----------
     sequence : str
         Length L.
     alignment : Alignment
-        Of the sequence, filtered as wanted.
+        Alignment of the sequence, filtered as desired.
     generator : numpy.random.Generator
 
     Returns
@@ -198,7 +200,7 @@ def augmented(sequence: str, alignment: Alignment, generator: np.random.Generato
     Raises
     ------
     InputError
-        If the alignment is that of another sequence.
+        If the alignment is of another sequence.
     """
     if sequence != alignment.sequence:
         _check_query(alignment.sequence, sequence, "an alignment")
@@ -207,7 +209,7 @@ def augmented(sequence: str, alignment: Alignment, generator: np.random.Generato
 
 
 class AlignmentFolder:
-    """A folder of alignments, one file for each protein, read when asked for.
+    """A folder of alignments, one file per protein, read on request.
 
     Files are named by the protein's id and one of .a3m, .sto and .fasta, and may be gzipped (.gz).
 
@@ -244,7 +246,7 @@ class AlignmentFolder:
             if (path := self.folder / f"{name}{suffix}{zipped}").exists()
         ]
         if len(found) > 1:
-            raise InputError(f"{found[0]} and {found[1].name} are of one protein: remove one.")
+            raise InputError(f"{found[0]} and {found[1].name} are of the same protein: remove one.")
         return read_alignment(found[0], sequence) if found else None
 
 
@@ -274,7 +276,7 @@ class AlignmentArrays:
         self._codes_of_all = arrays.column("alignment", "u", (int(ends[-1]),))
         if self._codes_of_all.max(initial=0) >= len(letters) or (sizes[1] < 1).any():
             raise InputError(
-                f"{path} has codes from {len(letters)} on or a domain without rows: see docs/data-format.md."
+                f"{path} has codes of {len(letters)} or more, or a domain without rows: see docs/data-format.md."
             )
         self._places = {
             name: (int(end), int(length), int(rows))
@@ -287,7 +289,7 @@ class AlignmentArrays:
         Raises
         ------
         InputError
-            If the alignment is that of another sequence.
+            If the alignment is of another sequence.
         """
         if name not in self._places:
             return None
@@ -317,7 +319,7 @@ def read_text(path: Path) -> str:
         if content.startswith(b"\x1f\x8b"):
             content = gzip.decompress(content)
     except FileNotFoundError:
-        raise InputError(f"{path} is not there: check the file name.") from None
+        raise InputError(f"{path} does not exist: check the file name.") from None
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read to its end ({error}): get it again.") from None
     return content.decode("utf-8-sig", errors="replace")
@@ -326,7 +328,7 @@ def read_text(path: Path) -> str:
 def parse_fasta(text: str, path: str | os.PathLike[str]) -> tuple[list[str], list[str]]:
     """Names (the first word of each header) and sequences of FASTA or A3M text."""
     records: list[tuple[str, list[str]]] = []
-    for line in text.split("\n"):  # splitlines() also splits at signs that headers may have
+    for line in text.split("\n"):  # splitlines() also splits at characters that headers may contain
         if line.startswith(">"):
             records.append((next(iter(line[1:].split()), ""), []))
         elif records:
@@ -346,9 +348,11 @@ def _parse_stockholm(text: str, path: str | os.PathLike[str]) -> tuple[list[str]
         with MSAFile(io.BytesIO(text.lstrip().encode()), format="stockholm") as file:
             alignments = list(file)
     except ValueError as error:
-        raise InputError(f"{path} is not a whole Stockholm file ({error}): get it again.") from None
+        raise InputError(
+            f"{path} is not a complete Stockholm file ({error}): get it again."
+        ) from None
     if len(alignments) != 1:
-        raise InputError(f"{path} holds {len(alignments)} alignments: give a file of one.")
+        raise InputError(f"{path} holds {len(alignments)} alignments: give a file with one.")
     return list(alignments[0].names), list(alignments[0].alignment)
 
 
@@ -358,14 +362,14 @@ def align_to_query(names: Sequence[str], texts: Sequence[str], place: str) -> Al
     Parameters
     ----------
     names, texts : sequence of str
-        One for each row; see `read_alignment` for lower case and rows of different lengths.
+        One per row; see `read_alignment` for lower case and rows of different lengths.
     place : str
-        Of the rows, for messages.
+        Where the rows are from, for messages.
 
     Raises
     ------
     InputError
-        If a row has a sign that is neither a letter nor a gap, the rows do not fit together, or the query has no
+        If a row has a character that is neither a letter nor a gap, the rows do not fit together, or the query has no
         residues or an unknown one.
     """
     signs = [_signs(text, name, place) for text, name in zip(texts, names, strict=True)]
@@ -395,7 +399,7 @@ def align_to_query(names: Sequence[str], texts: Sequence[str], place: str) -> Al
 
 
 def _signs(text: str, name: str, place: str) -> np.ndarray:
-    # Anything that is not ASCII becomes "?", which is refused like other signs.
+    # Anything that is not ASCII becomes "?", which is refused like other characters.
     signs = np.frombuffer(text.encode("ascii", "replace"), dtype=np.uint8)
     for position in np.flatnonzero(~_IS_KNOWN[signs])[:1]:
         raise InputError(
@@ -405,7 +409,7 @@ def _signs(text: str, name: str, place: str) -> np.ndarray:
 
 
 def _is_aligned(signs: np.ndarray) -> np.ndarray:
-    """Whether signs of A3M are aligned: all but lower case and dots."""
+    """Whether characters of A3M are aligned: all except lower case and dots."""
     return (signs < ord("a")) & (signs != ord("."))
 
 
@@ -419,12 +423,12 @@ def _check_query(query: str, sequence: str, path: str | os.PathLike[str]) -> Non
 
 
 def _distances(row: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Normalised Hamming distance of a row (L,) to others, given as columns (L, N): shape (N,)."""
+    """Normalised Hamming distance of a row (L,) to others, given as columns (L, N); shape (N,)."""
     has_letter = row != GAP
     columns = columns[has_letter]
     shared = columns != GAP
     different = (columns != row[has_letter, None]) & shared
-    # The narrowest integers that hold the counts: sums are many times faster than numpy's default.
+    # The narrowest integers that hold the counts: sums are many times faster than with numpy's default.
     narrow = np.min_scalar_type(len(row))
     n_shared = shared.sum(axis=0, dtype=narrow)
     n_different = different.sum(axis=0, dtype=narrow)

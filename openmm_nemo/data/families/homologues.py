@@ -21,7 +21,7 @@ ITERATIONS = 5
 BITS_PER_RESIDUE = 0.3
 
 BLOCK_SEQUENCES = 5000
-"""How many a thread takes at a time."""
+"""Number of sequences that a thread takes at a time."""
 
 
 def search_homologues(
@@ -31,13 +31,13 @@ def search_homologues(
     bits_per_residue: float = BITS_PER_RESIDUE,
     workers: int | None = None,
     name: str = "query",
-    tell: Callable[[int], None] = lambda count: None,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> Alignment:
     """Find homologues in a database and align them.
 
-    This is jackhmmer: the sequence, then in each round a hidden Markov model of the alignment so far, is compared with
-    the whole database, until a round finds nothing new. The database is read anew in each round, block by block, so
-    that it need not fit into memory.
+    This is jackhmmer: the sequence, and then in each round a hidden Markov model of the alignment so far, is compared
+    with the whole database, until a round finds nothing new. The database is read again in each round, block by block,
+    so that it need not fit into memory.
 
     Parameters
     ----------
@@ -46,25 +46,25 @@ def search_homologues(
     database : path
         FASTA file of proteins, may be gzipped.
     iterations : int
-        Most rounds.
+        Maximum number of rounds.
     bits_per_residue : float
-        A sequence and each of its domains is taken if its bit score is at least this times L.
+        Sequences and their domains are accepted if their bit scores are at least this times L.
     workers : int, optional
-        Threads. Default: one for each processor. The result does not depend on it.
+        Number of threads. Default: one per processor. The result does not depend on it.
     name : str
-        Of the query in the alignment.
-    tell : callable
-        Told from time to time how many bytes of the file have been read, in all rounds.
+        Name of the query in the alignment.
+    progress : callable
+        Called with the number of bytes of the file read so far, over all rounds, from time to time.
 
     Returns
     -------
     Alignment
-        The sequence, then a row for each domain that was found, best score first; the sequence alone if there is none.
+        The sequence, followed by one row per domain found, best score first; only the sequence if there are none.
 
     Raises
     ------
     InputError
-        If the sequence is not one of amino acids, a number is not positive, or the database cannot be read.
+        If the sequence is not made of amino acids, a number is not positive, or the database cannot be read.
     """
     from pyhmmer.easel import Alphabet, KeyHash, TextSequence
     from pyhmmer.plan7 import Background, Builder, Trace
@@ -73,18 +73,18 @@ def search_homologues(
     if iterations < 1:
         raise InputError(f"The number of iterations is {iterations}: give at least 1.")
     if not bits_per_residue > 0:
-        raise InputError(f"The score is {bits_per_residue} bits a residue: give more than 0.")
+        raise InputError(f"The score is {bits_per_residue} bits per residue: give more than 0.")
     alphabet = Alphabet.amino()
     query = TextSequence(name=name, sequence=sequence).digitize(alphabet)
-    builder = Builder(alphabet, architecture="hand")  # match states stay the residues of the query
+    builder = Builder(alphabet, architecture="hand")  # match states remain the query's residues
     background = Background(alphabet)
     model, _, _ = builder.build(query, background)
     path = Path(database)
     size, threshold = _size(path), bits_per_residue * len(sequence)
     known, n_rows = KeyHash(), 1
     for number in range(iterations):
-        tell_all = partial(_tell_after, number * size, tell)
-        hits = _search(model, path, threshold, workers or os.cpu_count() or 1, tell_all)
+        report_all = partial(_report_after, number * size, progress)
+        hits = _search(model, path, threshold, workers or os.cpu_count() or 1, report_all)
         n_new = hits.compare_ranking(known)
         msa: Any = hits.to_msa(
             alphabet,
@@ -105,15 +105,15 @@ def _size(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError:
-        raise InputError(f"{path} is not there: check the file name.") from None
+        raise InputError(f"{path} does not exist: check the file name.") from None
 
 
-def _tell_after(before: int, tell: Callable[[int], None], count: int) -> None:
-    tell(before + count)
+def _report_after(before: int, progress: Callable[[int], None], count: int) -> None:
+    progress(before + count)
 
 
 def _search(
-    model: "HMM", path: Path, threshold: float, workers: int, tell: Callable[[int], None]
+    model: "HMM", path: Path, threshold: float, workers: int, progress: Callable[[int], None]
 ) -> "TopHits":
     """Hits of a model in a database, sorted by score."""
     from pyhmmer.easel import SequenceFile
@@ -132,9 +132,9 @@ def _search(
                     break
                 try:
                     block: Any = targets.read_block(sequences=BLOCK_SEQUENCES)
-                    tell(raw.tell())
+                    progress(raw.tell())
                 except BaseException:
-                    stopped.set()  # after an error the file is at no known place
+                    stopped.set()  # after an error the position in the file is unknown
                     raise
             if not block:
                 break
@@ -153,15 +153,11 @@ def _search(
                 futures = [pool.submit(search_blocks) for _ in range(workers)]
                 found = [hits for future in futures for hits in future.result()]
             finally:
-                stopped.set()  # or the threads would go on after an interrupt
+                stopped.set()  # or the threads would continue after an interrupt
     except (OSError, EOFError, ValueError, zlib.error, SystemError) as error:
-        reason: object = (
-            error.__cause__ or error
-        )  # SystemError: pyhmmer was told of a damaged gzip file
-        if isinstance(
-            reason, ValueError
-        ):  # what pyhmmer says of it may be what memory has held before
-            reason = "it is not FASTA, or has signs that are no amino acids"
+        reason: object = error.__cause__ or error  # SystemError: pyhmmer met a damaged gzip file
+        if isinstance(reason, ValueError):  # pyhmmer's message may contain arbitrary memory
+            reason = "it is not FASTA, or has characters that are not amino acids"
         raise InputError(
             f"{path} cannot be searched ({reason}): give a FASTA file of proteins."
         ) from None

@@ -1,4 +1,4 @@
-"""Sequence profiles: how much more often than elsewhere each amino acid is found at each residue (the paper's B.6)."""
+"""Sequence profiles: how much more often than on average each amino acid occurs at each residue (the paper's B.6)."""
 
 import json
 import os
@@ -23,15 +23,15 @@ BACKGROUND = np.array([
 ])  # fmt: skip
 """Frequencies of `AMINO_ACIDS` in Swiss-Prot 50.8 (the reviewed part of UniProt), the background of HMMER 3.
 
-The paper takes those of all of UniProt and does not print them.
+The paper uses those of the whole of UniProt and does not print them.
 """
 
 DEPTH = 1000.0
-"""Rows that frequencies are taken to come from if nothing else is known."""
+"""Number of alignment rows that frequencies are assumed to come from."""
 
 PROFILE_KINDS = ("deep", "own")
-"""Kinds of profiles that a set of domains may have: of deep alignments (HHblits), and of a plain search such as users
-make of their own. They differ in depth, so a model learns from one kind."""
+"""Kinds of profiles that a set of domains may have: from deep alignments (HHblits), and from a plain search such as
+users run themselves. They differ in depth, so a model learns from only one kind."""
 
 _SHARE_TOLERANCE = 0.01
 _ROOT_SCALE = 255
@@ -39,7 +39,7 @@ _ROOT_SCALE = 255
 
 @dataclass(frozen=True, eq=False)
 class ColumnFrequencies:
-    """Frequencies of the amino acids in the columns of an alignment, in one byte each.
+    """Frequencies of the amino acids in the columns of an alignment, one byte each.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class ColumnFrequencies:
     Raises
     ------
     InputError
-        If the shape or the type is another, or a row is zero.
+        If the shape or type is wrong, or a row is zero.
     """
 
     roots: np.ndarray
@@ -77,13 +77,13 @@ class ColumnFrequencies:
 
     @property
     def frequencies(self) -> np.ndarray:
-        """Shape (L, 20), float32; rows add up to 1."""
+        """Frequencies, shape (L, 20), float32; rows add up to 1."""
         squares = (self.roots / np.float32(_ROOT_SCALE)) ** 2
         return squares / squares.sum(axis=1, keepdims=True)
 
     @property
     def neff(self) -> float:
-        """How varied the columns are: exp of their mean entropy, from 1 (a single sequence) to 20."""
+        """Diversity of the columns: exp of their mean entropy, from 1 (a single sequence) to 20."""
         shares = self.frequencies
         logarithms = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
         return float(np.exp(-(shares * logarithms).sum(axis=1).mean()))
@@ -104,11 +104,11 @@ def profile(
     Parameters
     ----------
     alignment : Alignment
-        Of N rows, all of which count alike, and L columns. Gaps do not count.
+        Alignment of N rows, with equal weights, and L columns. Gaps do not count.
     background : array-like, shape (20,)
         b, frequencies of the amino acids.
     pseudo_count : float
-        q. With N rows, 20 q of N + 20 q counts are pseudo-counts.
+        q. With N rows, 20 q of the N + 20 q counts are pseudo-counts.
 
     Returns
     -------
@@ -132,15 +132,15 @@ def profile_from_frequencies(
     background: ArrayLike = BACKGROUND,
     pseudo_count: float = PSEUDO_COUNT,
 ) -> np.ndarray:
-    """Profile of an alignment of which only the frequencies in its columns are known.
+    """Profile of an alignment that is known only by the frequencies in its columns.
 
     Parameters
     ----------
     frequencies : array-like, shape (L, 20) or (L, 21)
-        Shares of the amino acids, in the order of `openmm_nemo.residues.AMINO_ACIDS`, and of gaps if not left out, in
-        each column. They add up to 1, or to less where the share of gaps was left out.
+        Frequencies of the amino acids, in the order of `openmm_nemo.residues.AMINO_ACIDS`, and optionally of gaps, in
+        each column. They add up to 1, or to less if the frequency of gaps was left out.
     depth : float
-        Rows of the alignment: frequencies times depth are the counts that pseudo-counts are added to.
+        Number of rows in the alignment: pseudo-counts are added to frequencies times depth.
     background, pseudo_count
         See `profile`.
 
@@ -172,15 +172,15 @@ def profile_from_frequencies(
 
 
 def information_content(profile: ArrayLike, background: ArrayLike = BACKGROUND) -> np.ndarray:
-    """Information about the amino acid at each residue, log2(20) + sum M log2(M), as sequence logos show it.
+    """Information about the amino acid at each residue, log2(20) + sum M log2(M), as in sequence logos.
 
-    M has the pseudo-counts: small alignments have little information.
+    M includes the pseudo-counts: small alignments have little information.
 
     Parameters
     ----------
     profile : array-like, shape (L, 20)
     background : array-like, shape (20,)
-        The one that the profile was made with.
+        Background that the profile was made with.
 
     Returns
     -------
@@ -195,8 +195,8 @@ def information_content(profile: ArrayLike, background: ArrayLike = BACKGROUND) 
 def read_profiles(path: str | os.PathLike[str], depth: float = DEPTH) -> dict[str, np.ndarray]:
     """Read frequencies from JSON lines, plain or gzipped, and make profiles of them.
 
-    Each line is an object with ``id``, ``frequencies`` (a list of numbers for each residue) and ``columns``, a string
-    or list of the twenty amino acids, in any order, and "-" for the share of gaps, which may be left out.
+    Each line is an object with ``id``, ``frequencies`` (a list of numbers per residue) and ``columns``, a string or
+    list of the twenty amino acids, in any order, and "-" for the frequency of gaps, which may be left out.
 
     Parameters
     ----------
@@ -221,7 +221,7 @@ def read_profiles(path: str | os.PathLike[str], depth: float = DEPTH) -> dict[st
         try:
             name, frequencies = _read_line(line)
             if name in profiles:
-                raise ValueError(f"a line before it has {name}, too")
+                raise ValueError(f"an earlier line also has {name}")
             profiles[name] = profile_from_frequencies(frequencies, depth)
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             reason = f"it has no {error}" if isinstance(error, KeyError) else error
@@ -235,12 +235,13 @@ def read_profiles(path: str | os.PathLike[str], depth: float = DEPTH) -> dict[st
 
 
 def read_profile(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read a profile from text, a line for each residue; commas separate numbers in .csv files, spaces in others.
+    """Read a profile from text, one line per residue; numbers are separated by commas in .csv files, by spaces in
+    others.
 
     Returns
     -------
     ndarray, shape (L, n), float64
-        n is 20 if all is well: the model that takes the profile checks it.
+        n should be 20, which the model that takes the profile checks.
 
     Raises
     ------
@@ -252,7 +253,7 @@ def read_profile(path: str | os.PathLike[str]) -> np.ndarray:
             return np.loadtxt(path, ndmin=2, delimiter=_delimiter(path), encoding="utf-8-sig")
     except (OSError, ValueError, UserWarning) as error:
         raise InputError(
-            f"The profile {path} cannot be read ({error}): give 20 numbers a line."
+            f"The profile {path} cannot be read ({error}): give 20 numbers per line."
         ) from None
 
 
@@ -264,7 +265,7 @@ def write_profile(path: str | os.PathLike[str], profile: ArrayLike) -> None:
     Parameters
     ----------
     path : path
-        With extension .csv for commas.
+        With the extension .csv, commas separate the numbers.
     profile : array-like, shape (L, 20)
 
     Raises

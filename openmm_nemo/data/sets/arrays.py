@@ -1,6 +1,7 @@
 """Domains and profiles as numpy arrays in .npz files, which docs/data-format.md describes.
 
-All residues of all domains are rows of the same arrays; ``length`` says how many each domain has. Nothing is unpickled.
+All residues of all domains are rows of the same arrays; ``length`` is the number of each domain's residues. Nothing is
+unpickled.
 """
 
 from collections.abc import Iterator
@@ -32,14 +33,14 @@ _N_LETTERS = len(AMINO_ACIDS)
 
 
 class ProfileRecord(NamedTuple):
-    """What a file of profiles has for a domain.
+    """Record of a domain in a file of profiles.
 
     Attributes
     ----------
     length : int
-        Residues.
+        Number of residues.
     profiles : dict of str to ColumnFrequencies
-        By kind.
+        Profiles by kind.
     cluster : str
         Name of its sequence cluster; empty if the file has none.
     """
@@ -50,7 +51,7 @@ class ProfileRecord(NamedTuple):
 
 
 def content_of(path: Path) -> str:
-    """What a file holds by the names of its arrays: `STRUCTURES` or `PROFILES`.
+    """Content of a file according to the names of its arrays: `STRUCTURES` or `PROFILES`.
 
     Raises
     ------
@@ -72,7 +73,7 @@ def content_of(path: Path) -> str:
 
 
 def read_ids(path: Path) -> list[str]:
-    """Ids of the domains or profiles of a file.
+    """Ids of the domains or profiles in a file.
 
     Raises
     ------
@@ -85,13 +86,13 @@ def read_ids(path: Path) -> list[str]:
 def read_structures(
     path: Path, first: int = 0, last: int | None = None, profiles: Path | None = None
 ) -> Iterator[Domain | Failure]:
-    """Read some domains of a file of structures.
+    """Read some domains from a file of structures.
 
     Parameters
     ----------
     path : Path
     first, last : int
-        The domains to read, without the last. Default: all.
+        Range of domains to read, excluding ``last``. Default: all.
     profiles : Path, optional
         File with the profiles of the same domains in the same order.
 
@@ -102,7 +103,7 @@ def read_structures(
     Raises
     ------
     InputError
-        If a file cannot be read or an array is missing or of a wrong type or shape.
+        If a file cannot be read or an array is missing or has a wrong type or shape.
     """
     arrays = ArrayFile(path)
     ends = arrays.ends()
@@ -137,12 +138,12 @@ def read_profile_records(path: Path) -> dict[str, ProfileRecord]:
     Returns
     -------
     dict of str to ProfileRecord
-        By the id of the domain.
+        Records by the id of the domain.
 
     Raises
     ------
     InputError
-        If it cannot be read or an array is missing or of a wrong type or shape.
+        If it cannot be read or an array is missing or has a wrong type or shape.
     """
     arrays = ArrayFile(path)
     ends = arrays.ends()
@@ -210,7 +211,7 @@ def _domain(values: dict[str, Any], rows: dict[str, np.ndarray]) -> Domain:
 
 
 def _known(roots: np.ndarray) -> bool:
-    """Whether there is a profile: a row of zeros means that there is none."""
+    """Whether there is a profile: a row of zeros stands for none."""
     return bool(roots.any(axis=1).all())
 
 

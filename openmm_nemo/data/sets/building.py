@@ -1,4 +1,4 @@
-"""From files of structures to a set of domains on disk: in parallel, resumable, and no bad file stops the others."""
+"""Build a set of domains from files of structures: in parallel, resumable, and bad files do not stop the others."""
 
 import csv
 import hashlib
@@ -35,7 +35,7 @@ PARTS_FOLDER = "parts"
 JSON_SUFFIX = ".jsonl"
 
 CHUNK = 2000
-"""Domains of a file of arrays that are read at a time."""
+"""Number of domains read at a time from a file of arrays."""
 
 
 class Built(NamedTuple):
@@ -44,11 +44,11 @@ class Built(NamedTuple):
     Attributes
     ----------
     n_domains : int
-        In the set.
+        Number of domains in the set.
     failures : list of Failure
-        What is not in it, and why.
+        What is not in the set, and why.
     n_profiles : dict of str to int
-        Domains with a profile of each kind.
+        Number of domains with a profile of each kind.
     """
 
     n_domains: int
@@ -63,7 +63,7 @@ class Sources(NamedTuple):
     ----------
     files : list of Path
     others : list of Path
-        Files in the folders that are something else by their names.
+        Files in the folders whose names say that they are something else.
     """
 
     files: list[Path]
@@ -71,13 +71,13 @@ class Sources(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What is read at a time: a file, or some domains of a file of arrays.
+    """A unit of reading: a file, or some domains of a file of arrays.
 
     Attributes
     ----------
     file : Path
     first, last : int, optional
-        Of a file of structures as arrays: the domains, without the last.
+        For a file of structures as arrays: range of domains, excluding ``last``.
     profiles : Path, optional
         File with the profiles of these domains.
     """
@@ -89,13 +89,13 @@ class Task(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a build reads, see `plan_of`.
+    """What a build is going to read, see `plan_of`.
 
     Attributes
     ----------
     tasks : list of Task
     profiles : list of Path
-        Files of profiles for domains of other files.
+        Files of profiles for domains in other files.
     """
 
     tasks: list[Task]
@@ -103,15 +103,15 @@ class Plan(NamedTuple):
 
 
 def source_files(inputs: Sequence[Path]) -> Sources:
-    """Files named by ``inputs``: themselves, and those below folders that can be structures, JSON lines or arrays.
+    """Files given by ``inputs``: themselves, and those below folders that can be structures, JSON lines or arrays.
 
-    Of a folder, that is files with the extensions of these, which may be gzipped, and with none, as those of CATH's and
-    ASTRAL's domains.
+    In folders, these are files with the extensions of these formats, optionally gzipped, and files without extension,
+    such as the domains of CATH and ASTRAL.
 
     Raises
     ------
     InputError
-        If one does not exist, or there is no file.
+        If one does not exist, or there are no files.
     """
     files: dict[str, Path] = {}
     others: dict[str, Path] = {}
@@ -123,7 +123,7 @@ def source_files(inputs: Sequence[Path]) -> Sources:
         elif os.path.exists(path):
             files.setdefault(os.path.abspath(path), path)
         else:
-            raise InputError(f"{path} is not there: give files or folders of structures.")
+            raise InputError(f"{path} does not exist: give files or folders of structures.")
     if not files:
         kinds = ", ".join((*structure_suffixes(), JSON_SUFFIX, arrays.SUFFIX))
         raise InputError(f"{inputs[0]} has no file that ends in {kinds} or these with .gz.")
@@ -131,14 +131,15 @@ def source_files(inputs: Sequence[Path]) -> Sources:
 
 
 def plan_of(files: Sequence[Path]) -> Plan:
-    """Divide the work: large files of arrays into parts, files of profiles to the domains that they are of.
+    """Divide the work: split large files of arrays, and assign files of profiles to their domains.
 
-    Profiles with the ids of a file of structures, in its order, are of these; others are of domains of all other files.
+    Profiles with the ids of a file of structures, in the same order, belong to it; others belong to domains in any
+    file.
     """
     contents: dict[Path, str] = {}
     for file in files:
         if file.name.lower().endswith(arrays.SUFFIX):
-            with suppress(InputError):  # the task that reads it says why
+            with suppress(InputError):  # the task that reads it reports the reason
                 contents[file] = arrays.content_of(file)
     ids = {file: arrays.read_ids(file) for file in contents}
     tasks: list[Task] = []
@@ -155,12 +156,12 @@ def plan_of(files: Sequence[Path]) -> Plan:
 
 
 def read_source(path: Path) -> tuple[list[Domain], list[Failure]]:
-    """Domains of a file, and what could not be read."""
+    """Domains of a file, and failures."""
     try:
         if path.is_dir():
             raise InputError(f"{path} is a folder that may not be read: ask for permission.")
         if _suffix(path) == arrays.SUFFIX:
-            arrays.content_of(path)  # says what else it is
+            arrays.content_of(path)  # reports what else it is
             return _sorted(arrays.read_structures(path))
         if _suffix(path) != JSON_SUFFIX:
             structures, failures = read_chains(path)
@@ -169,7 +170,7 @@ def read_source(path: Path) -> tuple[list[Domain], list[Failure]]:
     except InputError as error:
         return [], [Failure(str(path), str(error))]
     domains, failures = _sorted(found)
-    if not domains:  # another kind of file, most likely
+    if not domains:  # most likely another kind of file
         why = failures[0].reason if failures else "it is empty"
         return [], [Failure(str(path), f"none of its {len(failures)} lines is a domain: {why}")]
     return domains, failures
@@ -179,7 +180,7 @@ def build_set(
     inputs: Sequence[Path],
     out: Path,
     workers: int | None = None,
-    tell: Callable[[int], None] = lambda count: None,
+    progress: Callable[[int], None] = lambda count: None,
     labels: Labels | None = None,
 ) -> Built:
     """Read files and write a set of domains.
@@ -191,13 +192,13 @@ def build_set(
     inputs : sequence of Path
         Files and folders, see `source_files`.
     out : Path
-        Folder; made if it does not exist. A set in it is replaced when the new one is complete.
+        Folder, made if it does not exist. A set in it is replaced when the new one is complete.
     workers : int, optional
-        Processes. Default: one for each processor.
-    tell : callable
-        Told the number of files that have been read, from time to time.
+        Number of processes. Default: one per processor.
+    progress : callable
+        Called with the number of tasks (see `plan_of`) done so far, from time to time.
     labels : Labels, optional
-        CATH and SCOP codes, in place of those in the files.
+        CATH and SCOP codes, which replace those in the files.
 
     Returns
     -------
@@ -206,7 +207,7 @@ def build_set(
     Raises
     ------
     InputError
-        If there is nothing to read, nothing could be read, the labels name domains that are not there, or the folder
+        If there is nothing to read, nothing could be read, the labels name domains that do not exist, or the folder
         cannot be written.
     """
     tasks, profiles = plan_of(source_files(inputs).files)
@@ -215,10 +216,10 @@ def build_set(
         parts.mkdir(parents=True, exist_ok=True)
         places = [_part_of(task, parts) for task in tasks]
         missing = [pair for pair in zip(tasks, places, strict=True) if not _done(pair[1]).exists()]
-        tell(len(tasks) - len(missing))
+        progress(len(tasks) - len(missing))
         with closing(run_tasks(_read_part, missing, workers)) as done:
             for count, _ in enumerate(done, start=len(tasks) - len(missing) + 1):
-                tell(count)
+                progress(count)
         domains, failures = _gather(tasks, places, profiles)
         if not domains:
             reasons = "; ".join(failure.reason for failure in failures[:3])
@@ -231,7 +232,7 @@ def build_set(
         shutil.rmtree(parts)
     except BrokenProcessPool:
         raise InputError(
-            "A process that reads files was killed (memory may be short): rerun the same command to continue."
+            "A process that reads files was killed (perhaps out of memory): rerun the same command to continue."
         ) from None
     except OSError as error:
         raise InputError(
@@ -261,30 +262,30 @@ def _files_below(folder: Path) -> list[Path]:
 
 
 def structure_suffixes() -> tuple[str, ...]:
-    """Endings of the names of structure files."""
+    """Suffixes of structure files."""
     return tuple(suffix for kind in FORMATS.values() for suffix in kind.suffixes)
 
 
 def _suffix(path: Path) -> str | None:
-    """What the name says that a file is, or None."""
+    """Kind of file according to its name, or None."""
     name = path.name.lower().removesuffix(".gz")
     suffixes = (*structure_suffixes(), JSON_SUFFIX, arrays.SUFFIX)
     return next((s for s in suffixes if name.endswith(s)), None)
 
 
 def _part_of(task: Task, parts: Path) -> Path:
-    """Where the domains of a task are kept; another place if a file changes."""
+    """File in which the domains of a task are kept; a different one if a source file changes."""
     key = f"{task.first} {task.last}"
     for file in filter(None, (task.file, task.profiles)):
         key += f" {os.path.abspath(file)}"
-        with suppress(OSError):  # the task that reads it says why
+        with suppress(OSError):  # the task that reads it reports the reason
             status = file.stat()
             key += f" {status.st_size} {status.st_mtime_ns}"
     return parts / f"{hashlib.sha256(os.fsencode(key)).hexdigest()[:20]}.safetensors"
 
 
 def _done(part: Path) -> Path:
-    """Written last: what could not be read of a file that has been read."""
+    """File with the failures of a task, written last."""
     return part.with_suffix(".json")
 
 
@@ -298,7 +299,7 @@ def _read_part(task: Task, part: Path) -> None:
             continue
         if domain.id in unique:
             failures.append(
-                Failure(str(task.file), f"it has {domain.id} twice; the first was taken")
+                Failure(str(task.file), f"it has {domain.id} twice; the first one was taken")
             )
         unique.setdefault(domain.id, domain)
     if unique:
@@ -333,7 +334,7 @@ def _gather(
     for task, part in zip(tasks, places, strict=True):
         try:
             domains, lost = _load_part(part)
-        except ValueError:  # of another version, or damaged when the machine went down
+        except ValueError:  # from another version, or damaged when the machine went down
             _read_part(task, part)
             domains, lost = _load_part(part)
         failures += lost
@@ -347,7 +348,7 @@ def _gather(
             reason = f"{domain.id} is the same as {domain.same_as}, which was taken"
             repeated.append(Failure(str(task.file), reason))
         elif domain.id in taken:
-            reason = f"another file has {domain.id}, too, and was taken"
+            reason = f"another file also has {domain.id} and was taken"
             failures.append(Failure(str(task.file), reason))
         else:
             taken[domain.id] = domain
@@ -359,7 +360,7 @@ def _gather(
 
 
 def _add_profiles(domains: dict[str, Domain], names: set[str], path: Path) -> list[Failure]:
-    """Give those domains that are named the profiles and clusters of a file; what does not fit."""
+    """Give the named domains the profiles and clusters in a file; return what does not fit."""
     try:
         records = arrays.read_profile_records(path)
     except InputError as error:
@@ -367,7 +368,7 @@ def _add_profiles(domains: dict[str, Domain], names: set[str], path: Path) -> li
     failures = []
     unknown = records.keys() - names
     if unknown:
-        reason = f"{len(unknown)} of its {len(records)} profiles are of no domain, such as {min(unknown)}"
+        reason = f"{len(unknown)} of its {len(records)} profiles belong to no domain, such as {min(unknown)}"
         failures.append(Failure(str(path), reason))
     for name, record in records.items():
         if name not in names:
@@ -392,7 +393,7 @@ def _load_part(part: Path) -> tuple[list[Domain], list[Failure]]:
 
 
 def _write_failures(path: Path, failures: list[Failure]) -> None:
-    # Names of files may be any bytes.
+    # File names may be any bytes.
     options: Any = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
     with completing(path) as partial, open(partial, "w", **options) as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""What is in a set of domains: a table, counts by length and class, and a picture of it."""
+"""Description of a set of domains: a table, counts by length and class, and a plot."""
 
 import csv
 from collections import Counter
@@ -27,13 +27,13 @@ INFO_FILE = "info.png"
 TABLE_FILE = "domains.csv"
 LENGTHS = (0, 50, 100, 150, 200)
 CROPS = (64, 96, 128)
-"""Residues of the crops whose contacts with the outside are counted."""
+"""Lengths of the crops whose contacts with the outside are counted."""
 
 CROP_DOMAINS = 1000
-"""Domains, spread evenly over the set, in which they are counted."""
+"""Number of domains, spread evenly over the set, in which they are counted."""
 
 USEFUL_NEFF = 4.0
-"""`ColumnFrequencies.neff` from which a profile says more than its sequence."""
+"""`ColumnFrequencies.neff` above which a profile has more information than its sequence."""
 
 
 def describe_set(folder: Path) -> Iterator[str]:
@@ -76,7 +76,7 @@ def describe_set(folder: Path) -> Iterator[str]:
             plot_domains(lengths, classes, partial, f"{len(domains)} domains")
     except OSError as error:
         raise InputError(
-            f"{error.filename} cannot be written ({error.strerror}): copy the set to a folder of your own."
+            f"{error.filename} cannot be written ({error.strerror}): copy the set to a folder that you can write."
         ) from None
     yield f"Wrote {folder / TABLE_FILE} and {folder / INFO_FILE}"
 

@@ -1,4 +1,4 @@
-"""Protein domains: what the networks are trained on and compared with."""
+"""Protein domains, on which the networks are trained and evaluated."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,10 +19,10 @@ DSSP_CLASSES = "-HBEGITS"
 """Coil, alpha helix, bridge, strand, 3-10 helix, pi helix, turn, bend."""
 
 TRANSFERRED = ("seq", "seq_part", "structure")
-"""How CATH codes came from a similar domain: by sequence, by the sequence of a part, or by structure."""
+"""Ways to transfer CATH codes from a similar domain: by sequence, by the sequence of a part, or by structure."""
 
 UNLABELLED = "none"
-"""`Domain.cath_source` of a chain that was compared with all labelled domains and is close to none of them."""
+"""`Domain.cath_source` of a chain that was compared with all labelled domains and is similar to none of them."""
 
 _ATOMS = (("N", "nitrogen"), ("CA", "carbon"), ("C", "carbon"), ("O", "oxygen"))
 
@@ -34,12 +34,12 @@ class Domain:
     Attributes
     ----------
     id : str
-        Unique within a set, and fit to name a file: no slashes, no signs that cannot be printed, no dot at the front.
+        Unique within a set, and valid as a file name: no slashes, unprintable characters or leading dot.
     sequence : str
-        One letter a residue, length L.
+        One letter per residue, length L.
     backbone : ndarray, shape (L, 5, 3), float32
         N, CA, C, O and the centre of mass of the side chain's heavy atoms (glycine: CA), Angstrom; NaN where atoms are
-        missing. CA is always there.
+        missing. CA is always present.
     dssp : str
         8-class secondary structure, see `DSSP_CLASSES`, length L.
     residue_ids : tuple of str
@@ -47,23 +47,23 @@ class Domain:
     breaks : tuple of int
         Residues (from 0) that are not linked to the next one.
     cath, scop : tuple of str
-        Codes like "1.10.490.10" and "a.1.1.2"; several for a chain of several domains, none if not known.
+        Codes like "1.10.490.10" and "a.1.1.2"; several for a chain of several domains, none if unknown.
     cluster : str
-        Name of its cluster at 30% sequence identity; empty if not known.
+        Name of its cluster at 30% sequence identity; empty if unknown.
     cath_source : str
-        Empty if the codes are the domain's own; of `TRANSFERRED` if they come from a similar domain; `UNLABELLED` if
-        there are no codes because no labelled domain is similar.
+        Empty if the codes are the domain's own; one of `TRANSFERRED` if they come from a similar domain; `UNLABELLED`
+        if there are no codes because no labelled domain is similar.
     near_held_out : bool
-        Whether the fold comes near that of a protein that is kept for tests outside the set.
+        Whether the fold is close to that of a protein kept outside the set for tests.
     same_as : str
-        Id of a domain that it equals, which is to be preferred; empty if there is none.
+        Id of an identical domain that should be preferred; empty if there is none.
     profiles : mapping of str to ColumnFrequencies
-        By their kind, of `PROFILE_KINDS`; those that are not known are missing.
+        Profiles by their kind, one of `PROFILE_KINDS`; unknown ones are missing.
 
     Raises
     ------
     InputError
-        If the parts do not fit together or are not what is said here.
+        If the parts do not fit together or are not as described here.
     """
 
     id: str
@@ -89,7 +89,7 @@ class Domain:
             )
         if not can_name_a_file(self.id):
             raise self._refused(
-                "has an id that cannot name a file: give letters, digits, '_' or '-'."
+                "has an id that is not a valid file name: give letters, digits, '_' or '-'."
             )
         if not set(self.sequence) <= set(AMINO_ACIDS):
             raise self._refused(f"has other residues than {AMINO_ACIDS}: use these letters.")
@@ -103,10 +103,10 @@ class Domain:
                 "has infinite coordinates or a residue without CA: give all CA, NaN for other atoms."
             )
         if any(len(number.split()) != 1 for number in self.residue_ids):
-            raise self._refused("has residue_ids that are empty or have spaces: give words.")
+            raise self._refused("has residue_ids that are empty or contain spaces: give words.")
         if not all(0 <= i < n - 1 for i in self.breaks):
             raise self._refused(
-                f"has breaks {self.breaks}: give numbers from 0 to {n - 2}, of residues with a next one."
+                f"has breaks {self.breaks}: give numbers from 0 to {n - 2}, residues that are not the last."
             )
         sources = TRANSFERRED if self.cath else (UNLABELLED,)
         if self.cath_source not in ("", *sources):
@@ -134,7 +134,7 @@ class Domain:
 
     @property
     def segments(self) -> np.ndarray:
-        """Where each unbroken part begins and ends, shape (n, 2): residues from the first on, without the second."""
+        """Start and end (exclusive) of each unbroken segment, shape (n, 2)."""
         ends = np.array([0, *sorted(i + 1 for i in set(self.breaks)), len(self)])
         return np.stack([ends[:-1], ends[1:]], axis=1)
 
@@ -149,14 +149,14 @@ class Domain:
 
     @cached_property
     def contacts(self) -> np.ndarray:
-        """How many contacts each residue has, shape (L,), int64; see `openmm_nemo.geometry.similarity.contacts`."""
+        """Number of contacts of each residue, shape (L,), int64; see `openmm_nemo.geometry.similarity.contacts`."""
         pairs = contacts(torch.from_numpy(np.ascontiguousarray(self.ca)))
         return (pairs.sum(0) + pairs.sum(1)).numpy()
 
     def window(self, start: int, length: int) -> "Domain":
         """The ``length`` residues from ``start`` on."""
         stop = start + length
-        # A part of a domain that was checked needs no check.
+        # A part of a checked domain needs no check.
         part = object.__new__(Domain)
         vars(part).update(
             {name: vars(self)[name] for name in self.__dataclass_fields__},
@@ -171,7 +171,7 @@ class Domain:
 
 
 def domain_of(structure: Structure) -> Domain:
-    """Domain of a structure that was read from a file; its id is the file's name and the chain."""
+    """Domain of a structure that was read from a file; its id consists of the file's name and the chain."""
     return Domain(
         id="_".join(filter(None, (structure.name, structure.chain))),
         sequence=structure.sequence,
@@ -204,12 +204,12 @@ def secondary_structure(sequence: str, backbone: np.ndarray, breaks: tuple[int, 
     Returns
     -------
     str
-        Length L, of `DSSP_CLASSES`; "-" also where an atom is missing.
+        Letters of `DSSP_CLASSES`, length L; "-" also where an atom is missing.
     """
     topology = md.Topology()
     complete = np.isfinite(backbone[:, :4]).all(axis=(1, 2))
     for number, letter in enumerate(sequence):
-        # A new chain, or a hydrogen would be put on N by a C that is not linked to it.
+        # Start a new chain, or a C that is not linked to N would determine the place of N's hydrogen.
         if number == 0 or number - 1 in breaks or not complete[number - 1]:
             chain = topology.add_chain()
         if complete[number]:

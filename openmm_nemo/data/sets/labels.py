@@ -1,4 +1,4 @@
-"""CATH and SCOP codes from files: tables of the user's own, and the list of domains of a CATH release."""
+"""CATH and SCOP codes from files: the user's own tables, and the domain list of a CATH release."""
 
 import csv
 import os
@@ -20,16 +20,16 @@ _RELEASE_LINE = re.compile(r"\w{5}\d\d(\s+\d+){4}(\s|$)")
 
 @dataclass(frozen=True)
 class Labels:
-    """Codes of domains, as a file gives them.
+    """Codes of domains from a file.
 
     Attributes
     ----------
     path : Path
         The file.
     cath, scop : dict of str to tuple of str
-        Codes by the id of the domain; none for a domain that the file says has none.
+        Codes by the id of the domain; empty for a domain that has none according to the file.
     is_release : bool
-        Whether this is the list of a CATH release, which names more domains than a set has.
+        Whether this is the domain list of a CATH release, which has more domains than a set.
     """
 
     path: Path
@@ -39,18 +39,18 @@ class Labels:
 
 
 def is_cath_code(code: str) -> bool:
-    """Tell if this is one to four numbers like "1.10.490.10"; fewer than four where the deeper levels are not known."""
+    """Whether this is one to four numbers like "1.10.490.10"; fewer than four if the deeper levels are unknown."""
     return _CODES["cath"][0].fullmatch(code) is not None
 
 
 def read_labels(path: str | os.PathLike[str]) -> Labels:
     """Read the codes of domains.
 
-    Either a table, comma- or tab-separated, with a header of ``id`` and ``cath``, ``scop`` or both; several codes are
-    separated by spaces or semicolons. Or the list of domains of a CATH release (cath-domain-list.txt, format 2.0:
-    name, then the numbers of C, A, T and H, then columns that are not read). Of both, lines that begin with # are
-    comments. A domain 1abcA02 of such a list is looked for in a set as 1abcA02, 1abcA02_A (chain A of a file of that
-    domain), and 1abc_A and pdb1abc_A (the whole chain, which gets the codes of all its domains).
+    The file is either a table, comma- or tab-separated, with a header of ``id`` and ``cath``, ``scop`` or both, where
+    several codes are separated by spaces or semicolons; or the domain list of a CATH release (cath-domain-list.txt,
+    format 2.0: name, then the numbers of C, A, T and H, then columns that are not read). In both, lines that begin with
+    # are comments. A domain 1abcA02 in such a list is looked up in a set as 1abcA02, 1abcA02_A (chain A of a file of
+    that domain), and 1abc_A and pdb1abc_A (the whole chain, which gets the codes of all its domains).
 
     Parameters
     ----------
@@ -83,13 +83,13 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"The labels {path} cannot be read ({error}): give a text file.") from None
     raise InputError(
-        f"{path} has no labels that can be read: give a table with a header id,cath,scop "
+        f"{path} has no readable labels: give a table with a header id,cath,scop "
         "or the domain list of a CATH release."
     )
 
 
 def with_labels(domains: Iterable[Domain], labels: Labels) -> Iterator[Domain]:
-    """Domains with the codes of a file; those that it does not name keep what they had.
+    """Domains with the codes in a file; those that it does not name keep their own.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def with_labels(domains: Iterable[Domain], labels: Labels) -> Iterator[Domain]:
     Raises
     ------
     InputError
-        If the file names a domain that is not there; of a CATH release, if it names none that is there.
+        If the file names a domain that does not exist; for a CATH release, if it names none that exists.
     """
     domains = list(domains)
     ids = {domain.id for domain in domains}
@@ -111,7 +111,7 @@ def with_labels(domains: Iterable[Domain], labels: Labels) -> Iterator[Domain]:
     unknown = sorted(named - ids)
     if len(unknown) == len(named) or (unknown and not labels.is_release):
         raise InputError(
-            f"{labels.path} names {len(unknown)} domains that the set does not have, the first is {unknown[0]}: "
+            f"{labels.path} names {len(unknown)} domains that the set does not have, such as {unknown[0]}: "
             "use the ids that 'openmm-nemo data build' gives, such as 1abc_A for chain A of 1abc.pdb."
         )
     return (
@@ -130,28 +130,28 @@ def _read_table(
 ) -> Labels:
     for name in ("id", *_CODES):
         if header.count(name) > 1:
-            raise InputError(f"{path} has {header.count(name)} columns {name}: leave one.")
+            raise InputError(f"{path} has {header.count(name)} columns {name}: keep one.")
     found: dict[str, dict[str, tuple[str, ...]]] = {kind: {} for kind in _CODES}
     seen = set()
     for place, line in lines:
         fields = _fields(line, separator)
         if len(fields) != len(header):
             raise InputError(
-                f"There are {len(fields)} columns in {place}, but {len(header)} in its header: "
-                "give as many."
+                f"There are {len(fields)} columns in {place}, but {len(header)} in the header: "
+                "give the same number."
             )
         values = dict(zip(header, fields, strict=True))
         name = values["id"]
         if not name:
             raise InputError(f"There is no id in {place}: give each line one.")
         if name in seen:
-            raise InputError(f"The id {name} comes again in {place}: give each domain one line.")
+            raise InputError(f"The id {name} is repeated in {place}: give each domain one line.")
         seen.add(name)
         for kind in _CODES.keys() & set(header):
             codes = re.findall(r"[^\s;]+", values[kind])
             found[kind][name] = tuple(dict.fromkeys(_check(code, kind, place) for code in codes))
     if not seen:
-        raise InputError(f"{path} has a header and no labels: give a line for each domain.")
+        raise InputError(f"{path} has a header but no labels: give one line per domain.")
     return Labels(path, found["cath"], found["scop"], is_release=False)
 
 

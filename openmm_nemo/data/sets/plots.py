@@ -1,4 +1,4 @@
-"""Pictures of sets of domains."""
+"""Plots of sets of domains."""
 
 import os
 from pathlib import Path
@@ -9,12 +9,12 @@ import numpy as np
 def plot_domains(
     lengths: np.ndarray, classes: dict[str, np.ndarray], file: str | os.PathLike[str], title: str
 ) -> None:
-    """Draw how long the domains of a set are, by class.
+    """Draw the lengths of the domains of a set, by class.
 
     Parameters
     ----------
     lengths : ndarray, shape (n,)
-        Residues.
+        Number of residues.
     classes : dict of ndarray, shape (n,), bool
         Which domains are in each class; every domain is in one.
     file : path

@@ -1,8 +1,8 @@
 """Sets of domains in one file: safetensors, which is memory-mapped, so that a domain is read without its neighbours.
 
-All residues of all domains are rows of the same tensors; ``offset`` is where each domain begins. What is not a number
-(names, residue numbers, codes) is one piece of JSON. Profiles of each kind are rows of a tensor of their own with its
-own ``offset``, since not all domains have one. docs/data-format.md describes the file.
+All residues of all domains are rows of the same tensors; ``offset`` is where each domain begins. Everything that is not
+a number (names, residue numbers, codes) is in one piece of JSON. Profiles of each kind have their own tensor and
+``offset``, because not all domains have one. docs/data-format.md describes the file.
 """
 
 import json
@@ -27,7 +27,7 @@ VERSION = "3"
 _VERSION_2 = ("offset", "backbone", "sequence", "dssp", "break", "records")
 _PROFILES = [f"profile_{kind}{part}" for kind in PROFILE_KINDS for part in ("", "_offset")]
 _TENSORS = {"2": _VERSION_2, VERSION: (*_VERSION_2, *_PROFILES)}
-"""By version. The second had neither profiles nor, in its records, the keys of `_NEW`."""
+"""Format names by version. The second had neither profiles nor, in its records, the keys in `_NEW`."""
 
 _NEW = {"cath_source": "", "near_held_out": False, "same_as": ""}
 
@@ -44,7 +44,7 @@ def write_domains(path: str | os.PathLike[str], domains: Iterable[Domain]) -> No
     Raises
     ------
     InputError
-        If there is none, two have the same id, or the file cannot be written.
+        If there are no domains, two have the same id, or the file cannot be written.
     """
     domains = list(domains)
     if not domains:
@@ -68,7 +68,7 @@ def write_domains(path: str | os.PathLike[str], domains: Iterable[Domain]) -> No
     ]
     tensors: dict[str, np.ndarray] = {
         "offset": np.cumsum([0, *map(len, domains)], dtype=np.int64),
-        # safetensors writes other layouts wrongly, and says nothing.
+        # safetensors silently writes other memory layouts wrongly.
         "backbone": np.ascontiguousarray(np.concatenate(backbones, dtype=np.float32)),
         "sequence": _letters("".join(domain.sequence for domain in domains)),
         "dssp": _letters("".join(domain.dssp for domain in domains)),
@@ -82,7 +82,7 @@ def write_domains(path: str | os.PathLike[str], domains: Iterable[Domain]) -> No
     metadata = {"format": FORMAT, "version": VERSION, "sha256": arrays_digest(tensors)}
     try:
         with completing(Path(path)) as partial:
-            # Its own writer makes files that nobody else may read.
+            # Its own writer makes files that other users cannot read.
             partial.write_bytes(save(tensors, metadata))
     except OSError as error:
         raise InputError(
@@ -176,7 +176,7 @@ class DomainSet(Sequence[Domain]):
         """
         if name not in self.ids:
             raise InputError(
-                f"{self.path} has no domain {name}: 'openmm-nemo data info' writes a table of them."
+                f"{self.path} has no domain {name}: 'openmm-nemo data info' lists its domains."
             )
         return self[self.ids.index(name)]
 

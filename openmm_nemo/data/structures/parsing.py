@@ -231,16 +231,17 @@ def _ends_within_residue(parsed: gemmi.Structure) -> bool:
 
 
 class StructureFormat(NamedTuple):
-    """A kind of file with structures.
+    """A format of structure files.
 
     Attributes
     ----------
     suffixes : tuple of str
-        Endings of file names, by which `openmm_nemo.data.sets.building` finds files in folders.
+        Suffixes of file names, by which `openmm_nemo.data.sets.building` finds files in folders.
     matches : callable
-        Whether an unzipped content is of this format; the first format that matches is taken.
+        Whether unzipped content has this format; the first format that matches is taken.
     parse : callable
-        From the content and the path, for messages, to gemmi's structure: InputError or ValueError if it is damaged.
+        Parses the content into gemmi's structure; takes the path for messages. InputError or ValueError if it is
+        damaged.
     """
 
     suffixes: tuple[str, ...]
@@ -253,4 +254,4 @@ FORMATS = {
     "PDB": StructureFormat((".pdb", ".ent"), _is_pdb, _parse_pdb),
     "GRO": StructureFormat((".gro",), is_gro, lambda content, path: parse_gro(content)),
 }
-"""Formats of structure files, by the names that messages have."""
+"""Formats of structure files, by their names in messages."""

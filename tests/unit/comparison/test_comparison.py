@@ -182,7 +182,7 @@ def test_batches_and_processes_do_not_change_figures():
     ]
     candidates = [Candidate("a", "one", tiny(1)), Candidate("a", "two", tiny(2))]
     told = []
-    whole = compare(candidates, windows, [5], 1, workers=1, tell=told.append)
+    whole = compare(candidates, windows, [5], 1, workers=1, progress=told.append)
     assert told == [4, 6, 10, 12]
     for workers, size in ((1, 1), (1, 3), (2, None)):
         other = compare(candidates, windows, [5], 1, workers=workers, batch_size=size)

@@ -169,7 +169,7 @@ def test_samples_do_not_depend_on_the_run_that_they_are_in(whole, model, tmp_pat
 def test_processes_give_the_same_as_one(whole, model, tmp_path):
     told = []
     sampled = sample_ensembles(
-        tmp_path, model, [A, B, C], SETTINGS, 2, batch_size=3, tell=told.append
+        tmp_path, model, [A, B, C], SETTINGS, 2, batch_size=3, progress=told.append
     )
     assert_same_ensembles(tmp_path, whole)
     assert sorted(sampled.ids) == ["a", "b", "c"]
@@ -215,7 +215,7 @@ def test_what_is_there_is_not_sampled_again(model, whole, tmp_path, counted):
     times = [path.stat().st_mtime_ns for path in sorted((tmp_path / "a").iterdir())]
     told = []
     sampled = sample_ensembles(
-        tmp_path, model, [A, B, C], SETTINGS, 1, batch_size=3, tell=told.append
+        tmp_path, model, [A, B, C], SETTINGS, 1, batch_size=3, progress=told.append
     )
     assert sampled == (["b", "c"], {})
     assert counted == 3 * ["a"] + 3 * ["b"] + 3 * ["c"]

@@ -381,7 +381,10 @@ def test_a_folder_is_read_as_one(tmp_path):
     [
         ({"letters": np.array("ACD-")}, r"The letters of .*all\.npz are 'ACD-': give ACDEFGHIKLMN"),
         ({"alignment": np.zeros(27, np.uint8)}, r"'alignment' of .* is uint8 of shape \(27,\)"),
-        ({"alignment": np.full(28, 21, np.uint8)}, "has codes from 21 on or a domain without rows"),
+        (
+            {"alignment": np.full(28, 21, np.uint8)},
+            "has codes of 21 or more, or a domain without rows",
+        ),
         ({"rows": np.array([2, 1])}, r"'rows' of .* is int64 of shape \(2,\)"),
         ({"id": np.array([object()] * 3)}, "is not a .npz file that can be read to its end"),
     ],

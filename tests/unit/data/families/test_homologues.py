@@ -113,7 +113,7 @@ def test_fewer_rounds_find_fewer(globins):
 def test_progress_is_bytes_of_all_rounds(tmp_path):
     told: list[int] = []
     size = FAMILY.stat().st_size
-    search_homologues(MYOGLOBIN, FAMILY, iterations=2, workers=1, tell=told.append)
+    search_homologues(MYOGLOBIN, FAMILY, iterations=2, workers=1, progress=told.append)
     assert told == sorted(told)
     assert told[-1] == 2 * size
 
@@ -204,5 +204,5 @@ def test_threads_stop_when_the_caller_does(monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        search_homologues(MYOGLOBIN, FAMILY, workers=2, tell=interrupt)
+        search_homologues(MYOGLOBIN, FAMILY, workers=2, progress=interrupt)
     assert len(told) < 20

@@ -208,8 +208,8 @@ def test_a_profile_of_a_piece_is_not_that_of_a_domain_with_its_id(tmp_path, inpu
     assert found["1abc_A"].sequence == "GAVL"
     assert found["1abc_A"].profiles == {}
     reasons = [failure.reason for failure in built.failures]
-    assert "another file has 1abc_A, too, and was taken" in reasons
-    assert "2 of its 3 profiles are of no domain, such as one" in reasons
+    assert "another file also has 1abc_A and was taken" in reasons
+    assert "2 of its 3 profiles belong to no domain, such as one" in reasons
 
 
 def test_profiles_of_other_files_are_not_those_of_pieces(tmp_path, inputs):
@@ -226,7 +226,7 @@ def test_profiles_of_other_files_are_not_those_of_pieces(tmp_path, inputs):
     assert found["1abc_B"].cluster == "y"
     assert list(found["1abc_B"].profiles) == ["deep"]
     assert [failure.reason for failure in built.failures] == [
-        "2 of its 3 profiles are of no domain, such as 1abc_B"
+        "2 of its 3 profiles belong to no domain, such as 1abc_B"
     ]
 
 

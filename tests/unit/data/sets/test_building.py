@@ -160,7 +160,7 @@ def test_domains_of_equal_name_are_taken_once(inputs, tmp_path):
     built = build_set([inputs / "cage.pdb", tmp_path / "more"], tmp_path / "set", 1)
     assert built.n_domains == 1
     assert [failure.reason for failure in built.failures] == [
-        "another file has cage_A, too, and was taken"
+        "another file also has cage_A and was taken"
     ]
 
 
@@ -340,5 +340,5 @@ def test_ctrl_c_is_told_with_what_to_do(inputs, tmp_path, monkeypatch):
     assert outcome.code == 130
     assert (
         outcome.out
-        == f"Interrupted: {out} keeps what has been read, rerun the same command to continue.\n"
+        == f"Interrupted: {out} keeps what has been read; rerun the same command to continue.\n"
     )
