@@ -49,10 +49,10 @@ def differentiate(length, n_steps):
     steps = StepParameters(size, size, mask, torch.ones(n_chains, length, 3), mask)
     if kind == "recomputed":
         x = trainable_rollout(
-            lambda x, l1, l2: energy(x, l1, l2, mask), [l1, l2], energy.parameters(), x0, steps, n_steps
+            lambda x, l1, l2: energy(x, [l1, l2], mask), [l1, l2], energy.parameters(), x0, steps, n_steps
         )
     else:
-        x = rollout(lambda x: energy(x, l1, l2, mask), x0, steps, n_steps, differentiable=True).x
+        x = rollout(lambda x: energy(x, [l1, l2], mask), x0, steps, n_steps, differentiable=True).x
     x[-1].square().mean().backward()
 
 differentiate(8, 2)
