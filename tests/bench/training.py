@@ -33,6 +33,7 @@ from pathlib import Path
 from openmm_nemo import NemoConfig, NemoModel
 from openmm_nemo.dynamics import StepParameters, rollout
 from openmm_nemo.dynamics.backpropagation import trainable_rollout
+from openmm_nemo.encoders import node_features
 from tests.helpers import random_chain
 preset, kind = sys.argv[1:3]
 n_chains, n_steps = map(int, sys.argv[3:])
