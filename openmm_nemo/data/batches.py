@@ -4,7 +4,6 @@ Every random choice is a function of only the seed, the epoch and the domain, so
 number of loader processes, sees the same batches.
 """
 
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -170,14 +169,13 @@ class DomainDataset(Dataset[Example]):
         return min(len(self._domains[draw.position]), length)
 
     def _generator(self, draw: Draw) -> np.random.Generator:
-        # Seeded by the id, not the index: a domain is cut in the same way in a larger or smaller set.
-        key = zlib.crc32(self._domains[draw.position].id.encode())
-        return np.random.default_rng((self._seed, draw.epoch, key))
+        # These are the draws of version 0.1, whose runs are resumed with the same batches.
+        return np.random.default_rng((self._seed, draw.epoch, draw.position))
 
     def _draw_length(self, generator: np.random.Generator) -> int:
-        """Length of the window, which is the first number drawn."""
+        """Length of the window, which is the first number drawn where lengths vary."""
         shortest, longest = self._lengths
-        return int(generator.integers(shortest, longest + 1))
+        return longest if shortest == longest else int(generator.integers(shortest, longest + 1))
 
 
 def random_window(

@@ -243,17 +243,6 @@ def test_lengths_of_crops_are_even_within_their_range_and_short_domains_are_whol
     assert chisquare(list(lengths.values())).pvalue > 1e-4  # fails for one seed in 10,000
 
 
-def test_crops_depend_on_the_domain_and_not_on_its_set(domains):
-    """The same domain in another place of a smaller set."""
-    few = domains[::-7]
-    every, some = (DomainDataset(these, 20, 3, min_length=5) for these in (domains, few))
-    for i, each in enumerate(few):
-        draws = Draw(4, domains.index(each)), Draw(4, i)
-        first, second = every[draws[0]], some[draws[1]]
-        assert first.domain.residue_ids == second.domain.residue_ids
-        assert first.domain.residue_ids != every[Draw(5, draws[0].position)].domain.residue_ids
-
-
 def test_contacts_that_leave_a_crop_are_counted(domains):
     """Against a count over all pairs, of a compact chain whose crops are padded."""
     walk = np.random.default_rng(1).normal(size=(60, 3)).cumsum(axis=0)

@@ -237,7 +237,7 @@ def test_it_is_the_first_in_a_compound_integrator_of_a_system_with_a_cutoff_on_o
             alone.getIntegrator().step(2)
             np.testing.assert_array_equal(positions_of(context), positions_of(alone))
         else:
-            with pytest.raises(mm.OpenMMException, match="has to come first"):
+            with pytest.raises(mm.OpenMMException, match="must come first"):
                 make_context(system, compound, x, "OpenCL mixed")
 
 
