@@ -86,7 +86,7 @@ def test_a_particle_that_the_system_has_not_is_refused(name):
 def test_chains_that_overlap_in_xml_are_refused_by_the_context(name):
     xml = mm.XmlSerializer.serialize(nemo())
     for particle, message in (
-        ("3", "Particle 3 is twice in the chains"),
+        ("3", "Particle 3 is in the chains twice"),
         ("-4", "Chain 1 has particle -4"),
     ):
         broken = CompiledIntegrator.from_xml(
@@ -304,7 +304,7 @@ def test_the_state_of_another_integrator_is_refused():
     other = make_context(nemo_system(), mm.LangevinIntegrator(300, 1, 0.001), random_walk(N))
     state = other.getState(positions=True, integratorParameters=True)
     context = make_context(nemo_system(), nemo(), random_walk(N))
-    with pytest.raises(mm.OpenMMException, match="state is that of another integrator"):
+    with pytest.raises(mm.OpenMMException, match="state is from another integrator"):
         context.setState(state)
 
 
