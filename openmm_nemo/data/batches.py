@@ -219,7 +219,7 @@ def crop_contacts(domain: Domain, length: int) -> tuple[int, int]:
     domain : Domain
         With at least ``length`` residues.
     length : int
-        Of the windows.
+        Length of the windows, residues.
 
     Returns
     -------
