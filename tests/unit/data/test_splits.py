@@ -394,6 +394,12 @@ def test_a_piece_that_is_similar_to_a_held_out_domain_is_not_used_though_less_th
     again = make_split([*domains, piece], 4, SHARE, SHARE, workers=1)
     assert again.places["piece"] == Place("unused", reason=splits.SIMILAR)
     assert again.places[name].part == "test"
+    # A domain whose own codes say that it is of another group stays.
+    trained = next(i for i, found in enumerate(domains) if found.id == split.ids("train")[0])
+    domains[trained] = replace(domains[trained], sequence=("HHHHHHHHHH" + core + "HHH"))
+    again = make_split(domains, 4, SHARE, SHARE, workers=1)
+    assert again.places[domains[trained].id] == Place("train", reason=splits.BY_CODE)
+    assert again.places[name].part == "test"
 
 
 def test_a_piece_that_contains_a_held_out_domain_is_not_used_and_the_domain_is():
