@@ -8,7 +8,23 @@ from openmm_nemo.geometry.padding import pair_mask
 from openmm_nemo.networks.blocks import convolution
 
 
-class NodeHead(CoefficientHead):
+class _LinearHead(CoefficientHead):
+    """One linear layer, ``coefficients``; an untrained model starts from zero."""
+
+    coefficients: nn.Conv1d | nn.Conv2d
+
+    def initialise(self) -> None:
+        """Start with zero energy."""
+        nn.init.zeros_(self.coefficients.weight)
+
+    def scale(self, factor: float, strength: float) -> None:
+        """Multiply all coefficients by ``factor`` and ``strength``."""
+        with torch.no_grad():
+            for parameter in self.coefficients.parameters():
+                parameter.mul_(factor * strength)
+
+
+class NodeHead(_LinearHead):
     """One linear layer from the features of residues; an untrained model starts from zero.
 
     Parameters
@@ -23,22 +39,12 @@ class NodeHead(CoefficientHead):
         super().__init__()
         self.coefficients = convolution(1, node_channels, channels)
 
-    def initialise(self) -> None:
-        """Start with zero energy."""
-        nn.init.zeros_(self.coefficients.weight)
-
-    def scale(self, factor: float, strength: float) -> None:
-        """Multiply all coefficients by ``factor`` and ``strength``."""
-        with torch.no_grad():
-            for parameter in self.coefficients.parameters():
-                parameter.mul_(factor * strength)
-
     def forward(self, h: Tensor, p: Tensor, mask: Tensor) -> list[Tensor]:
         """Coefficients (B, L, C), see `CoefficientHead`."""
         return [self.coefficients(h).transpose(1, 2) * mask.unsqueeze(-1)]
 
 
-class PairHead(CoefficientHead):
+class PairHead(_LinearHead):
     """One linear layer from the features of pairs; an untrained model starts from zero.
 
     Parameters
@@ -52,16 +58,6 @@ class PairHead(CoefficientHead):
     def __init__(self, pair_channels: int, channels: int) -> None:
         super().__init__()
         self.coefficients = convolution(2, pair_channels, channels)
-
-    def initialise(self) -> None:
-        """Start with zero energy."""
-        nn.init.zeros_(self.coefficients.weight)
-
-    def scale(self, factor: float, strength: float) -> None:
-        """Multiply all coefficients by ``factor`` and ``strength``."""
-        with torch.no_grad():
-            for parameter in self.coefficients.parameters():
-                parameter.mul_(factor * strength)
 
     def forward(self, h: Tensor, p: Tensor, mask: Tensor) -> list[Tensor]:
         """Coefficients (B, L, L, C), see `CoefficientHead`."""
