@@ -33,7 +33,9 @@ from openmm_nemo.errors import InputError
 from openmm_nemo.files import json_digest
 from openmm_nemo.models import ConditionedModel, NemoModel
 from openmm_nemo.processes import run_tasks
+from openmm_nemo.residues import Numbering
 from openmm_nemo.runs.folder import RunFolder, RunKind
+from openmm_nemo.runs.source import SourceStructure
 from openmm_nemo.sampling.ensembles import (
     Ensemble,
     ensemble_folder,
@@ -113,6 +115,10 @@ class Protein(NamedTuple):
         C-alpha positions of the experimental structure, Angstrom.
     profile, embedding : array-like, shape (L, 20), (L, K), optional
         For a model with these encoders.
+    numbering : Numbering, optional
+        Names of the chain and its residues in files. Default: chain A, from 1.
+    source : SourceStructure, optional
+        The structure that it comes from.
     """
 
     id: str
@@ -120,6 +126,8 @@ class Protein(NamedTuple):
     native: np.ndarray | None = None
     profile: ArrayLike | None = None
     embedding: ArrayLike | None = None
+    numbering: Numbering | None = None
+    source: SourceStructure | None = None
 
     @property
     def inputs(self) -> dict[str, ArrayLike | None]:
@@ -306,7 +314,17 @@ def _write(
     x, atoms, energy = (np.concatenate(arrays) for arrays in zip(*ordered, strict=True))
     seeds = np.array(sample_seeds(settings.seed, protein.id, settings.n_samples))
     write_ensemble(
-        folder, Ensemble(protein.id, protein.sequence, x, atoms, energy, protein.native, seeds)
+        folder,
+        Ensemble(
+            protein.id,
+            protein.sequence,
+            x,
+            atoms,
+            energy,
+            protein.native,
+            seeds,
+            protein.numbering,
+        ),
     )
 
 
@@ -319,11 +337,12 @@ class _Record(NamedTuple):
     settings: dict[str, Any]
     model_fingerprint: str
     inputs: dict[str, str]
+    sources: dict[str, Any]
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> "_Record":
         settings, inputs = dict(values["settings"]), dict(values["inputs"])
-        return cls(settings, values["model_fingerprint"], inputs)
+        return cls(settings, values["model_fingerprint"], inputs, dict(values.get("sources", {})))
 
 
 def _begin(
@@ -333,6 +352,9 @@ def _begin(
     folder, anew = run.path, "give another --out"
     fingerprint = model.fingerprint()
     inputs = {protein.id: json_digest(_input_of(protein)) for protein in proteins}
+    sources = {
+        protein.id: asdict(protein.source) for protein in proteins if protein.source is not None
+    }
     if run.holds_run:
         before = run.read_record(_Record.parse)
         name = before.settings.pop("model", "")  # its folder may have moved
@@ -342,7 +364,9 @@ def _begin(
         for name in inputs.keys() & before.inputs.keys():
             if inputs[name] != before.inputs[name]:
                 raise InputError(f"{folder} has another protein named {name}: {anew}.")
-        inputs = before.inputs | inputs
+        for name in sources.keys() & before.sources.keys():
+            _check_source(folder, sources[name], before.sources[name])
+        inputs, sources = before.inputs | inputs, before.sources | sources
     elif ensemble_ids(folder):
         raise InputError(f"{folder} has ensembles, but no {RECORD_FILE}: {anew}.")
     for name in inputs.keys() - ensemble_ids(folder):
@@ -356,8 +380,23 @@ def _begin(
             "trained": model.trained,
             "settings": asdict(settings),
             "inputs": inputs,
+            "sources": sources,
         }
     )
+
+
+def _check_source(folder: Path, now: dict[str, Any], before: dict[str, Any]) -> None:
+    for file, file_before in zip(now["files"], before["files"], strict=True):
+        if file["sha256"] != file_before["sha256"]:
+            raise InputError(
+                f"{file['path']} is not the file that was sampled in {folder}, {file_before['name']}: give that file, or "
+                "another --out."
+            )
+    if now["segment"] != before["segment"] or now["chain"] != before["chain"]:
+        raise InputError(
+            f"{folder} has samples of residues {before['segment']} of chain {before['chain']} instead of "
+            f"{now['segment']} of chain {now['chain']}: give the same, or another --out."
+        )
 
 
 def _input_of(protein: Protein) -> list[Any]:
