@@ -1,9 +1,12 @@
-"""All-atom models of the imputed backbone: side chains from ParmEd's templates, relaxed in OpenMM with Amber's ff14SB, in vacuum.
+"""All-atom models: the imputed backbone with side chains from ParmEd's templates, relaxed by OpenMM.
 
-The relaxation holds the C-alpha atoms near their places, peptide bonds planar and residues in L-form.
+The force field is Amber's ff14SB, in vacuum. The relaxation holds the C-alpha atoms near their places, peptide bonds
+planar and residues in L-form.
 """
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
@@ -51,6 +54,7 @@ _ANGLES = {
     ("O", "C", "+N"): 123.0,
     ("C", "+N", "+CA"): 121.7,
 }
+_REPEATABLE = {"Threads": "1", "DeterministicForces": "true"}
 _BACKBONE = ("N", "CA", "C", "O")
 _ATOMS = {"N": app.element.nitrogen, "C": app.element.carbon, "O": app.element.oxygen}
 _ATOMS |= {"S": app.element.sulfur, "H": app.element.hydrogen}
@@ -87,16 +91,16 @@ def all_atom_model(
         If the relaxation fails.
     """
     atoms_nm = np.asarray(atoms_nm, dtype=float)
+    numbering = numbering or Numbering.consecutive(len(sequence))
     try:
-        backbone = _ideal_backbone(sequence, atoms_nm[:, :4])
-        topology, positions = _heavy_atoms(
-            sequence, backbone, atoms_nm[:, 4], numbering or Numbering.consecutive(len(sequence))
-        )
-        force_field = app.ForceField(FORCE_FIELD)
-        modeller = app.Modeller(topology, positions * unit.nanometer)
-        modeller.addHydrogens(force_field, PH, platform=_cpu())
-        progress(1)
-        relaxed = _relaxed(modeller, force_field, atoms_nm[:, 1], progress)
+        with _repeatable():
+            backbone = _ideal_backbone(sequence, atoms_nm[:, :4])
+            topology, positions = _heavy_atoms(sequence, backbone, atoms_nm[:, 4], numbering)
+            force_field = app.ForceField(FORCE_FIELD)
+            modeller = app.Modeller(topology, positions * unit.nanometer)
+            modeller.addHydrogens(force_field, PH, platform=_cpu())
+            progress(1)
+            relaxed = _relaxed(modeller, force_field, atoms_nm[:, 1], progress)
     except (mm.OpenMMException, ValueError) as error:
         raise _failure(" ".join(str(error).split())) from None
     if not np.isfinite(relaxed).all():
@@ -111,13 +115,24 @@ def _failure(reason: str) -> InputError:
     )
 
 
+@contextmanager
+def _repeatable() -> Iterator[None]:
+    """Make OpenMM's CPU platform repeatable: one thread, and a seed for the first places of hydrogens."""
+    state, platform = random.getstate(), _cpu()
+    before = {name: platform.getPropertyDefaultValue(name) for name in _REPEATABLE}
+    random.seed(1)
+    try:
+        for name, value in _REPEATABLE.items():
+            platform.setPropertyDefaultValue(name, value)
+        yield
+    finally:
+        random.setstate(state)
+        for name, value in before.items():
+            platform.setPropertyDefaultValue(name, value)
+
+
 def _cpu() -> mm.Platform:
     return mm.Platform.getPlatformByName("CPU")
-
-
-def _context(system: mm.System, integrator: mm.Integrator) -> mm.Context:
-    """Context on one thread: more of them would sum the forces in another order each time."""
-    return mm.Context(system, integrator, _cpu(), {"Threads": "1"})
 
 
 def _minimize(context: mm.Context, iterations: int = 0) -> None:
@@ -166,12 +181,12 @@ def _ideal_backbone(sequence: str, backbone_nm: np.ndarray) -> np.ndarray:
     for _ in range(4 * n):
         system.addParticle(1.0)
     bonds, angles = mm.HarmonicBondForce(), mm.HarmonicAngleForce()
-    for names, length in _LENGTHS.items():
-        for i, j in _present(names, with_next, 4 * n):
-            bonds.addBond(i, j, length, 250e3)
+    for pair_names, length in _LENGTHS.items():
+        for pair in _present(pair_names, with_next, 4 * n):
+            bonds.addBond(*pair, length, 250e3)
     for names, angle in _ANGLES.items():
-        for i, j, k in _present(names, with_next, 4 * n):
-            angles.addAngle(i, j, k, np.radians(angle), 500.0)
+        for triple in _present(names, with_next, 4 * n):
+            angles.addAngle(*triple, np.radians(angle), 500.0)
     restraints = _Restraints()
     restraints.add_chain(atoms, backbone_nm[:, 1])
     for before, residue, letter in zip(atoms[:-1], atoms[1:], sequence[1:], strict=True):
@@ -181,7 +196,7 @@ def _ideal_backbone(sequence: str, backbone_nm: np.ndarray) -> np.ndarray:
     system.addForce(bonds)
     system.addForce(angles)
     restraints.add_to(system)
-    context = _context(system, mm.VerletIntegrator(0.001))
+    context = mm.Context(system, mm.VerletIntegrator(0.001), _cpu())
     context.setPositions(backbone_nm.reshape(-1, 3))
     _minimize(context)
     return _positions(context).reshape(-1, 4, 3)
@@ -228,7 +243,7 @@ def _template(letter: str) -> tuple[tuple[str, ...], np.ndarray]:
         for atom, place in zip(residue.atoms, residue.coordinates, strict=True)
     }
     others = [
-        name for name in positions if name not in _BACKBONE and name[0] != "H" or name[:2] == "HA"
+        name for name in positions if name[:2] == "HA" or (name not in _BACKBONE and name[0] != "H")
     ]
     names = (*_BACKBONE, *others)
     return names, np.array([positions[name] for name in names])
@@ -237,7 +252,7 @@ def _template(letter: str) -> tuple[tuple[str, ...], np.ndarray]:
 def _placed(
     letter: str, backbone_nm: np.ndarray, side_chain_nm: np.ndarray
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names and positions of a residue; of the three turns of its side chain, the one nearest to the predicted centre."""
+    """Names and positions of a residue, its side chain turned to be the nearest of three to the predicted centre."""
     names, template = _template(letter)
     turn = _axes(backbone_nm) @ _axes(template).T
     placed = (template - template[1]) @ turn.T + backbone_nm[1]
@@ -294,7 +309,7 @@ def _relaxed(
             restraints.dihedrals.addTorsion(*improper, [CHIRALITY])
     restraints.add_to(system)
     integrator = mm.VerletIntegrator(0.001)
-    context = _context(system, integrator)
+    context = mm.Context(system, integrator, _cpu())
     context.setPositions(modeller.positions)
     integrator.setIntegrationForceGroups({0, 2})
     _minimize(context, BLOCKS * BLOCK)

@@ -37,7 +37,7 @@ class PdbWriter:
         self._structure = _structure(topology, insertion_codes)
         self._atoms = [each.atom for each in self._structure[0].all()]
         self._options = gemmi.PdbWriteOptions(minimal=True, cryst1_record=False)
-        self._file = Path(path).open("w", encoding="ascii")
+        self._file = Path(path).open("w", encoding="ascii")  # noqa: SIM115 (closed by close)
 
     def write(self, positions_nm: np.ndarray, number: int | None = None) -> None:
         """Write a model.

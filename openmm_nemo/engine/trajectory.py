@@ -67,11 +67,9 @@ def atom_topology(
     side_chain_bead : bool
         Whether there is an atom at the side chain's centre.
     """
+    n = 5 if side_chain_bead else 4
     inside = (("N", "CA"), ("CA", "C"), ("C", "O"), ("CA", SIDE_CHAIN_BEAD))
-    names = tuple(_ELEMENTS)
-    if not side_chain_bead:
-        names, inside = names[:-1], inside[:-1]
-    return _topology(sequence, numbering, names, inside, ("C", "N"))
+    return _topology(sequence, numbering, tuple(_ELEMENTS)[:n], inside[: n - 1], ("C", "N"))
 
 
 def _topology(
@@ -127,7 +125,7 @@ class TrajectoryWriter:
         self.n_frames = 0
         kind = _FILES[self.path.suffix]
         if kind is PdbWriter:
-            self._file = PdbWriter(self.path, topology, insertion_codes)
+            self._file: Any = PdbWriter(self.path, topology, insertion_codes)
             return
         # With compression, earlier frames would be rewritten with every new one, and lost if that fails.
         options = {"compression": None} if kind is HDF5TrajectoryFile else {}

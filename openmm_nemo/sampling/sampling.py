@@ -389,8 +389,8 @@ def _check_source(folder: Path, now: dict[str, Any], before: dict[str, Any]) -> 
     for file, file_before in zip(now["files"], before["files"], strict=True):
         if file["sha256"] != file_before["sha256"]:
             raise InputError(
-                f"{file['path']} is not the file that was sampled in {folder}, {file_before['name']}: give that file, or "
-                "another --out."
+                f"{file['path']} is not the file that was sampled in {folder}, {file_before['name']}: give that file, "
+                "or another --out."
             )
     if now["segment"] != before["segment"] or now["chain"] != before["chain"]:
         raise InputError(
