@@ -160,9 +160,10 @@ class NemoConfig:
         """
         if name not in PRESETS:
             raise InputError(f"There is no preset {name!r}: use one of {', '.join(PRESETS)}.")
-        values = dict(PRESETS[name])
-        encoders = values.pop("encoders", ("one-hot", "profile")) if profile else ("one-hot",)
-        return cls(encoders=encoders, **values)
+        values = {"encoders": ("one-hot", "profile")} | PRESETS[name]
+        if not profile:
+            values["encoders"] = ("one-hot",)
+        return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers, strings and lists that JSON can represent."""
