@@ -104,6 +104,11 @@ class SimulationSettings:
                 f"Both trajectories are named {self.atoms!r}: give two different names."
             )
 
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> "SimulationSettings":
+        """Settings from their values in a record."""
+        return cls(**values | {"source": SourceStructure.parse(values.get("source"))})
+
 
 class SimulationRecord(NamedTuple):
     """The record of a simulation in a folder.
@@ -124,6 +129,5 @@ class SimulationRecord(NamedTuple):
     @classmethod
     def parse(cls, values: dict[str, Any]) -> "SimulationRecord":
         """Record from the values in the file."""
-        source = SourceStructure.parse(values["settings"].get("source"))
-        settings = SimulationSettings(**values["settings"] | {"source": source})
+        settings = SimulationSettings.parse(values["settings"])
         return cls(settings, values["model_fingerprint"], values["integrator"])
