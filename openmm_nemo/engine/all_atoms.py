@@ -24,7 +24,7 @@ CIS_NM = 0.335
 """C-alpha atoms closer than this are joined by a cis peptide bond: 0.29 nm instead of 0.38."""
 
 CHIRALITY = np.radians(-122.8)
-"""Improper dihedral N-CA-C-CB of L-amino acids."""
+"""Improper dihedrals N-CA-C-CB of L-amino acids, and CA-CB-OG1/CG1-CG2 of branched side chains."""
 
 PROLINE_PHI = np.radians(-65.0)
 """Dihedral that the ring of proline allows."""
@@ -213,7 +213,7 @@ def _present(
 def _heavy_atoms(
     sequence: str, backbone_nm: np.ndarray, side_chain_nm: np.ndarray, numbering: Numbering
 ) -> tuple[app.Topology, np.ndarray]:
-    """Topology and positions of the heavy atoms, and of the hydrogens of CA, whose side decides on the L-form."""
+    """Topology and positions of the heavy atoms, and of the hydrogens whose side decides on the chirality."""
     topology = app.Topology()
     chain = topology.addChain(numbering.chain)
     positions = []
@@ -234,7 +234,7 @@ def _heavy_atoms(
 
 @cache
 def _template(letter: str) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names and positions, nm, of the atoms of a residue: the backbone, then the side chain and the hydrogens of CA."""
+    """Names and positions, nm, of the backbone, the other heavy atoms and the hydrogens of chiral atoms."""
     from parmed.modeller import StandardBiomolecularResidues
 
     residue = StandardBiomolecularResidues[THREE_LETTER[letter]]
@@ -243,7 +243,9 @@ def _template(letter: str) -> tuple[tuple[str, ...], np.ndarray]:
         for atom, place in zip(residue.atoms, residue.coordinates, strict=True)
     }
     others = [
-        name for name in positions if name[:2] == "HA" or (name not in _BACKBONE and name[0] != "H")
+        name
+        for name in positions
+        if name[:2] == "HA" or name == "HB" or (name not in _BACKBONE and name[0] != "H")
     ]
     names = (*_BACKBONE, *others)
     return names, np.array([positions[name] for name in names])
@@ -259,7 +261,7 @@ def _placed(
     placed[:4] = backbone_nm
     if letter in RIGID:
         return names, placed
-    side_chain = [k for k, name in enumerate(names) if k >= 4 and name[0] != "H"]
+    side_chain = [k for k, name in enumerate(names) if k >= 4 and name[:2] != "HA"]
     ca, cb = placed[1], placed[names.index("CB")]
     axis = _unit(cb - ca)
     turned = []
@@ -306,6 +308,10 @@ def _relaxed(
     for residue in atoms:
         if "CB" in residue:
             improper = [residue[name] for name in ("N", "CA", "C", "CB")]
+            restraints.dihedrals.addTorsion(*improper, [CHIRALITY])
+        if "OG1" in residue or {"CG1", "CD1"} <= residue.keys():
+            branch = "OG1" if "OG1" in residue else "CG1"
+            improper = [residue[name] for name in ("CA", "CB", branch, "CG2")]
             restraints.dihedrals.addTorsion(*improper, [CHIRALITY])
     restraints.add_to(system)
     integrator = mm.VerletIntegrator(0.001)
