@@ -101,7 +101,8 @@ class ConditionedBatch:
 
     def schedule(self, n_steps: int) -> Schedule:
         """The model's schedule for a simulation of ``n_steps`` steps."""
-        return Schedule(n_steps, *self.annealing)
+        first, last = self.annealing
+        return Schedule(n_steps, first, last)
 
     def initial_positions(self, seed: int | None = None) -> Tensor:
         """x(0) = F(z(0)) (B, L, 3), Angstrom, with the centre of every chain at the origin; zero at padding.

@@ -144,7 +144,8 @@ class ConditionedModel(nn.Module):
 
     def schedule(self, n_steps: int = 250) -> Schedule:
         """The model's schedule of temperature and step sizes for a simulation of ``n_steps`` steps."""
-        return Schedule(n_steps, *self.annealing)
+        first, last = self.annealing
+        return Schedule(n_steps, first, last)
 
     def initial_state(self, seed: int | None = None) -> Tensor:
         """x(0) = F(z0), centred at the origin; shape (L, 3), Angstrom; see `ConditionedBatch.initial_positions`."""
@@ -190,12 +191,10 @@ class ConditionedModel(nn.Module):
         """
         self.require_energy()
         chains = self.copies(n_chains)
-        if x0 is None:
-            start = chains.initial_positions(seed)
-        else:
-            start = x0.to(self.z0).expand((n_chains, *x0.shape))
+        start = chains.initial_positions(seed) if x0 is None else x0.to(self.z0)
         if anneal:
             options["schedule"] = self.schedule(first_step + n_steps)
+        start = start.expand_as(chains.z0)
         return chains.rollout(n_steps, start, seed=seed, first_step=first_step, **options)
 
     # OpenMM is imported only where it is needed.
