@@ -26,12 +26,13 @@ from openmm_nemo.errors import InputError
 from openmm_nemo.models import NemoModel
 from openmm_nemo.progress import progress
 from openmm_nemo.runs.interruption import EXIT_CODE
-from openmm_nemo.sampling.ensembles import ensemble_ids
+from openmm_nemo.sampling.ensembles import ensemble_size
 from openmm_nemo.sampling.sampling import (
     ENGINES,
     MAX_SAMPLES,
     Protein,
     SamplingSettings,
+    count_samples,
     sample_ensembles,
 )
 
@@ -139,7 +140,7 @@ def sample(
     Each structure is the last state of a separate simulation. Writes to --out: one folder per protein with coarse.h5
     and atoms.h5 (MDTraj's HDF5), native.h5 if the experimental structure is known, and samples.csv with the seeds that
     reproduce them in 'openmm-nemo simulate'; and sampling.json with the settings. Rerun the same command to continue
-    after an interruption.
+    after an interruption, or with a larger -n to add structures.
 
     \b
     On many machines, with Dask (pip install 'openmm-nemo[dask]'):
@@ -160,23 +161,24 @@ def sample(
         click.echo(
             f"Model {settings.model} is untrained (random weights): expect no meaningful structure."
         )
-    before = len({protein.id for protein in proteins}.intersection(ensemble_ids(out)))
+    before = {protein.id: ensemble_size(out, protein.id) for protein in proteins}
+    begun = sum(count_samples(out, protein.id) for protein in proteins)
     try:
-        with progress("Sampling", before * n_samples, len(proteins) * n_samples) as update:
+        with progress("Sampling", begun, len(proteins) * n_samples) as update:
             sampled = sample_ensembles(
                 out, network, proteins, settings, workers, scheduler, batch_size, update
             )
     except KeyboardInterrupt:
         click.echo(
-            f"Interrupted: {out} keeps all completed proteins; rerun the same command to continue."
+            f"Interrupted: {out} keeps all finished batches; rerun the same command to continue."
         )
         sys.exit(EXIT_CODE)
-    count, seconds = len(sampled.ids), time.monotonic() - began
-    click.echo(
-        f"Wrote {count * n_samples} samples of {count} proteins to {out} in {seconds:.0f} s."
-    )
-    if before:
-        click.echo(f"{before} proteins had been sampled before.")
+    added = sum(n_samples - before[name] for name in sampled.ids)
+    seconds = time.monotonic() - began
+    click.echo(f"Wrote {added} samples of {len(sampled.ids)} proteins to {out} in {seconds:.0f} s.")
+    there = [size for size in before.values() if size]
+    if there:
+        click.echo(f"{sum(there)} samples of {len(there)} proteins had been there before.")
     for name, reason in list(sampled.failures.items())[:SHOWN_FAILURES]:
         click.echo(f"Not sampled: {name}: {reason}")
     if sampled.failures:
