@@ -13,6 +13,7 @@ from openmm_nemo.cli.inputs import (
     DEFAULT_MODEL,
     name_of_model,
     read_chain,
+    read_proteins,
     sequence_of,
     structure_options,
 )
@@ -43,6 +44,11 @@ SEQUENCE_ID = "sequence"
 @click.command()
 @structure_options
 @click.option("--sequence", help="One-letter amino-acid codes.")
+@click.option(
+    "--fasta",
+    type=click.Path(path_type=Path),
+    help="FASTA file: sample all its proteins.",
+)
 @click.option(
     "--set",
     "domain_set",
@@ -94,14 +100,14 @@ SEQUENCE_ID = "sequence"
 @click.option(
     "--profile",
     type=click.Path(path_type=Path),
-    help="For a profile model: text file with one line of 20 numbers per residue; with --set, JSON lines of "
-    "frequencies in alignments, with the ids of the domains.",
+    help="For a profile model: text file with one line of 20 numbers per residue; with --set or --fasta, JSON "
+    "lines of frequencies in alignments, with the ids of the domains or the names of the records.",
 )
 @click.option(
     "--embedding",
     type=click.Path(path_type=Path),
-    help="For a model that takes embeddings: NumPy file (.npy) with one row of numbers per residue; with --set, "
-    "safetensors file with one such array per id.",
+    help="For a model that takes embeddings: NumPy file (.npy) with one row of numbers per residue; with --set or "
+    "--fasta, safetensors file with one such array per id or name.",
 )
 @click.option(
     "--engine",
@@ -135,7 +141,7 @@ def sample(
     engine: str,
     **sources: Any,
 ) -> None:
-    """Sample ensembles of structures, of one protein or of a set.
+    """Sample ensembles of structures, of one protein or of several.
 
     Each structure is the last state of a separate simulation. Writes to --out: one folder per protein with coarse.h5
     and atoms.h5 (MDTraj's HDF5), native.h5 if the experimental structure is known, and samples.csv with the seeds that
@@ -189,6 +195,7 @@ def sample(
 
 def _proteins(
     sequence: str | None,
+    fasta: Path | None,
     pdb: Path | None,
     domain_set: Path | None,
     ids: Path | None,
@@ -198,15 +205,15 @@ def _proteins(
     embedding: Path | None,
     **choice: Any,
 ) -> list[Protein]:
-    if sum(source is not None for source in (sequence, pdb, domain_set)) != 1:
-        raise InputError("Give one of --sequence, --pdb and --set.")
+    if sum(source is not None for source in (sequence, fasta, pdb, domain_set)) != 1:
+        raise InputError("Give one of --sequence, --fasta, --pdb and --set.")
     if pdb is None and any(value is not None for value in choice.values()):
         raise InputError("--chain, --model-index, --residues and --longest-segment go with --pdb.")
     if domain_set is None and (ids, split) != (None, None):
         raise InputError("--ids and --split choose domains of a set: give --set.")
     if split is None and part is not None:
         raise InputError("--part belongs to a split: give --split.")
-    if domain_set is None:
+    if domain_set is None and fasta is None:
         rows = (
             None if profile is None else read_profile(profile),
             None if embedding is None else read_embedding(embedding),
@@ -215,9 +222,20 @@ def _proteins(
             return [Protein(SEQUENCE_ID, sequence_of(sequence or ""), None, *rows)]
         domain = domain_of(read_chain(pdb, **choice))
         return [Protein(domain.id, domain.sequence, domain.ca, *rows)]
-    domains = DomainSet(domain_set / SET_FILE)
     profiles = {} if profile is None else read_profiles(profile)
     embeddings = {} if embedding is None else read_embeddings(embedding)
+    if domain_set is None:
+        return [
+            Protein(
+                record.folder,
+                record.sequence,
+                None,
+                profiles.get(record.name),
+                embeddings.get(record.name),
+            )
+            for record in read_proteins(fasta or Path())
+        ]
+    domains = DomainSet(domain_set / SET_FILE)
     chosen = _chosen(domains, ids, split, part or "test")
     found = (domains.find(name) for name in chosen)
     return [
