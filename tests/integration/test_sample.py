@@ -133,7 +133,7 @@ def test_a_set_or_some_of_its_domains(options, whole, tmp_path):
 def test_a_part_of_a_split(options, domain_set, tmp_path):
     domains = DomainSet(domain_set / "domains.safetensors")
     places = dict(zip(IDS, (Place("test", "T"), Place("train"), Place("test", "H")), strict=True))
-    split = Split(1, 0.1, 0.1, {}, splits._digest_of(domains), places)
+    split = Split(1, 0.1, 0.1, {}, splits.digest_of(domains), places)
     split.write(tmp_path / "split.json")
     for part, ids in (((), [IDS[0], IDS[2]]), (("--part", "train"), [IDS[1]])):
         out = tmp_path / f"out{len(part)}"

@@ -150,7 +150,9 @@ def read_alignment(path: str | os.PathLike[str], sequence: str | None = None) ->
     else:
         rows = [row for row in parse_fasta(text, path) if row[0] not in _NOT_SEQUENCES]
         if not rows:
-            raise InputError(f"{path} has no sequences, only annotations: give a FASTA, A3M or Stockholm file.")
+            raise InputError(
+                f"{path} has no sequences, only annotations: give a FASTA, A3M or Stockholm file."
+            )
         names, texts = [name for name, _ in rows], [text for _, text in rows]
     alignment = align_to_query(names, texts, str(path))
     if sequence is not None:
