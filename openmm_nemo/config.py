@@ -160,8 +160,10 @@ class NemoConfig:
         """
         if name not in PRESETS:
             raise InputError(f"There is no preset {name!r}: use one of {', '.join(PRESETS)}.")
-        encoders = ("one-hot", "profile") if profile else ("one-hot",)
-        return cls(encoders=encoders, **PRESETS[name])
+        values = {"encoders": ("one-hot", "profile")} | PRESETS[name]
+        if not profile:
+            values["encoders"] = ("one-hot",)
+        return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers, strings and lists that JSON can represent."""
@@ -272,6 +274,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "expansion_rank": 8,
     },
     "fold": {
+        # With profile=True.
+        "encoders": ("one-hot", "profile", "has-profile"),
         "terms": ("pair-basis", "chain-basis", "backbone"),
         "trunk": "dilated",
         "node_channels": 64,
