@@ -387,9 +387,13 @@ def _simulate(
         batch = model.condition_batch(s, mask)
         x = batch.initial_positions() if start is None else centred(start, mask)
         states = [x]
+        schedule = batch.schedule(steps[-1])
         if model.energy is not None:
             for before, after in pairwise(steps):
-                x = batch.rollout(after - before, x, seed=seed, first_step=before).x[-1]
+                trajectory = batch.rollout(
+                    after - before, x, seed=seed, first_step=before, schedule=schedule
+                )
+                x = trajectory.x[-1]
                 states.append(x)
         return torch.stack(states)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from openmm_nemo.conditioning import BaselineOutput, SequenceOutput
-from openmm_nemo.dynamics import StepParameters, Trajectory
+from openmm_nemo.dynamics import Schedule, StepParameters, Trajectory
 from openmm_nemo.energies import Energy, Origin, ProteinEnergy
 from openmm_nemo.errors import InputError
 from openmm_nemo.models.batch import ConditionedBatch
@@ -67,6 +67,7 @@ class ConditionedModel(nn.Module):
         super().__init__()
         self.sequence = sequence
         self.numbering = Numbering.consecutive(len(sequence))
+        self.annealing = origin.config.annealing
         self.register_buffer("s", s[0].detach())
         for name, value in output._asdict().items():
             if name != "coefficients":
@@ -142,11 +143,17 @@ class ConditionedModel(nn.Module):
             ),
             self.potential.coefficient_values(),
             self.potential.network,
+            self.annealing,
         )
 
-    def initial_state(self) -> Tensor:
-        """x(0) = F(z0), centred at the origin; shape (L, 3), Angstrom."""
-        return self.copies(1).initial_positions()[0]
+    def schedule(self, n_steps: int = 250) -> Schedule:
+        """The model's schedule of temperature and step sizes for a simulation of ``n_steps`` steps."""
+        first, last = self.annealing
+        return Schedule(n_steps, first, last)
+
+    def initial_state(self, seed: int | None = None) -> Tensor:
+        """x(0) = F(z0), centred at the origin; shape (L, 3), Angstrom; see `ConditionedBatch.initial_positions`."""
+        return self.copies(1).initial_positions(seed)[0]
 
     def step_parameters(self, n_chains: int = 1) -> StepParameters:
         """Step sizes and preconditioners for a batch of ``n_chains`` copies in the simulator."""
@@ -156,7 +163,15 @@ class ConditionedModel(nn.Module):
         return parameters
 
     def rollout(
-        self, n_steps: int = 250, n_chains: int = 1, x0: Tensor | None = None, **options: Any
+        self,
+        n_steps: int = 250,
+        n_chains: int = 1,
+        x0: Tensor | None = None,
+        *,
+        seed: int = 0,
+        first_step: int = 0,
+        anneal: bool = True,
+        **options: Any,
     ) -> Trajectory:
         """Simulate in PyTorch.
 
@@ -166,17 +181,25 @@ class ConditionedModel(nn.Module):
         n_chains : int
             Independent simulations, run as one batch.
         x0 : Tensor, shape (L, 3), optional
-            Initial positions, Angstrom. Default: from z(0).
+            Initial positions, Angstrom. Default: those of `ConditionedBatch.initial_positions` with this seed.
+        seed, first_step : int
+            See `openmm_nemo.dynamics.rollout`.
+        anneal : bool
+            Follow the model's `schedule` up to the last step; otherwise the temperature is constant.
         **options
-            As for `openmm_nemo.dynamics.rollout`: seed, temperature, integrator, ...
+            As for `openmm_nemo.dynamics.rollout`: temperature, integrator, ...
 
         Returns
         -------
         Trajectory
         """
         self.require_energy()
-        start = None if x0 is None else x0.to(self.z0).expand((n_chains, *x0.shape))
-        return self.copies(n_chains).rollout(n_steps, start, **options)
+        chains = self.copies(n_chains)
+        start = chains.initial_positions(seed) if x0 is None else x0.to(self.z0)
+        if anneal:
+            options["schedule"] = self.schedule(first_step + n_steps)
+        start = start.expand_as(chains.z0)
+        return chains.rollout(n_steps, start, seed=seed, first_step=first_step, **options)
 
     # OpenMM is imported only where it is needed.
 
@@ -224,8 +247,8 @@ class ConditionedModel(nn.Module):
 
         return create_integrator(self, temperature, seed, **options)
 
-    def initial_positions(self) -> "unit.Quantity":
-        """Positions of z(0), shape (L, 3), nm, as an OpenMM Quantity."""
+    def initial_positions(self, seed: int | None = None) -> "unit.Quantity":
+        """Initial positions, shape (L, 3), nm, as an OpenMM Quantity; see `openmm_nemo.engine.initial_positions`."""
         from openmm_nemo.engine import initial_positions
 
-        return initial_positions(self)
+        return initial_positions(self, seed)

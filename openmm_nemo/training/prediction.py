@@ -89,14 +89,21 @@ def predict(
             chains=chains,
         )
     free = max(settings.steps - settings.backpropagated, 0)
+    schedule = chains.schedule(settings.steps)
     x = x0
     if from_data is not None:
         x = torch.where(from_data[:, None, None], centred(batch.x, batch.mask), x0)
     if free:
         with torch.no_grad():
-            x = chains.rollout(free, x, seed=seed).x[-1]
+            x = chains.rollout(free, x, seed=seed, schedule=schedule).x[-1]
     states = chains.trainable_rollout(
-        x, settings.steps - free, seed=seed, first_step=free, damping=damping, growth=growth
+        x,
+        settings.steps - free,
+        seed=seed,
+        first_step=free,
+        schedule=schedule,
+        damping=damping,
+        growth=growth,
     )
     log_growth = x0.new_zeros(len(x0))
     if lyapunov and len(states) > 1:
