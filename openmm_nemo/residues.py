@@ -71,8 +71,12 @@ def read_sequence(sequence: str) -> tuple[str, tuple[str, ...]]:
     Raises
     ------
     InputError
-        If there is another letter, or the chain is shorter than four residues.
+        If it is not a string, there is another letter, or the chain is shorter than four residues.
     """
+    if not isinstance(sequence, str):
+        raise InputError(
+            f"The sequence is a {type(sequence).__name__}: give the one-letter codes of one protein as a string."
+        )
     letters = "".join(sequence.split())
     allowed = AMINO_ACIDS + "".join(RARE_PARENTS)
     for position, letter in enumerate(letters, start=1):

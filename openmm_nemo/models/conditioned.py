@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from openmm_nemo.conditioning import BaselineOutput, SequenceOutput
-from openmm_nemo.dynamics import StepParameters, Trajectory
+from openmm_nemo.dynamics import StepParameters, Trajectory, energy_and_gradient
 from openmm_nemo.energies import Energy, Origin, ProteinEnergy
 from openmm_nemo.errors import InputError
 from openmm_nemo.models.batch import ConditionedBatch
@@ -102,11 +103,7 @@ class ConditionedModel(nn.Module):
 
     def energy_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Detached energies (...), kT, and gradient (..., L, 3), kT / Angstrom."""
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            energies = self.energy(x)
-            (gradient,) = torch.autograd.grad(energies.sum(), x)
-        return energies.detach(), gradient
+        return energy_and_gradient(self.energy, x.detach())
 
     def impute(self, x: Tensor) -> Tensor:
         """Atoms (..., L, 5, 3), see `ATOM_NAMES`, of ``x (..., L, 3)``, Angstrom."""
@@ -151,8 +148,9 @@ class ConditionedModel(nn.Module):
         assert parameters is not None
         return parameters
 
+    @torch.inference_mode(False)  # forces are gradients
     def rollout(
-        self, n_steps: int = 250, n_chains: int = 1, x0: Tensor | None = None, **options: Any
+        self, n_steps: int = 250, n_chains: int = 1, x0: ArrayLike | None = None, **options: Any
     ) -> Trajectory:
         """Simulate in PyTorch.
 
@@ -161,7 +159,7 @@ class ConditionedModel(nn.Module):
         n_steps : int
         n_chains : int
             Independent simulations, run as one batch.
-        x0 : Tensor, shape (L, 3), optional
+        x0 : array-like, shape (L, 3), optional
             Initial positions, Angstrom. Default: from z(0).
         **options
             As for `openmm_nemo.dynamics.rollout`: seed, temperature, integrator, ...
@@ -169,9 +167,21 @@ class ConditionedModel(nn.Module):
         Returns
         -------
         Trajectory
+
+        Raises
+        ------
+        ValueError
+            If ``x0`` has another shape.
         """
         self.require_energy()
-        start = None if x0 is None else x0.to(self.z0).expand((n_chains, *x0.shape))
+        start = None
+        if x0 is not None:
+            x = torch.as_tensor(x0, dtype=self.z0.dtype, device=self.z0.device)
+            if x.shape != self.z0.shape:
+                raise ValueError(
+                    f"x0 has shape {tuple(x.shape)}: it must be {tuple(self.z0.shape)}."
+                )
+            start = x.expand(n_chains, -1, -1)
         return self.copies(n_chains).rollout(n_steps, start, **options)
 
     # OpenMM is imported only where it is needed.
