@@ -64,6 +64,9 @@ class NemoConfig:
     lever_aware : bool
         Whether the preconditioner of angles and dihedrals decreases with the number of residues that they move, see
         `SequenceNetwork`.
+    annealing : tuple of float
+        Factors of the temperature and the step sizes at the start and at the end of a simulation, see
+        `openmm_nemo.dynamics.Schedule`.
     lstm_units : int
         Hidden units per direction of a baseline's LSTM; 100 to 700 in the paper (4.2). 0 for other models.
     """
@@ -96,6 +99,7 @@ class NemoConfig:
     rbf_centres: tuple[float, ...] = (4.0, 7.0, 11.0, 18.0)
     rbf_widths: tuple[float, ...] = (1.5, 2.5, 4.0, 7.0)
     lever_aware: bool = False
+    annealing: tuple[float, ...] = (1.0, 1.0)
     lstm_units: int = 0
 
     def __post_init__(self) -> None:
@@ -134,6 +138,8 @@ class NemoConfig:
                 f"node_channels is {self.node_channels}: "
                 f"use a multiple of attention_heads ({self.attention_heads})."
             )
+        if len(self.annealing) != 2:
+            raise InputError(f"annealing is {self.annealing!r}: give two numbers, first and last.")
         if len(self.rbf_centres) != len(self.rbf_widths):
             raise InputError(
                 "rbf_centres and rbf_widths differ in length: give one width per centre."
@@ -160,8 +166,10 @@ class NemoConfig:
         """
         if name not in PRESETS:
             raise InputError(f"There is no preset {name!r}: use one of {', '.join(PRESETS)}.")
-        encoders = ("one-hot", "profile") if profile else ("one-hot",)
-        return cls(encoders=encoders, **PRESETS[name])
+        values = {"encoders": ("one-hot", "profile")} | PRESETS[name]
+        if not profile:
+            values["encoders"] = ("one-hot",)
+        return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers, strings and lists that JSON can represent."""
@@ -272,6 +280,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "expansion_rank": 8,
     },
     "fold": {
+        # With profile=True.
+        "encoders": ("one-hot", "profile", "has-profile"),
         "terms": ("pair-basis", "chain-basis", "backbone"),
         "trunk": "dilated",
         "node_channels": 64,
@@ -280,6 +290,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "pair_blocks": 8,
         "imputation_blocks": 4,
         "lever_aware": True,
+        "annealing": (2.0, 0.1),
     },
     "paper": {},
 }

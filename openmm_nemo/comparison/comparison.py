@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -253,7 +254,9 @@ def measure(
     noise = (seed * len(PARTS) + PARTS.index(windows[0].part)) * MAX_WINDOWS + windows[0].number
 
     def structures(inputs: Sequence[np.ndarray], start: Tensor | None = None) -> Tensor:
-        s = _padded(inputs)[..., : input_width(model.config)]
+        s = _padded(inputs)
+        width = input_width(model.config)
+        s = F.pad(s, (0, max(width - s.shape[-1], 0)))[..., :width]
         return _simulate(model, s, mask, steps, noise, start)
 
     found = {"own": structures([window.s for window in windows])}
@@ -332,7 +335,8 @@ def _check(candidates: Sequence[Candidate], windows: Sequence[Window]) -> None:
     width = windows[0].s.shape[1]
     known: dict[tuple[str, str], str] = {}
     for group, source, model in candidates:
-        if input_width(model.config) > width:
+        optional = "has-profile" in model.config.encoders
+        if input_width(model.config) > width and not optional:
             raise InputError(f"The model {source} takes profiles: give --profiles.")
         key = group, model.fingerprint()
         if key in known:
@@ -383,9 +387,13 @@ def _simulate(
         batch = model.condition_batch(s, mask)
         x = batch.initial_positions() if start is None else centred(start, mask)
         states = [x]
+        schedule = batch.schedule(steps[-1])
         if model.energy is not None:
             for before, after in pairwise(steps):
-                x = batch.rollout(after - before, x, seed=seed, first_step=before).x[-1]
+                trajectory = batch.rollout(
+                    after - before, x, seed=seed, first_step=before, schedule=schedule
+                )
+                x = trajectory.x[-1]
                 states.append(x)
         return torch.stack(states)
 

@@ -57,7 +57,8 @@ class Batch(NamedTuple):
     ----------
     ids : tuple of str
     s : Tensor, shape (B, L, q)
-        Input of the networks: one-hot sequence, followed by the profile if the networks take one.
+        What is known of each residue: one-hot sequence, and if profiles are given, the profile, and 1 for a domain that
+        has one. The input of a model is the first of these columns.
     mask : Tensor, shape (B, L)
         1 for residues.
     backbone : Tensor, shape (B, L, 5, 3)
@@ -296,7 +297,7 @@ def collate(examples: Sequence[Example]) -> Batch:
     takes_profile = examples[0].profile is not None
     backbone = np.zeros((*shape, 5, 3), dtype=np.float32)
     atom_mask = np.zeros((*shape, 5), dtype=np.float32)
-    s = np.zeros((*shape, n_letters * (2 if takes_profile else 1)), dtype=np.float32)
+    s = np.zeros((*shape, 2 * n_letters + 1 if takes_profile else n_letters), dtype=np.float32)
     profile = np.zeros((*shape, n_letters), dtype=np.float32)
     mask = np.zeros(shape, dtype=np.float32)
     dssp = np.zeros(shape, dtype=np.int64)
@@ -313,7 +314,8 @@ def collate(examples: Sequence[Example]) -> Batch:
         if rows is not None:
             profile[b, :n] = rows
     if takes_profile:
-        s[..., n_letters:] = profile
+        s[..., n_letters:-1] = profile
+        s[..., -1] = (profile > 0).any(axis=(1, 2))[:, None] * mask
     ids = tuple(example.domain.id for example in examples)
     arrays = s, mask, backbone, atom_mask, dssp, profile, n_contacts
     return Batch(ids, *map(torch.from_numpy, arrays))

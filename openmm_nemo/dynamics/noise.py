@@ -12,6 +12,7 @@ from torch import Tensor
 CARTESIAN_STREAM = 0
 INTERNAL_STREAM = 1
 ACCEPTANCE_STREAM = 2
+START_STREAM = 3
 
 NOISE_BLOCK = 64
 """Number of steps whose noise is drawn at once."""
@@ -116,6 +117,27 @@ def acceptance_numbers(seed: Tensor, first_step: int, n_steps: int) -> Tensor:
     zero = torch.zeros_like(step)
     words = philox((step & _WORD, zero, zero, zero + ACCEPTANCE_STREAM), (seed & _WORD, seed >> 32))
     return (words[..., :2].to(torch.float64) + 0.5) * 2.0**-32
+
+
+def start_numbers(seed: Tensor, n_beads: int) -> Tensor:
+    """Uniform numbers in (0, 1) from which initial positions are drawn.
+
+    Parameters
+    ----------
+    seed : Tensor, shape (B,), int64
+        Seed of each chain, non-negative.
+    n_beads : int
+        L.
+
+    Returns
+    -------
+    Tensor, shape (B, L), float64
+    """
+    bead = torch.arange(n_beads, device=seed.device).view(1, -1)
+    zero = torch.zeros_like(bead)
+    member = seed.view(-1, 1)
+    words = philox((zero, zero, bead, zero + START_STREAM), (member & _WORD, member >> 32))
+    return (words[..., 0].to(torch.float64) + 0.5) * 2.0**-32
 
 
 class Noise:

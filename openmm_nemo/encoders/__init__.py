@@ -13,15 +13,16 @@ from openmm_nemo.config import NemoConfig
 from openmm_nemo.encoders.base import Encoder
 from openmm_nemo.encoders.embedding import EmbeddingEncoder
 from openmm_nemo.encoders.one_hot import OneHotEncoder
-from openmm_nemo.encoders.profile import ProfileEncoder
+from openmm_nemo.encoders.profile import HasProfileEncoder, ProfileEncoder
 from openmm_nemo.errors import InputError
 
 ENCODERS: dict[str, Encoder] = {
     "one-hot": OneHotEncoder(),
     "profile": ProfileEncoder(),
+    "has-profile": HasProfileEncoder(),
     "embedding": EmbeddingEncoder(),
 }
-"""Encoders by name, as used in `NemoConfig.encoders` and in the arguments of `NemoModel.condition`."""
+"""Encoders by name, as used in `NemoConfig.encoders`."""
 
 __all__ = ["ENCODERS", "Encoder", "encode", "encoders_of", "input_width", "node_features"]
 
@@ -59,7 +60,7 @@ def encode(config: NemoConfig, sequence: str, inputs: Mapping[str, ArrayLike | N
     sequence : str
         One-letter codes of L residues, see `openmm_nemo.residues.check_sequence`.
     inputs : mapping of str to array-like
-        Inputs besides the sequence, by the name of the encoder that takes them; None if not known.
+        Inputs besides the sequence, by name, see `Encoder.takes`; None if not known.
 
     Returns
     -------
@@ -70,14 +71,13 @@ def encode(config: NemoConfig, sequence: str, inputs: Mapping[str, ArrayLike | N
     InputError
         If an array is missing, is not what its encoder takes, or is for an encoder that the model does not have.
     """
-    encoders = encoders_of(config)
+    encoders = encoders_of(config).values()
+    taken = dict.fromkeys(encoder.takes for encoder in encoders)
     for name, array in inputs.items():
-        if array is not None and name not in encoders:
+        if array is not None and name not in taken:
             raise InputError(
-                f"This model does not take the input {name!r}, only {', '.join(encoders)}: "
+                f"This model does not take the input {name!r}, only {', '.join(taken)}: "
                 f"leave out the {name} or use a model that takes it."
             )
-    return np.concatenate(
-        [encoder.encode(config, sequence, inputs.get(name)) for name, encoder in encoders.items()],
-        axis=1,
-    )
+    columns = [encoder.encode(config, sequence, inputs.get(encoder.takes)) for encoder in encoders]
+    return np.concatenate(columns, axis=1)

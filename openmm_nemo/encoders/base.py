@@ -1,6 +1,7 @@
 """Base class of encoders, and checks that they share."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,6 +12,9 @@ from openmm_nemo.errors import InputError
 
 class Encoder(ABC):
     """Columns of s from one source of information about each residue."""
+
+    takes: ClassVar[str]
+    """Name of the input that the columns are made from, as in the arguments of `openmm_nemo.NemoModel.condition`."""
 
     @abstractmethod
     def width(self, config: NemoConfig) -> int:
@@ -26,7 +30,7 @@ class Encoder(ABC):
         sequence : str
             One-letter codes of L residues.
         data : array-like, optional
-            Input given under the name of this encoder.
+            Input given under the name `takes`.
 
         Returns
         -------

@@ -1,6 +1,7 @@
 """Numbers per residue from another program, such as the embeddings of a protein language model."""
 
 import os
+from typing import ClassVar
 
 import numpy as np
 import safetensors.numpy
@@ -14,6 +15,8 @@ from openmm_nemo.errors import InputError
 
 class EmbeddingEncoder(Encoder):
     """K columns, used as given; the model determines K. `openmm_nemo.encoders.esm` makes such embeddings."""
+
+    takes: ClassVar[str] = "embedding"
 
     def width(self, config: NemoConfig) -> int:
         """K, `NemoConfig.embedding_width`."""

@@ -1,5 +1,7 @@
 """The sequence itself, one column per amino acid."""
 
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -11,6 +13,8 @@ from openmm_nemo.residues import AMINO_ACIDS
 
 class OneHotEncoder(Encoder):
     """1 in the column of the residue's amino acid, in the order of `openmm_nemo.residues.AMINO_ACIDS`."""
+
+    takes: ClassVar[str] = "sequence"
 
     def width(self, config: NemoConfig) -> int:
         """20."""

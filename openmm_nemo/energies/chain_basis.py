@@ -135,6 +135,28 @@ class ChainBasis(EnergyTerm):
         """
         return F.log_softmax(self.reference - coefficients @ self.grid.T, -1)
 
+    def draw(self, coefficients: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """Angles and dihedrals of residues, each drawn from its density as if it were alone.
+
+        Parameters
+        ----------
+        coefficients : Tensor, shape (..., 24)
+        numbers : Tensor, shape (...), float64
+            Uniform in (0, 1).
+
+        Returns
+        -------
+        angle, dihedral : Tensor, shape (...)
+            Centres of bins, radian.
+        """
+        cumulative = self.log_density(coefficients).double().exp().cumsum(-1)
+        chosen = (cumulative < numbers.unsqueeze(-1)).sum(-1).clamp_max(len(self.reference) - 1)
+        low, high = GRID_ANGLES
+        row, column = (chosen // N_DIHEDRALS).double(), (chosen % N_DIHEDRALS).double()
+        angle = low + row * ((high - low) / (N_ANGLES - 1))
+        dihedral = ((column + 0.5) / N_DIHEDRALS * 2 - 1) * math.pi
+        return angle.to(coefficients.dtype), dihedral.to(coefficients.dtype)
+
     def cross_entropy(self, x: Tensor, coefficients: Tensor, mask: Tensor) -> Tensor:
         """Mean of -log p of the angle and dihedral of the residues of chains, nats per residue; shape (B,).
 

@@ -30,7 +30,7 @@ class Protein(Protocol):
     def require_energy(self) -> ProteinEnergy:
         """Its energy; InputError if it has none."""
 
-    def initial_state(self) -> Tensor:
+    def initial_state(self, seed: int | None = None) -> Tensor:
         """Initial positions (L, 3), Angstrom."""
 
     def impute(self, x: Tensor) -> Tensor:

@@ -157,7 +157,14 @@ def create_integrator(
     return NemoLangevinIntegrator(temperature, seed=seed, **(arguments | options))
 
 
-def initial_positions(protein: Protein) -> unit.Quantity:
-    """Positions of z(0), shape (L, 3), nm, centred."""
-    x = protein.initial_state().double().cpu().numpy()
+def initial_positions(protein: Protein, seed: int | None = None) -> unit.Quantity:
+    """Initial positions, shape (L, 3), nm, centred.
+
+    Parameters
+    ----------
+    protein : Protein
+    seed : int, optional
+        See `openmm_nemo.models.batch.ConditionedBatch.initial_positions`.
+    """
+    x = protein.initial_state(seed).double().cpu().numpy()
     return np.asarray(x / ANGSTROM_PER_NM) * unit.nanometer

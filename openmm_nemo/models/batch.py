@@ -5,12 +5,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from openmm_nemo.conditioning import BaselineOutput, SequenceOutput
-from openmm_nemo.dynamics import StepOptions, StepParameters, Trajectory, mixed_step, rollout
+from openmm_nemo.dynamics import (
+    Schedule,
+    StepOptions,
+    StepParameters,
+    Trajectory,
+    mixed_step,
+    rollout,
+)
 from openmm_nemo.dynamics.backpropagation import trainable_rollout
-from openmm_nemo.dynamics.noise import Noise
+from openmm_nemo.dynamics.noise import Noise, start_numbers
 from openmm_nemo.dynamics.rollout import energy_and_gradient
 from openmm_nemo.energies import Energy
 from openmm_nemo.geometry import internal_to_cartesian
@@ -37,6 +45,8 @@ class ConditionedBatch:
         Coefficients of the energy's terms, kT; a batch size of 1 is broadcast.
     energy_network : Energy or None
         None for a baseline.
+    annealing : tuple of float
+        See `openmm_nemo.config.NemoConfig`.
     """
 
     mask: Tensor
@@ -45,10 +55,15 @@ class ConditionedBatch:
     parameters: StepParameters | None
     coefficients: Sequence[Tensor]
     energy_network: Energy | None
+    annealing: tuple[float, ...] = (1.0, 1.0)
 
     @classmethod
     def of_output(
-        cls, output: SequenceOutput | BaselineOutput, mask: Tensor, energy_network: Energy | None
+        cls,
+        output: SequenceOutput | BaselineOutput,
+        mask: Tensor,
+        energy_network: Energy | None,
+        annealing: tuple[float, ...] = (1.0, 1.0),
     ) -> "ConditionedBatch":
         """Batch of the chains that an output of the networks is for."""
         if isinstance(output, BaselineOutput) or energy_network is None:
@@ -60,9 +75,14 @@ class ConditionedBatch:
             output.internal_preconditioner,
             mask,
         )
-        coefficients = tuple(output.coefficients)
         return cls(
-            mask, output.z0, output.secondary_structure, parameters, coefficients, energy_network
+            mask,
+            output.z0,
+            output.secondary_structure,
+            parameters,
+            tuple(output.coefficients),
+            energy_network,
+            annealing,
         )
 
     def select(self, chains: Tensor) -> "ConditionedBatch":
@@ -76,11 +96,36 @@ class ConditionedBatch:
             else StepParameters._make(values[chains] for values in self.parameters),
             [values if len(values) == 1 else values[chains] for values in self.coefficients],
             self.energy_network,
+            self.annealing,
         )
 
-    def initial_positions(self) -> Tensor:
-        """x(0) = F(z(0)) (B, L, 3), Angstrom, with the centre of every chain at the origin; zero at padding."""
-        return centred(internal_to_cartesian(self.z0), self.mask)
+    def schedule(self, n_steps: int) -> Schedule:
+        """The model's schedule for a simulation of ``n_steps`` steps."""
+        first, last = self.annealing
+        return Schedule(n_steps, first, last)
+
+    def initial_positions(self, seed: int | None = None) -> Tensor:
+        """x(0) = F(z(0)) (B, L, 3), Angstrom, with the centre of every chain at the origin; zero at padding.
+
+        Parameters
+        ----------
+        seed : int, optional
+            Draw the angles and dihedrals of chain b from the density of the term "chain-basis", with the random seed
+            ``seed + b``. Without a seed, or for a model without that term, they are those of z(0).
+        """
+        z0 = self.z0
+        coefficients = self.coefficients_of("chain-basis")
+        if seed is not None and coefficients and self.energy_network is not None:
+            seeds = seed + torch.arange(len(z0), device=z0.device)
+            numbers = start_numbers(seeds, z0.shape[1])
+            angle, dihedral = self.energy_network.terms["chain-basis"].draw(
+                coefficients[0].expand(len(z0), -1, -1), numbers
+            )
+            bend = torch.log(angle / (torch.pi - angle))
+            drawn = torch.stack([z0[..., 0], bend, dihedral], dim=-1)
+            placed = (torch.arange(z0.shape[1], device=z0.device) > 2).unsqueeze(-1)
+            z0 = torch.where(placed, drawn, z0) * self.mask.unsqueeze(-1)
+        return centred(internal_to_cartesian(z0), self.mask)
 
     def coefficients_of(self, term: str) -> Sequence[Tensor]:
         """Coefficients of one term of the energy, by its name in `openmm_nemo.energies.TERMS`; none if it has none."""

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from openmm_nemo.conditioning import BaselineOutput, SequenceOutput
-from openmm_nemo.dynamics import StepParameters, Trajectory, energy_and_gradient
+from openmm_nemo.dynamics import Schedule, StepParameters, Trajectory, energy_and_gradient
 from openmm_nemo.energies import Energy, Origin, ProteinEnergy
 from openmm_nemo.errors import InputError
 from openmm_nemo.models.batch import ConditionedBatch
@@ -64,6 +64,7 @@ class ConditionedModel(nn.Module):
     ) -> None:
         super().__init__()
         self.sequence = sequence
+        self.annealing = origin.config.annealing
         self.register_buffer("s", s[0].detach())
         for name, value in output._asdict().items():
             if name != "coefficients":
@@ -135,11 +136,17 @@ class ConditionedModel(nn.Module):
             ),
             self.potential.coefficient_values(),
             self.potential.network,
+            self.annealing,
         )
 
-    def initial_state(self) -> Tensor:
-        """x(0) = F(z0), centred at the origin; shape (L, 3), Angstrom."""
-        return self.copies(1).initial_positions()[0]
+    def schedule(self, n_steps: int = 250) -> Schedule:
+        """The model's schedule of temperature and step sizes for a simulation of ``n_steps`` steps."""
+        first, last = self.annealing
+        return Schedule(n_steps, first, last)
+
+    def initial_state(self, seed: int | None = None) -> Tensor:
+        """x(0) = F(z0), centred at the origin; shape (L, 3), Angstrom; see `ConditionedBatch.initial_positions`."""
+        return self.copies(1).initial_positions(seed)[0]
 
     def step_parameters(self, n_chains: int = 1) -> StepParameters:
         """Step sizes and preconditioners for a batch of ``n_chains`` copies in the simulator."""
@@ -150,7 +157,15 @@ class ConditionedModel(nn.Module):
 
     @torch.inference_mode(False)  # forces are gradients
     def rollout(
-        self, n_steps: int = 250, n_chains: int = 1, x0: ArrayLike | None = None, **options: Any
+        self,
+        n_steps: int = 250,
+        n_chains: int = 1,
+        x0: ArrayLike | None = None,
+        *,
+        seed: int = 0,
+        first_step: int = 0,
+        anneal: bool = True,
+        **options: Any,
     ) -> Trajectory:
         """Simulate in PyTorch.
 
@@ -160,9 +175,13 @@ class ConditionedModel(nn.Module):
         n_chains : int
             Independent simulations, run as one batch.
         x0 : array-like, shape (L, 3), optional
-            Initial positions, Angstrom. Default: from z(0).
+            Initial positions, Angstrom. Default: those of `ConditionedBatch.initial_positions` with this seed.
+        seed, first_step : int
+            See `openmm_nemo.dynamics.rollout`.
+        anneal : bool
+            Follow the model's `schedule` up to the last step; otherwise the temperature is constant.
         **options
-            As for `openmm_nemo.dynamics.rollout`: seed, temperature, integrator, ...
+            As for `openmm_nemo.dynamics.rollout`: temperature, integrator, ...
 
         Returns
         -------
@@ -174,15 +193,18 @@ class ConditionedModel(nn.Module):
             If ``x0`` has another shape.
         """
         self.require_energy()
-        start = None
-        if x0 is not None:
-            x = torch.as_tensor(x0, dtype=self.z0.dtype, device=self.z0.device)
-            if x.shape != self.z0.shape:
-                raise ValueError(
-                    f"x0 has shape {tuple(x.shape)}: it must be {tuple(self.z0.shape)}."
-                )
-            start = x.expand(n_chains, -1, -1)
-        return self.copies(n_chains).rollout(n_steps, start, **options)
+        chains = self.copies(n_chains)
+        if x0 is None:
+            start = chains.initial_positions(seed)
+        else:
+            start = torch.as_tensor(x0, dtype=self.z0.dtype, device=self.z0.device)
+            if start.shape != self.z0.shape:
+                expected = tuple(self.z0.shape)
+                raise ValueError(f"x0 has shape {tuple(start.shape)}: it must be {expected}.")
+        if anneal:
+            options["schedule"] = self.schedule(first_step + n_steps)
+        start = start.expand_as(chains.z0)
+        return chains.rollout(n_steps, start, seed=seed, first_step=first_step, **options)
 
     # OpenMM is imported only where it is needed.
 
@@ -230,8 +252,8 @@ class ConditionedModel(nn.Module):
 
         return create_integrator(self, temperature, seed, **options)
 
-    def initial_positions(self) -> "unit.Quantity":
-        """Positions of z(0), shape (L, 3), nm, as an OpenMM Quantity."""
+    def initial_positions(self, seed: int | None = None) -> "unit.Quantity":
+        """Initial positions, shape (L, 3), nm, as an OpenMM Quantity; see `openmm_nemo.engine.initial_positions`."""
         from openmm_nemo.engine import initial_positions
 
-        return initial_positions(self)
+        return initial_positions(self, seed)

@@ -139,7 +139,7 @@ class NemoModel(nn.Module):
             "32" or "bf16", see `openmm_nemo.models.precision`.
         """
         output = sequence_output(self.sequence_network, s, mask, precision)
-        return ConditionedBatch.of_output(output, mask, self.energy)
+        return ConditionedBatch.of_output(output, mask, self.energy, self.config.annealing)
 
     def fingerprint(self) -> str:
         """SHA-256 of all weights, as float32, and their names; the same on every device."""

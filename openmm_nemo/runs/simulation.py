@@ -234,7 +234,7 @@ class SimulationRun:
                 failures.append(f"{name} ({_one_line(error)})")
                 continue
             if s.start is None:
-                simulation.context.setPositions(self.protein.initial_positions())
+                simulation.context.setPositions(self.protein.initial_positions(s.seed))
             else:
                 simulation.context.setPositions(np.array(s.start) / ANGSTROM_PER_NM)
             return simulation

@@ -420,11 +420,17 @@ def sample_with_torch(
         Angstrom.
     """
     batch = protein.copies(len(seeds))
-    x = batch.initial_positions()
+    x = batch.initial_positions(seeds[0])
+    schedule = batch.schedule(steps)
     for first in range(0, steps, STEPS_KEPT):
         n_steps = min(STEPS_KEPT, steps - first)
         trajectory = batch.rollout(
-            n_steps, x, seed=seeds[0], first_step=first, temperature=temperature
+            n_steps,
+            x,
+            seed=seeds[0],
+            first_step=first,
+            temperature=temperature,
+            schedule=schedule,
         )
         x = trajectory.x[-1]
     return x
@@ -446,6 +452,7 @@ def sample_with_openmm(
     x = []
     for seed in seeds:
         context.loadCheckpoint(start)  # including the step counter, on which the noise depends
+        context.setPositions(protein.initial_positions(seed))
         integrator.setRandomNumberSeed(seed)
         integrator.step(steps)
         positions = context.getState(positions=True).getPositions(asNumpy=True)._value

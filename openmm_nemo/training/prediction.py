@@ -7,6 +7,7 @@ from torch import Tensor
 
 from openmm_nemo.data.batches import Batch
 from openmm_nemo.dynamics.backpropagation import GradientGrowth, perturbation_growth
+from openmm_nemo.encoders import input_width
 from openmm_nemo.geometry.padding import centred
 from openmm_nemo.models import NemoModel
 from openmm_nemo.models.batch import ConditionedBatch
@@ -72,29 +73,37 @@ def predict(
     Prediction
         For a baseline, x0 and its atoms, with zero energy and growth.
     """
-    chains = model.condition_batch(batch.s, batch.mask, precision)
+    s = batch.s[..., : input_width(model.config)]
+    chains = model.condition_batch(s, batch.mask, precision)
     x0 = chains.initial_positions()
     if model.energy is None:
         return Prediction(
             x0=x0,
             x=x0,
             states=x0.expand(settings.states, *x0.shape),
-            atoms=model.imputation(x0, batch.s, batch.mask),
-            data_atoms=model.imputation(batch.x, batch.s, batch.mask),
+            atoms=model.imputation(x0, s, batch.mask),
+            data_atoms=model.imputation(batch.x, s, batch.mask),
             secondary_structure=chains.secondary_structure,
             energy=chains.energy,
             growth=x0.new_zeros(len(x0)),
             chains=chains,
         )
     free = max(settings.steps - settings.backpropagated, 0)
+    schedule = chains.schedule(settings.steps)
     x = x0
     if from_data is not None:
         x = torch.where(from_data[:, None, None], centred(batch.x, batch.mask), x0)
     if free:
         with torch.no_grad():
-            x = chains.rollout(free, x, seed=seed).x[-1]
+            x = chains.rollout(free, x, seed=seed, schedule=schedule).x[-1]
     states = chains.trainable_rollout(
-        x, settings.steps - free, seed=seed, first_step=free, damping=damping, growth=growth
+        x,
+        settings.steps - free,
+        seed=seed,
+        first_step=free,
+        schedule=schedule,
+        damping=damping,
+        growth=growth,
     )
     log_growth = x0.new_zeros(len(x0))
     if lyapunov and len(states) > 1:
@@ -104,8 +113,8 @@ def predict(
         x0=x0,
         x=states[-1],
         states=states[chosen],
-        atoms=imputed_atoms(model.imputation, states[-1], batch.s, batch.mask, precision),
-        data_atoms=imputed_atoms(model.imputation, batch.x, batch.s, batch.mask, precision),
+        atoms=imputed_atoms(model.imputation, states[-1], s, batch.mask, precision),
+        data_atoms=imputed_atoms(model.imputation, batch.x, s, batch.mask, precision),
         secondary_structure=chains.secondary_structure,
         energy=chains.energy,
         growth=log_growth,

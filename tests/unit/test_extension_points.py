@@ -178,6 +178,8 @@ def moved_in_openmm(protein):
 class ProtonationEncoder(Encoder):
     """The charge of each residue."""
 
+    takes = "protonation"
+
     def width(self, config):
         return 1
 

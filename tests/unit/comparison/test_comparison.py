@@ -274,7 +274,7 @@ def test_profiles_are_given_to_profile_models_alone(inputs):
     profiles = {d.id: np.full((len(d), 20), 0.25) for d in domains if d.id != "d0"}
     windows = draw_windows(domains, split, ["train"], 99, 12, 1, profiles)
     assert {w.id for w in windows} == set(split.ids("train")) - {"d0"}
-    assert all(w.s.shape[1] == 40 and (w.shuffled[:, 20:] == 0.25).all() for w in windows)
+    assert all(w.s.shape[1] == 41 and (w.shuffled[:, 20:40] == 0.25).all() for w in windows)
     torch.manual_seed(1)
     with_profile = NemoModel(NemoConfig.preset("tiny", profile=True))
     candidates = [Candidate("p", "p", with_profile), Candidate("s", "s", tiny(1))]
@@ -283,6 +283,10 @@ def test_profiles_are_given_to_profile_models_alone(inputs):
     plain = draw_windows(domains, split, ["train"], 99, 12, 1)
     with raises(InputError, "--profiles"):
         compare(candidates, plain, [1], 1, workers=1)
+    # A model that works without a profile is compared without one.
+    config = replace(with_profile.config, encoders=("one-hot", "profile", "has-profile"))
+    found = compare([Candidate("o", "o", NemoModel(config))], plain[:2], [1], 1, workers=1)
+    assert np.isfinite(found.figures["tm"]).all()
     with raises(InputError, "domains", "profiles"):
         draw_windows(domains, split, ["test"], 9, 12, 1, {"other": np.zeros((3, 20))})
 

@@ -176,9 +176,10 @@ def test_a_profile_is_cut_with_its_window_and_follows_the_sequence():
     (start,) = [i for i in range(5) if whole.residue_ids[i] == example.domain.residue_ids[0]]
     np.testing.assert_array_equal(example.profile, profile[start : start + 5])
     batch = collate([example, Example(domain("b", 4), "ACDE", profile[:4], np.zeros(4))])
-    np.testing.assert_allclose(batch.s[0, :, 20:], profile[start : start + 5], atol=1e-7)
+    np.testing.assert_allclose(batch.s[0, :, 20:40], profile[start : start + 5], atol=1e-7)
     assert batch.s[1, 4].abs().max() == 0
-    assert torch.equal(batch.profile, batch.s[:, :, 20:])
+    assert torch.equal(batch.profile, batch.s[:, :, 20:40])
+    assert torch.equal(batch.s[:, :, 40], batch.mask)
 
 
 def test_profiles_that_are_not_of_the_domains_are_refused():
@@ -192,12 +193,13 @@ def test_a_domain_without_a_profile_has_zeros_in_the_columns_of_the_others():
     data = DomainDataset(some, 64, 0, {"a": np.full((10, 20), 0.5)})
     batch = collate([data[Draw(0, 0)], data[Draw(0, 1)]])
     assert batch.has_profile.tolist() == [1, 0]
-    assert batch.s.shape == (2, 12, 40)
+    assert batch.s.shape == (2, 12, 41)
+    assert batch.s[:, :, 40].tolist() == [[1] * 10 + [0] * 2, [0] * 12]
     assert (batch.profile[0, :10] == 0.5).all()
     assert batch.profile[0, 10:].abs().max() == batch.profile[1].abs().max() == 0
     # Also where no domain of the batch has one.
     batch = collate([data[Draw(0, 1)]])
-    assert batch.s.shape == (1, 12, 40)
+    assert batch.s.shape == (1, 12, 41)
     assert batch.s[0, :, 20:].abs().max() == 0
     assert batch.has_profile.tolist() == [0]
 

@@ -237,6 +237,7 @@ def assert_holds(split: Split, domains: list[Domain], test_classes: tuple[str, .
 # What holds
 
 
+@pytest.mark.integration
 def test_nothing_leaks_on_random_hierarchies():
     reasons: Counter[str] = Counter()
     levels: Counter[str] = Counter()

@@ -294,6 +294,7 @@ def sampled(n_steps: int) -> tuple[dict, dict, Tensor]:
 N_STEPS = 150
 
 
+@pytest.mark.boltzmann
 @pytest.mark.parametrize("kind", KINDS)
 def test_they_sample_the_boltzmann_distribution_at_large_steps(kind):
     values, left, rates = sampled(N_STEPS)
@@ -304,6 +305,7 @@ def test_they_sample_the_boltzmann_distribution_at_large_steps(kind):
         assert p_value(values[kind], kind, volume_of_x=False) < 1e-6
 
 
+@pytest.mark.boltzmann
 def test_without_the_volume_element_in_the_weight_they_would_sample_something_else(monkeypatch):
     monkeypatch.setattr(InternalMove, "log_volume", CartesianMove.log_volume)
     values, _, _ = sampled.__wrapped__(N_STEPS)

@@ -149,6 +149,7 @@ def test_temperature_divides_the_force_and_nothing_else(integrator, corrected):
     assert_close(hot.energy, 1.5 * weak.energy, "round_trip")
 
 
+@pytest.mark.boltzmann
 def test_temperature_is_that_of_the_samples():
     # Two beads on a spring, many times over: <|r|^2> = 3 T / (300 k), within 4 standard errors of 4000 samples. The
     # discretisation adds 1.3%, as much as one.

@@ -10,7 +10,7 @@ from openmm_nemo.encoders import ENCODERS, encode, input_width
 from openmm_nemo.encoders.base import Encoder
 from openmm_nemo.encoders.embedding import EmbeddingEncoder
 from openmm_nemo.encoders.one_hot import OneHotEncoder
-from openmm_nemo.encoders.profile import ProfileEncoder
+from openmm_nemo.encoders.profile import HasProfileEncoder, ProfileEncoder
 from openmm_nemo.errors import InputError
 from openmm_nemo.residues import AMINO_ACIDS
 
@@ -43,6 +43,7 @@ EACH_THAT_TAKES_DATA = pytest.mark.parametrize(
     [
         ("one-hot", OneHotEncoder),
         ("profile", ProfileEncoder),
+        ("has-profile", HasProfileEncoder),
         ("embedding", EmbeddingEncoder),
     ],
 )
@@ -61,7 +62,7 @@ def test_columns(name):
     assert input_width(config) == s.shape[1] > 0
 
 
-@EACH_ENCODER
+@pytest.mark.parametrize("name", [name for name in ENCODERS if name != "has-profile"])
 def test_the_data_of_a_residue_are_in_its_row(name):
     """In that one alone."""
     config = config_of(name)
@@ -131,11 +132,23 @@ def test_data_that_are_not_finite_are_named_with_the_residue(name, value):
 @EACH_ENCODER
 def test_data_for_an_encoder_that_the_model_lacks_are_refused(name):
     (other,) = [known for known in ("one-hot",) if known != name] or ["profile"]
-    data = {other: data_for(other), name: np.ones((len(SEQUENCE), 5))}
+    taken, given = ENCODERS[other].takes, ENCODERS[name].takes
+    data = {taken: data_for(other), given: np.ones((len(SEQUENCE), 5))}
     with pytest.raises(InputError) as refused:
         encode(config_of(other), SEQUENCE, data)
-    assert repr(name) in str(refused.value)
-    assert other in str(refused.value)
+    assert repr(given) in str(refused.value)
+    assert taken in str(refused.value)
+
+
+def test_a_model_with_the_flag_works_without_a_profile():
+    config = config_of("one-hot", "profile", "has-profile")
+    profile = np.random.default_rng(2).random((len(SEQUENCE), 20))
+    known, unknown = (encode(config, SEQUENCE, {"profile": given}) for given in (profile, None))
+    assert known.shape == unknown.shape == (len(SEQUENCE), 41)
+    assert (known[:, 20:40] == profile).all()
+    assert (known[:, 40] == 1).all()
+    assert (unknown[:, :20] == known[:, :20]).all()
+    assert (unknown[:, 20:] == 0).all()
 
 
 def test_one_hot_is_not_given():

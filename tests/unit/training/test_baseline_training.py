@@ -49,6 +49,7 @@ def test_predictions_are_those_of_the_conditioned_model(batch, model):
     assert prediction.growth.tolist() == [0, 0]
 
 
+@pytest.mark.integration
 def test_it_learns_two_structures_by_heart(batch, model):
     model.train()
     loss, other = LOSSES["initial_angles"](), LOSSES["secondary_structure"]()

@@ -207,6 +207,7 @@ def test_stages_that_cannot_learn_forces_are_refused(tmp_path, line, changed, fa
         read_settings(path)
 
 
+@pytest.mark.integration
 def test_forces_of_a_simulation_are_learnt(tmp_path, model):
     """A chain of springs with a contact between its ends, in OpenMM; frames that were not trained on."""
     sequence = "ACDEFGHI"

@@ -121,7 +121,7 @@ def test_a_profile_model_learns_from_the_domains_that_have_profiles(folder, tmp_
     data = DomainData(settings(folder, {"profile": True}, profiles=path))
     batches = list(islice(data.train_dataloader(), 6))
     assert {name for batch in batches for name in batch.ids} == set(names[:5])
-    assert all(batch.s.shape[-1] == 40 for batch in batches)
+    assert all(batch.s.shape[-1] == 41 for batch in batches)
     held_out = [name for batch in data.val_dataloader() for name in batch.ids]
     assert sorted(held_out) == sorted(names[5:])
 

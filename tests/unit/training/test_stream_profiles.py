@@ -70,7 +70,7 @@ def test_a_profile_model_learns_from_what_has_a_profile_of_its_kind(folder):
     assert all(number(d.id) % 3 for d in data.validation)
     for batch in epoch(data):
         assert batch.has_profile.tolist() == [1] * 4 or len(batch.ids) < 4
-        assert batch.s.shape[-1] == 40
+        assert batch.s.shape[-1] == 41
     own = DomainData(settings(folder, True, 'profile_kind = "own"'))
     assert [d.id for d in own.train] == train
     profiles = {name: batch.profile[b] for batch in epoch(own) for b, name in enumerate(batch.ids)}

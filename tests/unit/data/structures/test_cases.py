@@ -629,6 +629,7 @@ def test_what_is_not_of_the_protein_changes_nothing(path, change, tmp_path):
         assert others > 0 or int(counted[1]) == waters
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("path", [*FILES, TRP_CAGE], ids=lambda path: path.name)
 def test_variants_are_read_or_refused_in_one_line(path, tmp_path):
     """One change and two at once; the longest segment where a variant is broken."""
