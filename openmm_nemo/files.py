@@ -1,14 +1,19 @@
-"""Atomic writing, valid names and digests of files."""
+"""Reading, atomic writing, valid names and digests of files."""
 
+import gzip
 import hashlib
 import json
 import os
+import re
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from openmm_nemo.errors import InputError
 
 
 def partial_of(path: Path) -> Path:
@@ -32,6 +37,24 @@ def completing(path: Path) -> Iterator[Path]:
 def can_name_a_file(name: str) -> bool:
     """Whether a name is not empty and has no slashes, leading dot or unprintable characters."""
     return bool(name) and name.isprintable() and name[0] != "." and not set("/\\") & set(name)
+
+
+def file_name_of(name: str) -> str:
+    """A name for files that is safe in shells, too: all but letters, digits and ``_.+=,@-`` becomes ``_``."""
+    return re.sub(r"^[.-]|[^\w.+=,@-]", "_", name)
+
+
+def read_text(path: Path) -> str:
+    """Text of a plain or gzipped file."""
+    try:
+        content = path.read_bytes()
+        if content.startswith(b"\x1f\x8b"):
+            content = gzip.decompress(content)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist: check the file name.") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} cannot be read to its end ({error}): get it again.") from None
+    return content.decode("utf-8-sig", errors="replace")
 
 
 def json_digest(values: Any) -> str:

@@ -49,6 +49,9 @@ RARE_PARENTS = {"U": "C", "O": "K"}
 
 _RARE_NAMES = {"U": "selenocysteine", "O": "pyrrolysine"}
 
+GAPS = "-."
+"""Signs for gaps in alignments."""
+
 MIN_LENGTH = 4
 """Length of the shortest chain with a dihedral angle."""
 
@@ -59,14 +62,15 @@ def read_sequence(sequence: str) -> tuple[str, tuple[str, ...]]:
     Parameters
     ----------
     sequence : str
-        One-letter amino-acid codes, in either case, with or without white space.
+        One-letter amino-acid codes, in either case, with or without white space and a final ``*``, the stop of a
+        translated gene.
 
     Returns
     -------
     str
         The sequence in the twenty codes; U (selenocysteine) is taken as C and O (pyrrolysine) as K.
     tuple of str
-        One sentence per kind of residue that was taken as another.
+        One sentence per kind of residue that was taken as another, or letter that was left out.
 
     Raises
     ------
@@ -78,8 +82,16 @@ def read_sequence(sequence: str) -> tuple[str, tuple[str, ...]]:
             f"The sequence is a {type(sequence).__name__}: give the one-letter codes of one protein as a string."
         )
     letters = "".join(sequence.split())
+    notes = []
+    if letters.endswith("*"):
+        letters = letters[:-1]
+        notes.append("Left out the '*' (stop) at the end of the sequence.")
     allowed = AMINO_ACIDS + "".join(RARE_PARENTS)
     for position, letter in enumerate(letters, start=1):
+        if letter in GAPS:
+            raise InputError(
+                f"The sequence has a gap, {letter!r}, at position {position}: give it without gaps."
+            )
         if letter not in allowed + allowed.lower():
             raise InputError(
                 f"The sequence has {letter!r} at position {position}: "
@@ -90,7 +102,6 @@ def read_sequence(sequence: str) -> tuple[str, tuple[str, ...]]:
             f"The sequence has {len(letters)} residues: NEMO needs at least {MIN_LENGTH}."
         )
     letters = letters.upper()
-    notes = []
     for rare, parent in RARE_PARENTS.items():
         places = [str(i) for i, letter in enumerate(letters, start=1) if letter == rare]
         if places:

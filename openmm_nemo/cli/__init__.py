@@ -13,7 +13,7 @@ VERBS = {
     "simulate": ("simulation", "Simulate a protein, from a structure or a sequence."),
     "sample": (
         "sampling",
-        "Sample ensembles of structures, of one protein or of a set.",
+        "Sample ensembles of structures, of one protein or of several.",
     ),
     "evaluate": ("evaluation", "Compare sampled ensembles with the native structures."),
     "train": ("training", "Train a model with the settings in a TOML file."),

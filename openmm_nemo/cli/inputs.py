@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from openmm_nemo.data import Structure, read_frame, read_structure
+from openmm_nemo.data.fasta import FastaRecord, read_fasta
 from openmm_nemo.errors import InputError
 from openmm_nemo.models.pretrained import find_model, model_folders
 from openmm_nemo.residues import read_sequence
@@ -85,6 +86,31 @@ def sequence_of(text: str) -> str:
     for note in notes:
         click.echo(note)
     return sequence
+
+
+def read_proteins(path: Path) -> list[FastaRecord]:
+    """Read a FASTA file, see `read_fasta`, and print its notes.
+
+    Raises
+    ------
+    InputError
+        If a record cannot be used; if there are several, they are printed.
+    """
+    records, failures = read_fasta(path)
+    lines = [f"{failure.place}: {failure.reason}" for failure in failures]
+    if len(lines) == 1:
+        raise InputError(lines[0])
+    for line in lines:
+        click.echo(line)
+    if lines:
+        raise InputError(
+            f"{len(lines)} of {len(lines) + len(records)} records of {path} cannot be used, see above: correct or "
+            "remove them."
+        )
+    for record in records:
+        for note in record.notes:
+            click.echo(f"{record.name}: {note}")
+    return records
 
 
 def name_of_model(model: str) -> str:

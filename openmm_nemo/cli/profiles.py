@@ -5,13 +5,12 @@ from typing import Any
 
 import click
 
+from openmm_nemo.cli.inputs import read_proteins, sequence_of
 from openmm_nemo.data.families.alignments import (
     MAX_GAPS,
     MIN_DISTANCE,
     Alignment,
-    parse_fasta,
     read_alignment,
-    read_text,
     write_alignment,
 )
 from openmm_nemo.data.families.homologues import BITS_PER_RESIDUE, ITERATIONS, search_homologues
@@ -19,7 +18,6 @@ from openmm_nemo.data.families.profiles import information_content, write_profil
 from openmm_nemo.data.families.profiles import profile as make_profile
 from openmm_nemo.errors import InputError
 from openmm_nemo.progress import progress
-from openmm_nemo.residues import read_sequence
 
 
 @click.command()
@@ -109,16 +107,11 @@ def _query(sequence: str | None, fasta: Path | None) -> str | None:
     if sequence is not None and fasta is not None:
         raise InputError("Give either --sequence or --fasta.")
     if fasta is not None:
-        _, sequences = parse_fasta(read_text(fasta), fasta)
-        if len(sequences) > 1:
-            raise InputError(f"{fasta} has {len(sequences)} sequences: give a file with one.")
-        sequence = sequences[0]
-    if sequence is None:
-        return None
-    sequence, notes = read_sequence(sequence)
-    for note in notes:
-        click.echo(note)
-    return sequence
+        records = read_proteins(fasta)
+        if len(records) > 1:
+            raise InputError(f"{fasta} has {len(records)} sequences: give a file with one.")
+        return records[0].sequence
+    return None if sequence is None else sequence_of(sequence)
 
 
 def _search(sequence: str | None, database: Path, **options: Any) -> Alignment:

@@ -13,6 +13,7 @@ from openmm_nemo.cli.inputs import (
     DEFAULT_MODEL,
     name_of_model,
     read_chain,
+    read_proteins,
     sequence_of,
     structure_options,
 )
@@ -26,12 +27,13 @@ from openmm_nemo.errors import InputError
 from openmm_nemo.models import NemoModel
 from openmm_nemo.progress import progress
 from openmm_nemo.runs.interruption import EXIT_CODE
-from openmm_nemo.sampling.ensembles import ensemble_ids
+from openmm_nemo.sampling.ensembles import ensemble_size
 from openmm_nemo.sampling.sampling import (
     ENGINES,
     MAX_SAMPLES,
     Protein,
     SamplingSettings,
+    count_samples,
     sample_ensembles,
 )
 
@@ -42,6 +44,11 @@ SEQUENCE_ID = "sequence"
 @click.command()
 @structure_options
 @click.option("--sequence", help="One-letter amino-acid codes.")
+@click.option(
+    "--fasta",
+    type=click.Path(path_type=Path),
+    help="FASTA file: sample all its proteins.",
+)
 @click.option(
     "--set",
     "domain_set",
@@ -93,14 +100,14 @@ SEQUENCE_ID = "sequence"
 @click.option(
     "--profile",
     type=click.Path(path_type=Path),
-    help="For a profile model: text file with one line of 20 numbers per residue; with --set, JSON lines of "
-    "frequencies in alignments, with the ids of the domains.",
+    help="For a profile model: text file with one line of 20 numbers per residue; with --set or --fasta, JSON "
+    "lines of frequencies in alignments, with the ids of the domains or the names of the records.",
 )
 @click.option(
     "--embedding",
     type=click.Path(path_type=Path),
-    help="For a model that takes embeddings: NumPy file (.npy) with one row of numbers per residue; with --set, "
-    "safetensors file with one such array per id.",
+    help="For a model that takes embeddings: NumPy file (.npy) with one row of numbers per residue; with --set or "
+    "--fasta, safetensors file with one such array per id or name.",
 )
 @click.option(
     "--engine",
@@ -134,12 +141,12 @@ def sample(
     engine: str,
     **sources: Any,
 ) -> None:
-    """Sample ensembles of structures, of one protein or of a set.
+    """Sample ensembles of structures, of one protein or of several.
 
     Each structure is the last state of a separate simulation. Writes to --out: one folder per protein with coarse.h5
     and atoms.h5 (MDTraj's HDF5), native.h5 if the experimental structure is known, and samples.csv with the seeds that
     reproduce them in 'openmm-nemo simulate'; and sampling.json with the settings. Rerun the same command to continue
-    after an interruption.
+    after an interruption, or with a larger -n to add structures.
 
     \b
     On many machines, with Dask (pip install 'openmm-nemo[dask]'):
@@ -160,23 +167,24 @@ def sample(
         click.echo(
             f"Model {settings.model} is untrained (random weights): expect no meaningful structure."
         )
-    before = len({protein.id for protein in proteins}.intersection(ensemble_ids(out)))
+    before = {protein.id: ensemble_size(out, protein.id) for protein in proteins}
+    begun = sum(count_samples(out, protein.id) for protein in proteins)
     try:
-        with progress("Sampling", before * n_samples, len(proteins) * n_samples) as update:
+        with progress("Sampling", begun, len(proteins) * n_samples) as update:
             sampled = sample_ensembles(
                 out, network, proteins, settings, workers, scheduler, batch_size, update
             )
     except KeyboardInterrupt:
         click.echo(
-            f"Interrupted: {out} keeps all completed proteins; rerun the same command to continue."
+            f"Interrupted: {out} keeps all finished batches; rerun the same command to continue."
         )
         sys.exit(EXIT_CODE)
-    count, seconds = len(sampled.ids), time.monotonic() - began
-    click.echo(
-        f"Wrote {count * n_samples} samples of {count} proteins to {out} in {seconds:.0f} s."
-    )
-    if before:
-        click.echo(f"{before} proteins had been sampled before.")
+    added = sum(n_samples - before[name] for name in sampled.ids)
+    seconds = time.monotonic() - began
+    click.echo(f"Wrote {added} samples of {len(sampled.ids)} proteins to {out} in {seconds:.0f} s.")
+    there = [size for size in before.values() if size]
+    if there:
+        click.echo(f"{sum(there)} samples of {len(there)} proteins had been there before.")
     for name, reason in list(sampled.failures.items())[:SHOWN_FAILURES]:
         click.echo(f"Not sampled: {name}: {reason}")
     if sampled.failures:
@@ -187,6 +195,7 @@ def sample(
 
 def _proteins(
     sequence: str | None,
+    fasta: Path | None,
     pdb: Path | None,
     domain_set: Path | None,
     ids: Path | None,
@@ -196,15 +205,15 @@ def _proteins(
     embedding: Path | None,
     **choice: Any,
 ) -> list[Protein]:
-    if sum(source is not None for source in (sequence, pdb, domain_set)) != 1:
-        raise InputError("Give one of --sequence, --pdb and --set.")
+    if sum(source is not None for source in (sequence, fasta, pdb, domain_set)) != 1:
+        raise InputError("Give one of --sequence, --fasta, --pdb and --set.")
     if pdb is None and any(value is not None for value in choice.values()):
         raise InputError("--chain, --model-index, --residues and --longest-segment go with --pdb.")
     if domain_set is None and (ids, split) != (None, None):
         raise InputError("--ids and --split choose domains of a set: give --set.")
     if split is None and part is not None:
         raise InputError("--part belongs to a split: give --split.")
-    if domain_set is None:
+    if domain_set is None and fasta is None:
         rows = (
             None if profile is None else read_profile(profile),
             None if embedding is None else read_embedding(embedding),
@@ -213,9 +222,20 @@ def _proteins(
             return [Protein(SEQUENCE_ID, sequence_of(sequence or ""), None, *rows)]
         domain = domain_of(read_chain(pdb, **choice))
         return [Protein(domain.id, domain.sequence, domain.ca, *rows)]
-    domains = DomainSet(domain_set / SET_FILE)
     profiles = {} if profile is None else read_profiles(profile)
     embeddings = {} if embedding is None else read_embeddings(embedding)
+    if domain_set is None:
+        return [
+            Protein(
+                record.folder,
+                record.sequence,
+                None,
+                profiles.get(record.name),
+                embeddings.get(record.name),
+            )
+            for record in read_proteins(fasta or Path())
+        ]
+    domains = DomainSet(domain_set / SET_FILE)
     chosen = _chosen(domains, ids, split, part or "test")
     found = (domains.find(name) for name in chosen)
     return [

@@ -2,6 +2,7 @@
 
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,35 @@ from openmm_nemo.cli.inputs import (
     name_of_model,
     read_chain,
     read_chain_of_frame,
+    read_proteins,
     read_reference,
     sequence_of,
     structure_options,
 )
+from openmm_nemo.cli.series import simulate_series
 from openmm_nemo.data import Structure
-from openmm_nemo.data.families.profiles import read_profile
-from openmm_nemo.encoders.embedding import read_embedding
+from openmm_nemo.data.families.profiles import read_profile, read_profiles
+from openmm_nemo.encoders.embedding import read_embedding, read_embeddings
 from openmm_nemo.errors import InputError
 from openmm_nemo.progress import progress
+from openmm_nemo.runs.folder import RunFolder
 from openmm_nemo.runs.interruption import EXIT_CODE
+from openmm_nemo.runs.series import SERIES
 from openmm_nemo.runs.settings import SimulationSettings
 from openmm_nemo.runs.simulation import SimulationRun
+from openmm_nemo.sampling.sampling import sample_seeds
+
+ONE_SOURCE = "Give one of --pdb, --sequence, --fasta, and --trajectory with --topology."
 
 
 @click.command()
 @structure_options
 @click.option("--sequence", help="One-letter amino-acid codes, instead of --pdb.")
+@click.option(
+    "--fasta",
+    type=click.Path(path_type=Path),
+    help="FASTA file, instead of --pdb: simulate all its proteins.",
+)
 @click.option(
     "--topology",
     type=click.Path(path_type=Path),
@@ -45,12 +58,14 @@ from openmm_nemo.runs.simulation import SimulationRun
 @click.option(
     "--profile",
     type=click.Path(path_type=Path),
-    help="Sequence profile for a profile model: text file with one line of 20 numbers per residue.",
+    help="Sequence profile for a profile model: text file with one line of 20 numbers per residue; with --fasta, JSON "
+    "lines of frequencies in alignments, with the names of the records.",
 )
 @click.option(
     "--embedding",
     type=click.Path(path_type=Path),
-    help="Embedding for a model that takes one: NumPy file (.npy) with one row of numbers per residue.",
+    help="Embedding for a model that takes one: NumPy file (.npy) with one row of numbers per residue; with --fasta, "
+    "safetensors file with one such array per name.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option(
@@ -61,7 +76,11 @@ from openmm_nemo.runs.simulation import SimulationRun
     type=click.FloatRange(0, min_open=True),
     help="Temperature, kelvin.  [default: 300]",
 )
-@click.option("--seed", type=click.IntRange(1, 2**31 - 1), help="Random seed.  [default: random]")
+@click.option(
+    "--seed",
+    type=click.IntRange(1, 2**31 - 1),
+    help="Random seed; with --fasta, each protein gets its own from it.  [default: random]",
+)
 @click.option(
     "--start",
     type=click.Choice(["z0", "native"]),
@@ -119,21 +138,31 @@ def simulate(out: Path, steps: int | None, threads: int, resume: bool, **options
     """Simulate a protein, from a structure or a sequence.
 
     Writes to --out: the coarse and the atomic trajectory, state.csv with one line per frame, state.png, the final
-    structures as PDB, the checkpoint, and the OpenMM system and integrator as XML.
+    structures as PDB, the checkpoint, and the OpenMM system and integrator as XML. With --fasta, it has a folder for
+    each protein, named after it.
     """
     # Torch uses all cores by default. Its threads wait for each other by spinning, which makes small networks tens of
     # times slower if anything else is running.
     torch.set_num_threads(threads)
     given = {name: value for name, value in options.items() if value is not None}
+    series = RunFolder(out, SERIES)
     if resume:
         if given:
             names = ", ".join(map(_option, given))
             raise InputError(
                 f"--resume takes all but --steps from the run in {out}: leave out {names}."
             )
+        if series.holds_run:
+            simulate_series(out, None, steps)
+            return
         settings = None
     else:
-        settings = _settings(given | ({} if steps is None else {"steps": steps}))
+        series.check_new()
+        given |= {} if steps is None else {"steps": steps}
+        if "fasta" in given:
+            simulate_series(out, _settings_by_name(given), None)
+            return
+        settings = _settings(given)
     with SimulationRun(out, settings) as run:
         total = steps or run.settings.steps
         if run.step >= total:
@@ -182,6 +211,33 @@ def _settings(given: dict[str, Any]) -> SimulationSettings:
     )
 
 
+def _settings_by_name(given: dict[str, Any]) -> dict[str, SimulationSettings]:
+    """Settings of new runs of all proteins in a FASTA file, by the names of their folders."""
+    fasta = given.pop("fasta")
+    if {"pdb", "sequence", "topology"} & given.keys():
+        raise InputError(ONE_SOURCE)
+    if "reference" in given:
+        raise InputError("--reference goes with one protein: give --pdb or --sequence.")
+    profile, embedding = given.pop("profile", None), given.pop("embedding", None)
+    profiles = {} if profile is None else read_profiles(profile)
+    embeddings = {} if embedding is None else read_embeddings(embedding)
+    seed = given.pop("seed", random.randrange(1, 2**31))
+    records = read_proteins(fasta)
+    settings = {}
+    for record in records:
+        rows = profiles.get(record.name), embeddings.get(record.name)
+        settings[record.folder] = replace(
+            # The seed of the first sample of 'openmm-nemo sample'.
+            _settings(
+                given
+                | {"sequence": record.sequence, "seed": sample_seeds(seed, record.folder, 1)[0]}
+            ),
+            profile=None if rows[0] is None else rows[0].tolist(),
+            embedding=None if rows[1] is None else rows[1].tolist(),
+        )
+    return settings
+
+
 def _protein(given: dict[str, Any]) -> tuple[Structure | None, str]:
     """Remove the options that say what to simulate, and read it; ``trajectory`` remains as the name of an output."""
     pdb, sequence, topology = (given.pop(name, None) for name in ("pdb", "sequence", "topology"))
@@ -202,7 +258,7 @@ def _protein(given: dict[str, Any]) -> tuple[Structure | None, str]:
             )
         given["trajectory"] = given.pop("coarse")
     if sum(source is not None for source in (pdb, sequence, topology)) != 1:
-        raise InputError("Give one of --pdb, --sequence, and --trajectory with --topology.")
+        raise InputError(ONE_SOURCE)
     if sequence is not None:
         if choice:
             names = ", ".join(map(_option, choice))

@@ -6,7 +6,8 @@ import click
 
 from openmm_nemo.data.sets.building import SET_FILE
 from openmm_nemo.data.sets.storage import DomainSet
-from openmm_nemo.data.splits import describe_split, make_split
+from openmm_nemo.data.splits import describe_split
+from openmm_nemo.data.splitting import make_split
 from openmm_nemo.errors import InputError
 from openmm_nemo.progress import progress
 

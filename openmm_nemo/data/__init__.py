@@ -6,7 +6,8 @@ from openmm_nemo.data.families.profiles import profile_from_frequencies, read_pr
 from openmm_nemo.data.force_frames import ForceFrames
 from openmm_nemo.data.sets.domains import Domain
 from openmm_nemo.data.sets.storage import DomainSet, write_domains
-from openmm_nemo.data.splits import Split, make_split
+from openmm_nemo.data.splits import Split
+from openmm_nemo.data.splitting import make_split
 from openmm_nemo.data.structures import Structure, read_frame, read_structure
 
 __all__ = [

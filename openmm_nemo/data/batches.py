@@ -315,7 +315,7 @@ def collate(examples: Sequence[Example]) -> Batch:
             profile[b, :n] = rows
     if takes_profile:
         s[..., n_letters:-1] = profile
-        s[..., -1] = (profile > 0).any(axis=(1, 2))[:, None] * mask
+        s[..., -1] = (profile.max(axis=(1, 2), keepdims=True)[..., 0] > 0) * mask
     ids = tuple(example.domain.id for example in examples)
     arrays = s, mask, backbone, atom_mask, dssp, profile, n_contacts
     return Batch(ids, *map(torch.from_numpy, arrays))

@@ -13,6 +13,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,6 +86,18 @@ def ensemble_ids(folder: str | os.PathLike[str]) -> list[str]:
     return sorted(name for name in names if not name.startswith("."))
 
 
+def ensemble_size(folder: str | os.PathLike[str], id: str) -> int:
+    """Number of structures in the complete ensemble of one protein; 0 if there is none.
+
+    Raises
+    ------
+    InputError
+        If the table of its samples is damaged.
+    """
+    path = ensemble_folder(folder, id) / SAMPLES_FILE
+    return len(_read_samples(path)[1]) if path.is_file() else 0
+
+
 def write_ensemble(folder: str | os.PathLike[str], ensemble: Ensemble) -> None:
     """Write an ensemble; its folder appears when it is complete.
 
@@ -104,19 +117,61 @@ def write_ensemble(folder: str | os.PathLike[str], ensemble: Ensemble) -> None:
     place = ensemble_folder(folder, ensemble.id)
     if place.exists():
         raise InputError(f"{place} already exists: remove it or write to another folder.")
-    partial = place.with_name(f".{place.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        coarse, atoms = coarse_topology(ensemble.sequence), atom_topology(ensemble.sequence)
-        _write_frames(partial / COARSE_FILE, ensemble.x, coarse)
-        _write_frames(partial / ATOMS_FILE, ensemble.atoms, atoms)
+    coarse, atoms = coarse_topology(ensemble.sequence), atom_topology(ensemble.sequence)
+    with _partial_of(place) as partial:
+        _write_frames(partial / COARSE_FILE, _in_nm(ensemble.x, coarse), coarse)
+        _write_frames(partial / ATOMS_FILE, _in_nm(ensemble.atoms, atoms), atoms)
         if ensemble.native is not None:
-            _write_frames(partial / NATIVE_FILE, ensemble.native, coarse)
+            _write_frames(partial / NATIVE_FILE, _in_nm(ensemble.native, coarse), coarse)
         _write_samples(partial / SAMPLES_FILE, ensemble)
         partial.rename(place)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+
+
+def extend_ensemble(folder: str | os.PathLike[str], added: Ensemble) -> None:
+    """Add structures to an ensemble on disk, which keeps the ones it has exactly.
+
+    The larger ensemble replaces the other one when it is complete; `restore_ensembles` finishes or undoes a replacement
+    that was interrupted.
+
+    Parameters
+    ----------
+    folder : path
+    added : Ensemble
+        The structures to add; its ``native`` is not used.
+
+    Raises
+    ------
+    InputError
+        If there is no such ensemble, or one of its files is damaged.
+    OSError
+        If a file cannot be written.
+    """
+    place = ensemble_folder(folder, added.id)
+    before = read_ensemble(folder, added.id)
+    n = len(before.x)
+    with _partial_of(place) as partial:
+        for name, x in ((COARSE_FILE, added.x), (ATOMS_FILE, added.atoms)):
+            earlier = _read_trajectory(place / name, n, added.sequence)
+            xyz = np.concatenate([earlier.xyz, _in_nm(x, earlier.topology)])
+            _write_frames(partial / name, xyz, earlier.topology)
+        if before.native is not None:
+            shutil.copy(place / NATIVE_FILE, partial)
+        shutil.copy(place / SAMPLES_FILE, partial)
+        _write_samples(partial / SAMPLES_FILE, added, first=n)
+        old = _hidden(place, "old")
+        place.rename(old)
+        partial.rename(place)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def restore_ensembles(folder: str | os.PathLike[str]) -> None:
+    """Finish or undo what `extend_ensemble` left if it was killed while it replaced an ensemble."""
+    for old in Path(folder).glob(".*.old"):
+        place = old.with_name(old.name[1:].removesuffix(".old"))
+        if place.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.rename(place)
 
 
 def read_ensemble(folder: str | os.PathLike[str], id: str) -> Ensemble:
@@ -156,9 +211,29 @@ def read_ensembles(folder: str | os.PathLike[str]) -> Iterator[Ensemble]:
     return (read_ensemble(folder, id) for id in ids)
 
 
-def _write_frames(path: Path, x: np.ndarray, topology: md.Topology) -> None:
-    """Write positions (..., 3), Angstrom."""
-    xyz = np.asarray(x, dtype=np.float32).reshape(-1, topology.n_atoms, 3) / ANGSTROM_PER_NM
+def _hidden(place: Path, what: str) -> Path:
+    return place.with_name(f".{place.name}.{what}")
+
+
+@contextmanager
+def _partial_of(place: Path) -> Iterator[Path]:
+    """Yield a new hidden folder, which is removed unless it was renamed."""
+    partial = _hidden(place, "partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _in_nm(x: np.ndarray, topology: md.Topology) -> np.ndarray:
+    """Positions (n_frames, n_atoms, 3), nm, of those in Angstrom."""
+    return np.asarray(x, dtype=np.float32).reshape(-1, topology.n_atoms, 3) / ANGSTROM_PER_NM
+
+
+def _write_frames(path: Path, xyz: np.ndarray, topology: md.Topology) -> None:
+    """Write positions (n_frames, n_atoms, 3), nm."""
     try:
         md.Trajectory(xyz, topology).save_hdf5(str(path))
     except RuntimeError as error:  # from HDF5, on a full disk
@@ -168,6 +243,12 @@ def _write_frames(path: Path, x: np.ndarray, topology: md.Topology) -> None:
 
 def _read_frames(path: Path, n_frames: int, sequence: str | None) -> tuple[str, np.ndarray]:
     """Sequence and positions (n_frames, n_atoms, 3), Angstrom."""
+    trajectory = _read_trajectory(path, n_frames, sequence)
+    found = "".join(residue.code for residue in trajectory.topology.residues)
+    return found, trajectory.xyz * np.float32(ANGSTROM_PER_NM)
+
+
+def _read_trajectory(path: Path, n_frames: int, sequence: str | None) -> md.Trajectory:
     try:
         trajectory = md.load_hdf5(str(path))
         found = "".join(residue.code for residue in trajectory.topology.residues)
@@ -180,19 +261,21 @@ def _read_frames(path: Path, n_frames: int, sequence: str | None) -> tuple[str, 
         raise _damaged(path, f"it has {trajectory.n_frames} structures instead of {n_frames}")
     if not np.isfinite(trajectory.xyz).all():
         raise _damaged(path, "it has positions that are not finite")
-    return found, trajectory.xyz * np.float32(ANGSTROM_PER_NM)
+    return trajectory
 
 
-def _write_samples(path: Path, ensemble: Ensemble) -> None:
+def _write_samples(path: Path, ensemble: Ensemble, first: int = 0) -> None:
+    """Write the table of samples, or append to it if they are not the first."""
     rg = radius_of_gyration(torch.from_numpy(ensemble.x)).tolist()
     n = len(ensemble.x)
     seeds = [""] * n if ensemble.seeds is None else ensemble.seeds.tolist()
-    with path.open("w", newline="") as file:
+    with path.open("a" if first else "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        if not first:
+            writer.writerow(COLUMNS)
         for k in range(n):
             # float32 needs nine digits.
-            writer.writerow([k, seeds[k], f"{ensemble.energy[k]:.9g}", f"{rg[k]:.6g}"])
+            writer.writerow([first + k, seeds[k], f"{ensemble.energy[k]:.9g}", f"{rg[k]:.6g}"])
 
 
 def _read_samples(path: Path) -> tuple[np.ndarray | None, np.ndarray]:

@@ -1,6 +1,7 @@
 """Ensembles of many proteins, in parallel on one machine or on a Dask cluster: ``openmm-nemo sample``.
 
-The unit of work is a batch of samples of one protein, so that all processors can share even a single long protein.
+The unit of work is a batch of samples of one protein, so that all processors can share even a single long protein. An
+interrupted run keeps its finished batches (`openmm_nemo.sampling.batches`), and an ensemble can grow.
 Workers need openmm_nemo, but none of our files: the model is sent to them, their structures come back, and only this
 process writes. To use many machines, start a scheduler on one and a worker per processor on all:
 
@@ -13,7 +14,7 @@ and give ``--scheduler tcp://ADDRESS:8786``, in an environment with the same pac
 import hashlib
 import math
 import pickle
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -28,16 +29,20 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from openmm_nemo.cluster import run_on_cluster
-from openmm_nemo.engine.units import ANGSTROM_PER_NM
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import json_digest
 from openmm_nemo.models import ConditionedModel, NemoModel
 from openmm_nemo.processes import run_tasks
 from openmm_nemo.runs.folder import RunFolder, RunKind
+from openmm_nemo.sampling.batches import FinishedBatches, Samples, remove_batches
+from openmm_nemo.sampling.engines import ENGINES
 from openmm_nemo.sampling.ensembles import (
     Ensemble,
     ensemble_folder,
     ensemble_ids,
+    ensemble_size,
+    extend_ensemble,
+    restore_ensembles,
     write_ensemble,
 )
 
@@ -52,9 +57,6 @@ BATCH_SIZE = 10
 
 PAIR_NUMBERS = 2**23
 """Size of one 2D layer of a batch; several layers are in memory at once."""
-
-STEPS_KEPT = 10
-"""Number of steps whose states are in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -143,30 +145,23 @@ class Sampled(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A batch of samples of one protein, from ``start`` to ``stop`` (exclusive)."""
-
-    protein: Protein
-    start: int
-    stop: int
-    settings: SamplingSettings
-
-
-class Samples(NamedTuple):
-    """Structures in a batch, float32.
+    """A batch of samples of one protein.
 
     Attributes
     ----------
-    x : ndarray, shape (B, L, 3)
-        C-alpha positions, Angstrom.
-    atoms : ndarray, shape (B, L, 5, 3)
-        Angstrom.
-    energy : ndarray, shape (B,)
-        U at x, kT; zero for a baseline, which has none.
+    protein : Protein
+    batch : range
+        Numbers of the samples in the batch.
+    wanted : range
+        Those that are returned. In PyTorch, the others are simulated, too, because rounding depends on the size of the
+        batch: so sample k is the same in an ensemble that was made at once and in one that has grown.
+    settings : SamplingSettings
     """
 
-    x: np.ndarray
-    atoms: np.ndarray
-    energy: np.ndarray
+    protein: Protein
+    batch: range
+    wanted: range
+    settings: SamplingSettings
 
 
 Results = Generator[tuple[Task, Samples | str], None, None]
@@ -208,7 +203,8 @@ def sample_ensembles(
 ) -> Sampled:
     """Sample all proteins that have no ensemble in ``folder`` yet, see `openmm_nemo.sampling.ensembles`.
 
-    Every ensemble appears when it is complete. Repeat an interrupted call to continue.
+    Every ensemble appears when it is complete. Repeat an interrupted call to continue after the last finished batch.
+    Repeat a call with a larger `SamplingSettings.n_samples` to add samples to the ensembles.
 
     Parameters
     ----------
@@ -223,7 +219,7 @@ def sample_ensembles(
         Address of a Dask scheduler whose workers are used instead of processes.
     batch_size : int, optional
         Number of samples that a process simulates at once; changes them only by rounding. Default: 10, or fewer for a
-        long protein.
+        long protein. Ensembles grow to exactly those of one call if it is not above 10.
     progress : callable
         Called with the number of samples so far, including earlier ones, from time to time.
 
@@ -236,8 +232,8 @@ def sample_ensembles(
     InputError
         If two proteins have the same id, or one cannot be the input of the model; if the model is a baseline, which
         predicts one structure, and more are requested; if the folder has samples with other settings, of another model
-        or of another protein with that id, is in use by another run or cannot be written; if a process was killed or
-        the cluster does not answer.
+        or of another protein with that id, or more samples than requested, is in use by another run or cannot be
+        written, or if a file in it is damaged; if a process was killed or the cluster does not answer.
     """
     _check_proteins(proteins, model)
     if model.energy is None and settings.n_samples > 1:
@@ -246,35 +242,88 @@ def sample_ensembles(
         )
     run = RunFolder(folder, SAMPLING)
     with run.lock(), run.writing():
+        restore_ensembles(folder)
         _begin(run, model, proteins, settings)
-        done = set(ensemble_ids(folder))
-        missing = {protein.id: protein for protein in proteins if protein.id not in done}
-        count = (len(proteins) - len(missing)) * settings.n_samples
+        growing = [_Growing(folder, protein, settings) for protein in proteins]
+        count = sum(one.count for one in growing)
         progress(count)
+        missing = {one.protein.id: one for one in growing if not one.complete}
+        for one in growing:
+            if one.has_all:  # the last run ended before it could write them or remove the batches
+                one.write()
         # Long ones first, so that no processor is left with a long one at the end.
-        ordered = sorted(missing.values(), key=lambda protein: -len(protein.sequence))
+        ordered = sorted(missing.values(), key=lambda one: -len(one.protein.sequence))
         tasks = [
-            task for protein in ordered for task in _tasks(protein, settings, model, batch_size)
+            task
+            for one in ordered
+            for task in _tasks(one.protein, settings, model, batch_size, one.done)
         ]
         weights = pickle.dumps(model)
         if scheduler is not None:
             results = run_on_cluster(run_task, weights, tasks, scheduler)
         else:
             results = _on_this_machine(tasks, weights, workers)
-        parts: dict[str, dict[int, Samples]] = {name: {} for name in missing}
         failures: dict[str, str] = {}
         with closing(results):
             for task, outcome in results:
-                count += task.stop - task.start
-                name = task.protein.id
+                one = missing[task.protein.id]
                 if isinstance(outcome, str):
-                    failures.setdefault(name, outcome)
+                    failures.setdefault(one.protein.id, outcome)
+                    count += len(task.wanted)
                 else:
-                    parts[name][task.start] = outcome
-                    if sum(len(part.energy) for part in parts[name].values()) == settings.n_samples:
-                        _write(folder, task.protein, parts.pop(name), settings)
+                    count += one.add(task.wanted, outcome)
+                    if one.has_all:
+                        one.write()
                 progress(count)
     return Sampled([name for name in missing if name not in failures], failures)
+
+
+def count_samples(folder: Path, id: str) -> int:
+    """Number of samples of a protein in a folder, including those in batches of an ensemble that is not complete."""
+    size = ensemble_size(folder, id)
+    return size + len(FinishedBatches(folder, id).samples.difference(range(size)))
+
+
+class _Growing:
+    """The ensemble of a protein while it is made or grows."""
+
+    def __init__(self, folder: Path, protein: Protein, settings: SamplingSettings):
+        self.folder, self.protein, self.settings = folder, protein, settings
+        self.batches = FinishedBatches(folder, protein.id)
+        self.size = ensemble_size(folder, protein.id)
+        self.done = self.batches.samples.union(range(self.size))
+
+    @property
+    def count(self) -> int:
+        return len(self.done)
+
+    @property
+    def complete(self) -> bool:
+        return self.size >= self.settings.n_samples
+
+    @property
+    def has_all(self) -> bool:
+        return self.done.issuperset(range(self.settings.n_samples))
+
+    def add(self, numbers: range, samples: Samples) -> int:
+        """Keep a batch; returns the number of samples that are new."""
+        before = self.count
+        self.batches.add(numbers, samples)
+        self.done.update(numbers)
+        return self.count - before
+
+    def write(self) -> None:
+        """Write all samples, of which there are enough, to the ensemble."""
+        if not self.complete:
+            protein, new = self.protein, range(self.size, self.settings.n_samples)
+            seeds = sample_seeds(self.settings.seed, protein.id, new.stop)[new.start :]
+            samples = self.batches.read(new)
+            ensemble = Ensemble(
+                protein.id, protein.sequence, *samples, protein.native, np.array(seeds)
+            )
+            (extend_ensemble if self.size else write_ensemble)(self.folder, ensemble)
+            self.size = new.stop
+        self.batches.remove()
 
 
 def _check_proteins(proteins: Sequence[Protein], model: NemoModel) -> None:
@@ -291,23 +340,25 @@ def _check_proteins(proteins: Sequence[Protein], model: NemoModel) -> None:
 
 
 def _tasks(
-    protein: Protein, settings: SamplingSettings, model: NemoModel, batch_size: int | None
+    protein: Protein,
+    settings: SamplingSettings,
+    model: NemoModel,
+    batch_size: int | None,
+    done: Collection[int] = (),
 ) -> list[Task]:
+    """Batches with samples that are not done."""
+    n = settings.n_samples
     fitting = PAIR_NUMBERS // (len(protein.sequence) ** 2 * model.config.pair_features)
     size = batch_size or max(min(fitting, BATCH_SIZE), 1)
-    n = settings.n_samples
-    return [Task(protein, k, min(k + size, n), settings) for k in range(0, n, size)]
-
-
-def _write(
-    folder: Path, protein: Protein, parts: dict[int, Samples], settings: SamplingSettings
-) -> None:
-    ordered = [parts[start] for start in sorted(parts)]
-    x, atoms, energy = (np.concatenate(arrays) for arrays in zip(*ordered, strict=True))
-    seeds = np.array(sample_seeds(settings.seed, protein.id, settings.n_samples))
-    write_ensemble(
-        folder, Ensemble(protein.id, protein.sequence, x, atoms, energy, protein.native, seeds)
-    )
+    tasks = []
+    for first in range(0, n, size):
+        missing = [k for k in range(first, min(first + size, n)) if k not in done]
+        if missing:
+            wanted = range(missing[0], missing[-1] + 1)
+            # A large batch is not filled up for a few samples.
+            stop = min(first + size, max(first + BATCH_SIZE, wanted.stop))
+            tasks.append(Task(protein, range(first, stop), wanted, settings))
+    return tasks
 
 
 # The record of settings
@@ -317,13 +368,14 @@ class _Record(NamedTuple):
     """Record of the samples in a folder."""
 
     settings: dict[str, Any]
+    n_samples: int
     model_fingerprint: str
     inputs: dict[str, str]
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> "_Record":
         settings, inputs = dict(values["settings"]), dict(values["inputs"])
-        return cls(settings, values["model_fingerprint"], inputs)
+        return cls(settings, settings.pop("n_samples"), values["model_fingerprint"], inputs)
 
 
 def _begin(
@@ -336,15 +388,22 @@ def _begin(
     if run.holds_run:
         before = run.read_record(_Record.parse)
         name = before.settings.pop("model", "")  # its folder may have moved
-        now = {key: value for key, value in asdict(settings).items() if key != "model"}
+        now = {k: v for k, v in asdict(settings).items() if k not in ("model", "n_samples")}
         run.check_settings(before.settings, now)
         run.check_model(before.model_fingerprint, fingerprint, name)
+        if settings.n_samples < before.n_samples:
+            raise InputError(
+                f"{folder} was sampled with {before.n_samples} samples per protein (n_samples), and "
+                f"{settings.n_samples} are requested: give -n {before.n_samples} or more, or another --out."
+            )
         for name in inputs.keys() & before.inputs.keys():
             if inputs[name] != before.inputs[name]:
                 raise InputError(f"{folder} has another protein named {name}: {anew}.")
         inputs = before.inputs | inputs
     elif ensemble_ids(folder):
         raise InputError(f"{folder} has ensembles, but no {RECORD_FILE}: {anew}.")
+    else:
+        remove_batches(folder)  # made with unknown settings
     for name in inputs.keys() - ensemble_ids(folder):
         if ensemble_folder(folder, name).exists():
             raise InputError(
@@ -377,90 +436,35 @@ def run_task(weights: bytes, task: Task) -> Samples | str:
     settings = task.settings
     if not all(tensor.isfinite().all() for tensor in protein.buffers()):
         return "the network's output for its sequence is not finite"
-    seeds = sample_seeds(settings.seed, task.protein.id, settings.n_samples)[task.start : task.stop]
+    simulated = task.batch if settings.engine == "torch" else task.wanted
+    seeds = sample_seeds(settings.seed, task.protein.id, simulated.stop)[simulated.start :]
+    kept = slice(task.wanted.start - simulated.start, task.wanted.stop - simulated.start)
     try:
         if protein.has_energy:
-            x = ENGINES[settings.engine](protein, seeds, settings.steps, settings.temperature)
+            x = ENGINES[settings.engine](protein, seeds, settings.steps, settings.temperature)[kept]
         else:
             x = protein.initial_state().unsqueeze(0)
     except mm.OpenMMException as error:
         return " ".join(str(error).split())
     with torch.no_grad():
-        energy = protein.energy(x) if protein.has_energy else x.new_zeros(len(x))
-        values = x, protein.impute(x), energy
-    samples = Samples(*(value.float().numpy() for value in values))
-    for k, seed in enumerate(seeds):
+        # One by one, because of the rounding; this takes little time.
+        rows = [_values_at(protein, x[k : k + 1]) for k in range(len(x))]
+    samples = Samples(*(torch.cat(part).float().numpy() for part in zip(*rows, strict=True)))
+    for k, seed in enumerate(seeds[kept]):
         if not all(np.isfinite(array[k]).all() for array in samples):
-            return f"sample {task.start + k} (seed {seed}) is not finite"
+            return f"sample {task.wanted[k]} (seed {seed}) is not finite"
     return samples
+
+
+def _values_at(protein: ConditionedModel, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What `Samples` has at positions (1, L, 3)."""
+    energy = protein.energy(x) if protein.has_energy else x.new_zeros(1)
+    return x, protein.impute(x), energy
 
 
 @lru_cache(maxsize=1)
 def _load(weights: bytes) -> NemoModel:
     return pickle.loads(weights)
-
-
-def sample_with_torch(
-    protein: ConditionedModel, seeds: range, steps: int, temperature: float = 300.0
-) -> Tensor:
-    """Last states of independent simulations, as one batch.
-
-    Parameters
-    ----------
-    protein : ConditionedModel
-    seeds : range
-        Consecutive seeds, one per simulation.
-    steps : int
-    temperature : float
-        Temperature, kelvin.
-
-    Returns
-    -------
-    Tensor, shape (B, L, 3)
-        Angstrom.
-    """
-    batch = protein.copies(len(seeds))
-    x = batch.initial_positions(seeds[0])
-    schedule = batch.schedule(steps)
-    for first in range(0, steps, STEPS_KEPT):
-        n_steps = min(STEPS_KEPT, steps - first)
-        trajectory = batch.rollout(
-            n_steps,
-            x,
-            seed=seeds[0],
-            first_step=first,
-            temperature=temperature,
-            schedule=schedule,
-        )
-        x = trajectory.x[-1]
-    return x
-
-
-def sample_with_openmm(
-    protein: ConditionedModel, seeds: range, steps: int, temperature: float = 300.0
-) -> Tensor:
-    """As `sample_with_torch`, in OpenMM, one simulation after another.
-
-    Uses the Reference platform, which every OpenMM has, with positions in double precision and one thread; most of the
-    time is spent in the network.
-    """
-    integrator = protein.create_integrator(temperature)
-    reference = mm.Platform.getPlatformByName("Reference")
-    context = mm.Context(protein.create_system(), integrator, reference)
-    context.setPositions(protein.initial_positions())
-    start = context.createCheckpoint()
-    x = []
-    for seed in seeds:
-        context.loadCheckpoint(start)  # including the step counter, on which the noise depends
-        context.setPositions(protein.initial_positions(seed))
-        integrator.setRandomNumberSeed(seed)
-        integrator.step(steps)
-        positions = context.getState(positions=True).getPositions(asNumpy=True)._value
-        x.append(torch.from_numpy(positions * ANGSTROM_PER_NM).to(protein.z0))
-    return torch.stack(x)
-
-
-ENGINES = {"torch": sample_with_torch, "openmm": sample_with_openmm}
 
 
 # Where workers run

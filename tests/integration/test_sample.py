@@ -133,7 +133,7 @@ def test_a_set_or_some_of_its_domains(options, whole, tmp_path):
 def test_a_part_of_a_split(options, domain_set, tmp_path):
     domains = DomainSet(domain_set / "domains.safetensors")
     places = dict(zip(IDS, (Place("test", "T"), Place("train"), Place("test", "H")), strict=True))
-    split = Split(1, 0.1, 0.1, {}, splits._digest_of(domains), places)
+    split = Split(1, 0.1, 0.1, {}, splits.digest_of(domains), places)
     split.write(tmp_path / "split.json")
     for part, ids in (((), [IDS[0], IDS[2]]), (("--part", "train"), [IDS[1]])):
         out = tmp_path / f"out{len(part)}"
@@ -209,6 +209,22 @@ def _ids(folder, text):
     return folder / "ids"
 
 
+def test_more_samples_are_added(options, whole, tmp_path):
+    out = tmp_path / "out"
+    one = ("--ids", _ids(tmp_path, IDS[0]), "--out", out, "--workers", 1)
+    assert command_line("sample", *options, "-n", 3, *one).code == 0
+    outcome = command_line("sample", *options, *one)
+    assert outcome.code == 0, outcome
+    assert outcome.out.splitlines()[1].startswith(f"Wrote 9 samples of 1 proteins to {out} in ")
+    names(outcome.out.splitlines()[2], "3 samples", "1 proteins", "before")
+    found, expected = (read_ensemble(place, IDS[0]) for place in (out, whole))
+    for name in ("x", "atoms", "energy", "native", "seeds"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    before = contents(out)
+    names(refused("sample", *options, "-n", 11, *one), out, 12, 11, "-n", "--out")
+    assert contents(out) == before
+
+
 def test_other_settings_are_refused(options, whole):
     sentence = refused("sample", *options, "--seed", 2, "--out", whole)
     names(sentence, "seed", 1, 2, "--out")
@@ -271,7 +287,10 @@ def goes_on(options, out, whole):
     complete = ensemble_ids(out)
     before = {name: contents(out / name) for name in complete}
     assert "1aaa_A" not in complete
-    assert {path.name for path in out.iterdir()} == {*complete, "sampling.json"}
+    assert {path.name for path in out.iterdir() if path.suffix != ".batches"} == {
+        *complete,
+        "sampling.json",
+    }
     outcome = command_line("sample", *options, "--out", out, "--workers", 1)
     assert outcome.code == 0, outcome
     assert {name: contents(out / name) for name in complete} == before

@@ -91,7 +91,7 @@ def test_help_of_simulate_names_every_option_and_default():
         "--pdb", "--sequence", "--chain", "--model-index", "--model", "--profile", "--embedding", "--out", "--steps",
         "--temperature", "--seed", "--start", "--reference", "--report-interval", "--trajectory", "--atoms",
         "--backend", "--platform", "--precision", "--threads", "--resume", "--residues", "--longest-segment",
-        "--topology", "--frame", "--coarse", "--reference-chain", "--reference-model",
+        "--topology", "--frame", "--coarse", "--fasta", "--reference-chain", "--reference-model",
     ):  # fmt: skip
         assert f" {option} " in words
     for default in (
@@ -179,10 +179,12 @@ def test_bad_sequence_is_refused(refuse, sequence, facts):
 
 
 def test_one_of_structure_and_sequence_is_needed(refuse):
-    one = "Give one of --pdb, --sequence, and --trajectory with --topology."
+    one = "Give one of --pdb, --sequence, --fasta, and --trajectory with --topology."
     assert refuse() == one
     assert refuse("--pdb", TRP_CAGE, "--sequence", SEQUENCE) == one
     assert refuse("--trajectory", "x.xtc") == one
+    assert refuse("--fasta", "x", "--sequence", SEQUENCE) == one
+    assert refuse("--fasta", "x", "--pdb", TRP_CAGE) == one
     assert refuse("--pdb", TRP_CAGE, "--topology", TRP_CAGE, "--trajectory", "x.xtc") == one
 
 

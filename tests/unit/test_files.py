@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from openmm_nemo.files import completing
+from openmm_nemo.files import can_name_a_file, completing, file_name_of
 
 
 def test_a_file_appears_when_it_is_complete_and_replaces_another(tmp_path):
@@ -40,3 +40,20 @@ def test_what_cannot_take_its_place_leaves_nothing(tmp_path):
     with pytest.raises(OSError, match="directory"), completing(path) as partial:
         partial.write_text("all")
     assert os.listdir(tmp_path) == ["table.csv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("1abc_A", "1abc_A"),
+        ("sp|P1|X", "sp_P1_X"),
+        ("../a", "_._a"),
+        ("-n", "_n"),
+        ("a b;$(c)", "a_b___c_"),
+        ("\N{GREEK SMALL LETTER BETA}2@x+y=1,5", "\N{GREEK SMALL LETTER BETA}2@x+y=1,5"),
+        ("\x00\u202e", "__"),
+    ],
+)
+def test_names_become_those_of_files(name, safe):
+    assert file_name_of(name) == safe
+    assert can_name_a_file(safe)

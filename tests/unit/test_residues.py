@@ -38,3 +38,17 @@ def test_short_chains_are_refused():
     assert check_sequence("GAVL") == "GAVL"
     with raises(InputError, "3 residues", 4):
         check_sequence("GAV")
+
+
+def test_the_stop_of_a_translated_gene_is_left_out_and_noted():
+    sequence, (note,) = read_sequence("GAVL*")
+    assert sequence == "GAVL"
+    assert "'*'" in note
+    with raises(InputError, "'*'", "position 5"):
+        read_sequence("GAVL**")
+
+
+def test_gaps_are_named_as_such():
+    for gap in "-.":
+        with raises(InputError, "gap", f"'{gap}'", "position 3"):
+            read_sequence(f"GA{gap}VL")

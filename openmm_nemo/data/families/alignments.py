@@ -1,10 +1,8 @@
 """Multiple sequence alignments of a protein with its homologues, in the protein's columns (the paper's B.5 and B.7)."""
 
-import gzip
 import io
 import os
 import string
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from openmm_nemo.data.array_file import ArrayFile
+from openmm_nemo.data.fasta import parse_fasta
 from openmm_nemo.errors import InputError
-from openmm_nemo.files import completing
+from openmm_nemo.files import completing, read_text
 from openmm_nemo.residues import AMINO_ACIDS
 
 GAP = len(AMINO_ACIDS)
@@ -149,7 +148,12 @@ def read_alignment(path: str | os.PathLike[str], sequence: str | None = None) ->
     if text.lstrip().startswith("# STOCKHOLM"):
         names, texts = _parse_stockholm(text, path)
     else:
-        names, texts = parse_fasta(text, path)
+        rows = [row for row in parse_fasta(text, path) if row[0] not in _NOT_SEQUENCES]
+        if not rows:
+            raise InputError(
+                f"{path} has no sequences, only annotations: give a FASTA, A3M or Stockholm file."
+            )
+        names, texts = [name for name, _ in rows], [text for _, text in rows]
     alignment = align_to_query(names, texts, str(path))
     if sequence is not None:
         _check_query(alignment.sequence, sequence, path)
@@ -310,35 +314,6 @@ def read_alignments(path: str | os.PathLike[str]) -> AlignmentFolder | Alignment
         See `AlignmentFolder` and `AlignmentArrays`.
     """
     return AlignmentArrays(path) if Path(path).suffix == ".npz" else AlignmentFolder(path)
-
-
-def read_text(path: Path) -> str:
-    """Text of a plain or gzipped file."""
-    try:
-        content = path.read_bytes()
-        if content.startswith(b"\x1f\x8b"):
-            content = gzip.decompress(content)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist: check the file name.") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read to its end ({error}): get it again.") from None
-    return content.decode("utf-8-sig", errors="replace")
-
-
-def parse_fasta(text: str, path: str | os.PathLike[str]) -> tuple[list[str], list[str]]:
-    """Names (the first word of each header) and sequences of FASTA or A3M text."""
-    records: list[tuple[str, list[str]]] = []
-    for line in text.split("\n"):  # splitlines() also splits at characters that headers may contain
-        if line.startswith(">"):
-            records.append((next(iter(line[1:].split()), ""), []))
-        elif records:
-            records[-1][1].extend(line.split())
-        elif line.strip() and not line.startswith("#"):
-            break
-    proteins = [(name, "".join(words)) for name, words in records if name not in _NOT_SEQUENCES]
-    if not proteins:
-        raise InputError(f"{path} has no sequences: give a FASTA, A3M or Stockholm file.")
-    return [name for name, _ in proteins], [text for _, text in proteins]
 
 
 def _parse_stockholm(text: str, path: str | os.PathLike[str]) -> tuple[list[str], list[str]]:

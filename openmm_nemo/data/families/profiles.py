@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from openmm_nemo.data.families.alignments import Alignment, read_text
+from openmm_nemo.data.families.alignments import Alignment
 from openmm_nemo.errors import InputError
-from openmm_nemo.files import completing
+from openmm_nemo.files import completing, read_text
 from openmm_nemo.residues import AMINO_ACIDS
 
 PSEUDO_COUNT = 10.0

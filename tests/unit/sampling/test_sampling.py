@@ -16,6 +16,7 @@ from openmm_nemo import NemoConfig, NemoModel
 from openmm_nemo.engine.integrator import CompiledIntegrator, PythonIntegrator
 from openmm_nemo.errors import InputError
 from openmm_nemo.sampling import sampling
+from openmm_nemo.sampling.engines import sample_with_openmm, sample_with_torch
 from openmm_nemo.sampling.ensembles import (
     ensemble_ids,
     read_ensemble,
@@ -25,10 +26,9 @@ from openmm_nemo.sampling.ensembles import (
 from openmm_nemo.sampling.sampling import (
     Protein,
     SamplingSettings,
+    count_samples,
     sample_ensembles,
     sample_seeds,
-    sample_with_openmm,
-    sample_with_torch,
 )
 from tests.helpers import contents, need_plugin, raises
 from tests.tolerances import assert_close
@@ -159,7 +159,7 @@ def test_samples_do_not_depend_on_the_run_that_they_are_in(whole, model, tmp_pat
     fewer = replace(SETTINGS, n_samples=4)
     sample_ensembles(tmp_path / "fewer", model, [B], fewer, 1, batch_size=3)
     few, many = read_ensemble(tmp_path / "fewer", "b"), read_ensemble(whole, "b")
-    np.testing.assert_allclose(few.x, many.x[:4], atol=1e-3)
+    np.testing.assert_array_equal(few.x, many.x[:4])
     other = replace(SETTINGS, seed=2)
     sample_ensembles(tmp_path / "other", model, [B], other, 1)
     assert not np.isin(read_ensemble(tmp_path / "other", "b").seeds, many.seeds).any()
@@ -194,7 +194,7 @@ def test_long_proteins_come_first_in_batches_that_fit_into_memory(model, tmp_pat
     tasks = []
 
     def only_listed(weights, task):
-        tasks.append((task.protein.id, task.start, task.stop))
+        tasks.append((task.protein.id, task.wanted.start, task.wanted.stop))
         return "listed"
 
     monkeypatch.setattr(sampling, "run_task", only_listed)
@@ -241,9 +241,157 @@ def test_an_interrupted_run_goes_on(model, whole, tmp_path, counted, monkeypatch
             sample_ensembles(tmp_path, model, [A, B, C], SETTINGS, 1, batch_size=3)
     assert ensemble_ids(tmp_path) == ["b"]
     sample_ensembles(tmp_path, model, [A, B, C], SETTINGS, 1, batch_size=3)
-    assert counted == 3 * ["b"] + 3 * ["a"] + 3 * ["a"] + 3 * ["c"]
+    assert counted == 3 * ["b"] + 3 * ["a"] + 3 * ["c"]
     assert_same_ensembles(tmp_path, whole)
     assert sorted(os.listdir(tmp_path)) == ["a", "b", "c", "sampling.json"]
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_an_interrupted_protein_continues_after_its_finished_batches(
+    model, whole, tmp_path, monkeypatch, at
+):
+    run, begun = sampling.run_task, []
+
+    def interrupted(weights, task):
+        begun.append(task.wanted)
+        if len(begun) == 1 + at:
+            raise KeyboardInterrupt
+        return run(weights, task)
+
+    monkeypatch.setattr(sampling, "run_task", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sample_ensembles(tmp_path, model, [A], SETTINGS, 1, batch_size=3)
+    assert ensemble_ids(tmp_path) == []
+    assert count_samples(tmp_path, "a") == 3 * at
+    told = []
+    sample_ensembles(tmp_path, model, [A], SETTINGS, 1, batch_size=3, progress=told.append)
+    batches = [range(3), range(3, 6), range(6, 7)]
+    assert begun == batches[: 1 + at] + batches[at:]
+    assert (told[0], told[-1]) == (3 * at, 7)
+    assert_same_samples(tmp_path / "a", whole / "a")
+    assert sorted(os.listdir(tmp_path)) == ["a", "sampling.json"]
+
+
+def test_batches_of_another_size_are_used(model, whole, tmp_path, monkeypatch):
+    run, tasks = sampling.run_task, []
+
+    def one(weights, task):
+        if task.wanted.start:
+            raise KeyboardInterrupt
+        return run(weights, task)
+
+    def noting(weights, task):
+        tasks.append(task.wanted)
+        return run(weights, task)
+
+    monkeypatch.setattr(sampling, "run_task", one)
+    with pytest.raises(KeyboardInterrupt):
+        sample_ensembles(tmp_path, model, [A], SETTINGS, 1, batch_size=3)
+    monkeypatch.setattr(sampling, "run_task", noting)
+    sample_ensembles(tmp_path, model, [A], SETTINGS, 1, batch_size=2)
+    assert tasks == [range(3, 4), range(4, 6), range(6, 7)]
+    found, expected = read_ensemble(tmp_path, "a"), read_ensemble(whole, "a")
+    np.testing.assert_array_equal(found.x[:3], expected.x[:3])
+    assert_close(torch.tensor(found.x), torch.tensor(expected.x), "trajectory")
+
+
+def test_a_damaged_batch_is_named(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(sampling, "write_ensemble", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        sample_ensembles(tmp_path, model, [A], SETTINGS, 1)
+    (file,) = (tmp_path / ".a.batches").iterdir()
+    file.write_bytes(file.read_bytes()[:-1])
+    with raises(InputError, file, "damaged"):
+        sample_ensembles(tmp_path, model, [A], SETTINGS, 1)
+
+
+def test_batches_of_unknown_settings_are_not_used(model, whole, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(sampling, "write_ensemble", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            sample_ensembles(tmp_path, model, [A], replace(SETTINGS, seed=2), 1)
+    (tmp_path / "sampling.json").unlink()
+    sample_ensembles(tmp_path, model, [A], SETTINGS, 1, batch_size=3)
+    assert_same_samples(tmp_path / "a", whole / "a")
+
+
+# Ensembles that grow
+
+
+def assert_same_samples(one, other):
+    """The same table, byte by byte, and the same positions in the files, which also have the time."""
+    assert (one / "samples.csv").read_bytes() == (other / "samples.csv").read_bytes()
+    for name in ("coarse.h5", "atoms.h5"):
+        found, expected = (md.load(str(place / name)) for place in (one, other))
+        assert found.xyz.tobytes() == expected.xyz.tobytes()
+        assert found.topology == expected.topology
+
+
+@pytest.mark.parametrize(
+    ("engine", "batch_size", "tasks"),
+    [
+        ("torch", None, [range(3), range(3, 7)]),
+        ("torch", 2, [range(2), range(2, 3), range(3, 4), range(4, 6), range(6, 7)]),
+        ("openmm", None, [range(3), range(3, 7)]),
+    ],
+)
+def test_an_ensemble_grows_to_that_of_one_call(
+    model, tmp_path, monkeypatch, engine, batch_size, tasks
+):
+    run, begun = sampling.run_task, []
+
+    def noting(weights, task):
+        begun.append(task.wanted)
+        return run(weights, task)
+
+    protein = B._replace(native=np.random.default_rng(0).normal(size=(16, 3)))
+    settings = replace(SETTINGS, engine=engine)
+    with monkeypatch.context() as patch:
+        patch.setattr(sampling, "run_task", noting)
+        for n in (3, 7):
+            some = replace(settings, n_samples=n)
+            sample_ensembles(tmp_path / "grown", model, [protein], some, 1, batch_size=batch_size)
+    assert begun == tasks
+    sample_ensembles(tmp_path / "fresh", model, [protein], settings, 1, batch_size=batch_size)
+    assert_same_samples(*(tmp_path / place / "b" for place in ("grown", "fresh")))
+    found, expected = (read_ensemble(tmp_path / place, "b") for place in ("grown", "fresh"))
+    np.testing.assert_array_equal(found.native, expected.native)
+    assert sorted(os.listdir(tmp_path / "grown")) == ["b", "sampling.json"]
+    record = json.loads((tmp_path / "grown" / "sampling.json").read_text())
+    assert record["settings"]["n_samples"] == 7
+
+
+def test_some_of_the_proteins_grow_and_then_the_others(model, whole, tmp_path):
+    two = replace(SETTINGS, n_samples=2)
+    sample_ensembles(tmp_path, model, [A, B, C], two, 1, batch_size=3)
+    told = []
+    sample_ensembles(tmp_path, model, [A], SETTINGS, 1, batch_size=3, progress=told.append)
+    assert (told[0], told[-1]) == (2, 7)
+    assert len(read_ensemble(tmp_path, "b").x) == 2
+    sampled = sample_ensembles(tmp_path, model, [A, B, C], SETTINGS, 1, batch_size=3)
+    assert sampled.ids == ["b", "c"]
+    assert_same_ensembles(tmp_path, whole)
+
+
+def test_an_interrupted_growth_keeps_what_there_was(model, whole, tmp_path, monkeypatch):
+    three = replace(SETTINGS, n_samples=3)
+    sample_ensembles(tmp_path, model, [A], three, 1, batch_size=3)
+    before = contents(tmp_path / "a")
+    run = sampling.run_task
+
+    def interrupted(weights, task):
+        if task.wanted.start == 6:
+            raise KeyboardInterrupt
+        return run(weights, task)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sampling, "run_task", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            sample_ensembles(tmp_path, model, [A], SETTINGS, 1, batch_size=3)
+    assert contents(tmp_path / "a") == before
+    assert count_samples(tmp_path, "a") == 6
+    sample_ensembles(tmp_path, model, [A], SETTINGS, 1, batch_size=3)
+    assert_same_samples(tmp_path / "a", whole / "a")
 
 
 def test_the_record_tells_all(whole, model):
@@ -262,7 +410,7 @@ def test_the_record_tells_all(whole, model):
 @pytest.mark.parametrize(
     ("name", "value", "old"),
     [
-        ("n_samples", 8, 7),
+        ("n_samples", 6, 7),
         ("steps", 13, 12),
         ("temperature", 310.0, 300.0),
         ("seed", 2, 1),
@@ -362,7 +510,7 @@ def test_a_full_disk_keeps_what_is_complete(model, whole, tmp_path, counted, mon
         patch.setattr("openmm_nemo.sampling.ensembles.md.Trajectory", Full)
         with raises(InputError, "coarse.h5"):
             sample_ensembles(tmp_path, model, [A, B, C], SETTINGS, 1, batch_size=3)
-    assert sorted(os.listdir(tmp_path)) == ["b", "sampling.json"]
+    assert sorted(os.listdir(tmp_path)) == [".a.batches", "b", "sampling.json"]
     sample_ensembles(tmp_path, model, [A, B, C], SETTINGS, 1, batch_size=3)
     assert_same_ensembles(tmp_path, whole)
 
@@ -371,10 +519,8 @@ def test_a_full_disk_keeps_what_is_complete(model, whole, tmp_path, counted, mon
 
 
 def test_a_protein_that_is_not_finite_does_not_stop_the_others(model, whole, tmp_path, monkeypatch):
-    sample = sampling.sample_with_torch
-
     def one_breaks(protein, seeds, steps, temperature):
-        x = sample(protein, seeds, steps, temperature)
+        x = sample_with_torch(protein, seeds, steps, temperature)
         if protein.sequence == B.sequence and seeds[0] == sample_seeds(1, "b", 7)[3]:
             x[1, 4] = math.inf
         return x
@@ -384,7 +530,7 @@ def test_a_protein_that_is_not_finite_does_not_stop_the_others(model, whole, tmp
         sampled = sample_ensembles(tmp_path, model, [A, B, C], SETTINGS, 1, batch_size=3)
     seed = sample_seeds(1, "b", 7)[4]
     assert sampled == (["a", "c"], {"b": f"sample 4 (seed {seed}) is not finite"})
-    assert sorted(os.listdir(tmp_path)) == ["a", "c", "sampling.json"]
+    assert sorted(os.listdir(tmp_path)) == [".b.batches", "a", "c", "sampling.json"]
     assert sample_ensembles(tmp_path, model, [A, B, C], SETTINGS, 1, batch_size=3).ids == ["b"]
     assert_same_ensembles(tmp_path, whole)
 

@@ -12,16 +12,16 @@ from pyhmmer import jackhmmer
 from pyhmmer.easel import Alphabet, SequenceFile, TextSequence
 
 from openmm_nemo.data.families import homologues
-from openmm_nemo.data.families.alignments import parse_fasta
 from openmm_nemo.data.families.homologues import search_homologues
 from openmm_nemo.data.families.profiles import BACKGROUND, information_content, profile
+from openmm_nemo.data.fasta import parse_fasta
 from openmm_nemo.errors import InputError
 from tests.helpers import raises
 
 FAMILY = Path(__file__).parents[3] / "data" / "globins.fasta"
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 
-NAMES, SEQUENCES = parse_fasta(FAMILY.read_text(), FAMILY)
+NAMES, SEQUENCES = zip(*parse_fasta(FAMILY.read_text(), FAMILY), strict=True)
 PROTEINS = dict(zip(NAMES, SEQUENCES, strict=True))
 HEADERS = [line for line in FAMILY.read_text().splitlines() if line.startswith(">")]
 GLOBINS = {line[1:].split()[0] for line in HEADERS if "CATH 1.10.490.10;" in line}

@@ -1,0 +1,57 @@
+"""``openmm-nemo simulate --fasta``: simulations of several proteins, one after another."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from openmm_nemo.errors import InputError
+from openmm_nemo.progress import progress
+from openmm_nemo.runs.interruption import EXIT_CODE
+from openmm_nemo.runs.series import SimulationSeries
+from openmm_nemo.runs.settings import SimulationSettings
+
+
+def simulate_series(
+    out: Path, settings: Mapping[str, SimulationSettings] | None, steps: int | None
+) -> None:
+    """Begin or resume a series, see `SimulationSeries`; a protein that fails does not stop the others."""
+    failures = 0
+    advanced = 0
+    with SimulationSeries(out, settings, steps) as series:
+        if not series.model.trained:
+            name = next(iter(series.settings.values())).model
+            click.echo(
+                f"Model {name} is untrained (random weights): expect no meaningful structure."
+            )
+        for name, of_protein in series.settings.items():
+            total = of_protein.steps
+            try:
+                with series.run(name) as run:
+                    if run.step >= total:
+                        continue
+                    click.echo(
+                        f"{name}: simulating {len(of_protein.sequence)} residues, seed {run.settings.seed}, to step "
+                        f"{total}."
+                    )
+                    with progress(name, run.step, total) as update:
+                        complete = run.run(total, update)
+            except InputError as error:
+                click.echo(f"Not simulated: {name}: {error}")
+                failures += 1
+                continue
+            if not complete:
+                click.echo(
+                    f"Interrupted {name} at step {run.step}: all files are complete; --resume continues the series."
+                )
+                sys.exit(EXIT_CODE)
+            advanced += 1
+        count = len(series.settings)
+    if failures:
+        raise InputError(f"{failures} of {count} proteins could not be simulated: see above.")
+    if not advanced:
+        raise InputError(
+            f"All {count} simulations in {out} already have their steps: give a larger --steps to continue them."
+        )
+    click.echo(f"Wrote the simulations of {advanced} proteins to {out}.")

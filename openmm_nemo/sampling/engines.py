@@ -1,0 +1,74 @@
+"""Engines of the sampling: last states of independent simulations of one protein."""
+
+import openmm as mm
+import torch
+from torch import Tensor
+
+from openmm_nemo.engine.units import ANGSTROM_PER_NM
+from openmm_nemo.models import ConditionedModel
+
+STEPS_KEPT = 10
+"""Number of steps whose states are in memory at once."""
+
+
+def sample_with_torch(
+    protein: ConditionedModel, seeds: range, steps: int, temperature: float = 300.0
+) -> Tensor:
+    """Last states of independent simulations, as one batch.
+
+    Parameters
+    ----------
+    protein : ConditionedModel
+    seeds : range
+        Consecutive seeds, one per simulation.
+    steps : int
+    temperature : float
+        Temperature, kelvin.
+
+    Returns
+    -------
+    Tensor, shape (B, L, 3)
+        Angstrom.
+    """
+    batch = protein.copies(len(seeds))
+    x = batch.initial_positions(seeds[0])
+    schedule = batch.schedule(steps)
+    for first in range(0, steps, STEPS_KEPT):
+        n_steps = min(STEPS_KEPT, steps - first)
+        trajectory = batch.rollout(
+            n_steps,
+            x,
+            seed=seeds[0],
+            first_step=first,
+            temperature=temperature,
+            schedule=schedule,
+        )
+        x = trajectory.x[-1]
+    return x
+
+
+def sample_with_openmm(
+    protein: ConditionedModel, seeds: range, steps: int, temperature: float = 300.0
+) -> Tensor:
+    """As `sample_with_torch`, in OpenMM, one simulation after another.
+
+    Uses the Reference platform, which every OpenMM has, with positions in double precision and one thread; most of the
+    time is spent in the network.
+    """
+    integrator = protein.create_integrator(temperature)
+    reference = mm.Platform.getPlatformByName("Reference")
+    context = mm.Context(protein.create_system(), integrator, reference)
+    context.setPositions(protein.initial_positions())
+    start = context.createCheckpoint()
+    x = []
+    for seed in seeds:
+        context.loadCheckpoint(start)  # including the step counter, on which the noise depends
+        context.setPositions(protein.initial_positions(seed))
+        integrator.setRandomNumberSeed(seed)
+        integrator.step(steps)
+        positions = context.getState(positions=True).getPositions(asNumpy=True)._value
+        x.append(torch.from_numpy(positions * ANGSTROM_PER_NM).to(protein.z0))
+    return torch.stack(x)
+
+
+ENGINES = {"torch": sample_with_torch, "openmm": sample_with_openmm}
