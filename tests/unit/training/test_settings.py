@@ -57,7 +57,7 @@ def test_the_learning_rate_rises_and_falls_in_every_stage():
 def test_the_files_of_the_examples_can_be_read(path):
     settings = read_settings(path)
     assert settings.updates > 0
-    assert settings.data.set.resolve() == Path("run/set").resolve()
+    assert settings.data.set.parent.resolve() == Path("run").resolve()
 
 
 @pytest.mark.parametrize("encoders", [["one-hot", "embedding"], ["profile", "one-hot"]])
