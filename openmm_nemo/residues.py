@@ -75,8 +75,12 @@ def read_sequence(sequence: str) -> tuple[str, tuple[str, ...]]:
     Raises
     ------
     InputError
-        If there is another letter, or the chain is shorter than four residues.
+        If it is not a string, there is another letter, or the chain is shorter than four residues.
     """
+    if not isinstance(sequence, str):
+        raise InputError(
+            f"The sequence is a {type(sequence).__name__}: give the one-letter codes of one protein as a string."
+        )
     letters = "".join(sequence.split())
     notes = []
     if letters.endswith("*"):

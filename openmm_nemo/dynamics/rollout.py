@@ -37,13 +37,18 @@ class Trajectory(NamedTuple):
     largest_displacement: Tensor
 
 
+def _ordinary(x: Tensor) -> Tensor:
+    """``x``, or a copy if it was made in inference mode, where no gradients can be computed."""
+    return x.clone() if x.is_inference() else x
+
+
 def energy_and_gradient(
     energy: Energy, x: Tensor, create_graph: bool = False
 ) -> tuple[Tensor, Tensor]:
     """U (B,) and grad_x U (B, L, 3) at ``x (B, L, 3)``; differentiable again with ``create_graph``."""
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
         if not x.requires_grad:
-            x = x.detach().requires_grad_()
+            x = _ordinary(x.detach()).requires_grad_()
         u = energy(x)
         (gradient,) = torch.autograd.grad(u.sum(), x, create_graph=create_graph)
     return (u, gradient) if create_graph else (u.detach(), gradient)
@@ -100,7 +105,7 @@ def rollout(
     noise = Noise.consecutive(seed, x0, stop=first_step + n_steps)
     x = x0 if differentiable else x0.detach()
     states, energies, clipped, largest = [x], [], [], []
-    with torch.set_grad_enabled(differentiable):
+    with torch.inference_mode(False), torch.set_grad_enabled(differentiable):
         for t in range(n_steps):
             factor = anneal.factor(first_step + t)
             scale = MODEL_TEMPERATURE / (temperature * factor)

@@ -114,7 +114,7 @@ def create_force(
     backend : {"auto", "torchforce", "python"}
         "auto": PythonForce. Energies and forces are the same to rounding.
     particles : sequence of int, optional
-        Indices of the particles that are the residues, in order. Default: all particles of the system.
+        Indices of the particles that are the residues, in order. Default: the first ones of the system.
     force_group : int
         0 to 31.
 
@@ -128,8 +128,8 @@ def create_force(
     ValueError
         If the backend is unknown or not available, or ``particles`` are not one index per residue.
     """
-    if particles is not None:
-        particles = check_particles(protein, particles)
+    n = len(protein.sequence)
+    particles = check_particles(protein, range(n) if particles is None else particles)
     force: Any
     if choose_backend(backend) == "torchforce":
         from openmm_nemo.engine.torchscript import torchforce
@@ -139,8 +139,7 @@ def create_force(
     else:
         energy = NemoPythonEnergy(protein.require_energy())
         force = mm.PythonForce(energy, {SCALE_PARAMETER: 1.0})
-        if particles is not None:
-            force.setParticles(particles)
+        force.setParticles(particles)
     force.setUsesPeriodicBoundaryConditions(False)
     force.setForceGroup(force_group)
     force.setName("NemoForce")

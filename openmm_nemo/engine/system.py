@@ -37,7 +37,7 @@ class NemoTopology(app.Topology):
 
 
 def create_system(protein: Protein, backend: str = "auto") -> mm.System:
-    """System of one particle per residue, with the residue's mass, and NEMO's force.
+    """System of one particle per residue, with the residue's mass, and NEMO's force, which acts only on these.
 
     Parameters
     ----------
@@ -52,8 +52,16 @@ def create_system(protein: Protein, backend: str = "auto") -> mm.System:
     system = mm.System()
     for letter in protein.sequence:
         system.addParticle(RESIDUE_MASS_DALTON[letter])
-    system.addForce(create_force(protein, backend))
+    _add_force(system, create_force(protein, backend))
     return system
+
+
+def _add_force(system: mm.System, force: mm.Force) -> int:
+    if not isinstance(force, mm.PythonForce):
+        from openmm_nemo.engine.torchscript import make_copyable
+
+        make_copyable(system)
+    return system.addForce(force)
 
 
 def add_to_system(
@@ -89,7 +97,7 @@ def add_to_system(
     outside = [particle for particle in particles if not 0 <= particle < n]
     if outside:
         raise ValueError(f"particles has {outside[0]}, but the system has {n} particles.")
-    return system.addForce(create_force(protein, backend, particles, force_group))
+    return _add_force(system, create_force(protein, backend, particles, force_group))
 
 
 def create_integrator(

@@ -248,15 +248,43 @@ class _Parabola(torch.nn.Module):
         return (positions * positions).sum()
 
 
-def torchforce(protein: Protein, particles: Sequence[int] | None) -> Any:
+def torchforce(protein: Protein, particles: Sequence[int]) -> Any:
     """TorchForce of a protein's energy, without parameters."""
-    import openmmtorch
-
-    return openmmtorch.TorchForce(export_energy(protein, particles))
+    return _torchforce_class()(export_energy(protein, particles))
 
 
 # OpenMM 8.6 crashes when it reads (or copies) a TorchForce of openmmtorch 1.5, which was built against the memory
 # layout of OpenMM 8.5. Writing works. Here such a force is read in Python, and OpenMM reads everything else.
+
+
+@functools.cache
+def _torchforce_class() -> Any:
+    """TorchForce that refuses to be copied or pickled."""
+    import openmmtorch
+
+    def refuse(self: Any, *_: Any) -> Any:
+        raise mm.OpenMMException(
+            "OpenMM cannot copy or pickle a TorchForce: make another one, or use backend='python'."
+        )
+
+    names = ("__copy__", "__deepcopy__", "__getstate__")
+    return type("TorchForce", (openmmtorch.TorchForce,), dict.fromkeys(names, refuse))
+
+
+class TorchForceSystem(mm.System):
+    """System that is copied and unpickled by `deserialize_system`, because it may contain a TorchForce."""
+
+    def __copy__(self) -> mm.System:
+        return deserialize_system(mm.XmlSerializer.serialize(self))
+
+    def __setstate__(self, xml: str) -> None:
+        self.this = deserialize_system(xml).this
+
+
+def make_copyable(system: mm.System) -> None:
+    """Let Python copy and pickle a system that contains a TorchForce."""
+    if type(system) is mm.System:
+        system.__class__ = TorchForceSystem
 
 
 def deserialize_system(xml: str) -> mm.System:
@@ -287,6 +315,8 @@ def deserialize_system(xml: str) -> mm.System:
     system = mm.XmlSerializer.deserialize(ElementTree.tostring(root, encoding="unicode"))
     for element in found:
         system.addForce(_torchforce(element))
+    if found:
+        make_copyable(system)
     return system
 
 
@@ -296,11 +326,9 @@ def _torchforce(element: ElementTree.Element) -> mm.Force:
         raise mm.OpenMMException(
             f"The system has a TorchForce, which cannot be read here: {problem}."
         )
-    import openmmtorch
-
     module = torch.jit.load(io.BytesIO(bytes.fromhex(element.get("encodedFileContents", ""))))
     properties = {p.get("name"): p.get("value") for p in element.iterfind("Properties/Property")}
-    force = openmmtorch.TorchForce(module, properties)
+    force = _torchforce_class()(module, properties)
     for parameter in element.iterfind("GlobalParameters/Parameter"):
         force.addGlobalParameter(parameter.get("name"), float(parameter.get("default", 0)))
     for derivative in element.iterfind("ParameterDerivatives/Parameter"):

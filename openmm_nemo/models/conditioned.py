@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from openmm_nemo.conditioning import BaselineOutput, SequenceOutput
-from openmm_nemo.dynamics import Schedule, StepParameters, Trajectory
+from openmm_nemo.dynamics import Schedule, StepParameters, Trajectory, energy_and_gradient
 from openmm_nemo.energies import Energy, Origin, ProteinEnergy
 from openmm_nemo.errors import InputError
 from openmm_nemo.models.batch import ConditionedBatch
@@ -103,11 +104,7 @@ class ConditionedModel(nn.Module):
 
     def energy_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Detached energies (...), kT, and gradient (..., L, 3), kT / Angstrom."""
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            energies = self.energy(x)
-            (gradient,) = torch.autograd.grad(energies.sum(), x)
-        return energies.detach(), gradient
+        return energy_and_gradient(self.energy, x.detach())
 
     def impute(self, x: Tensor) -> Tensor:
         """Atoms (..., L, 5, 3), see `ATOM_NAMES`, of ``x (..., L, 3)``, Angstrom."""
@@ -158,11 +155,12 @@ class ConditionedModel(nn.Module):
         assert parameters is not None
         return parameters
 
+    @torch.inference_mode(False)  # forces are gradients
     def rollout(
         self,
         n_steps: int = 250,
         n_chains: int = 1,
-        x0: Tensor | None = None,
+        x0: ArrayLike | None = None,
         *,
         seed: int = 0,
         first_step: int = 0,
@@ -176,7 +174,7 @@ class ConditionedModel(nn.Module):
         n_steps : int
         n_chains : int
             Independent simulations, run as one batch.
-        x0 : Tensor, shape (L, 3), optional
+        x0 : array-like, shape (L, 3), optional
             Initial positions, Angstrom. Default: those of `ConditionedBatch.initial_positions` with this seed.
         seed, first_step : int
             See `openmm_nemo.dynamics.rollout`.
@@ -188,10 +186,21 @@ class ConditionedModel(nn.Module):
         Returns
         -------
         Trajectory
+
+        Raises
+        ------
+        ValueError
+            If ``x0`` has another shape.
         """
         self.require_energy()
         chains = self.copies(n_chains)
-        start = chains.initial_positions(seed) if x0 is None else x0.to(self.z0)
+        if x0 is None:
+            start = chains.initial_positions(seed)
+        else:
+            start = torch.as_tensor(x0, dtype=self.z0.dtype, device=self.z0.device)
+            if start.shape != self.z0.shape:
+                expected = tuple(self.z0.shape)
+                raise ValueError(f"x0 has shape {tuple(start.shape)}: it must be {expected}.")
         if anneal:
             options["schedule"] = self.schedule(first_step + n_steps)
         start = start.expand_as(chains.z0)

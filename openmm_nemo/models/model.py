@@ -113,17 +113,18 @@ class NemoModel(nn.Module):
         InputError
             As for `encode`.
         """
-        s = self.encode(sequence, profile, **inputs)
-        with evaluation_mode(self.sequence_network), torch.no_grad():
+        # Tensors that are made in inference mode cannot be used where forces are computed.
+        with torch.inference_mode(False), torch.no_grad(), evaluation_mode(self.sequence_network):
+            s = self.encode(sequence, profile, **inputs)
             output = self.sequence_network(s, torch.ones_like(s[..., 0]))
-        return ConditionedModel(
-            Origin(self.name, self.fingerprint(), self.config),
-            check_sequence(sequence),
-            s,
-            output,
-            copy.deepcopy(self.energy),
-            copy.deepcopy(self.imputation),
-        )
+            return ConditionedModel(
+                Origin(self.name, self.fingerprint(), self.config),
+                check_sequence(sequence),
+                s,
+                output,
+                copy.deepcopy(self.energy),
+                copy.deepcopy(self.imputation),
+            )
 
     def condition_batch(self, s: Tensor, mask: Tensor, precision: str = "32") -> ConditionedBatch:
         """Run the sequence network on many proteins; differentiable with respect to all weights.
@@ -149,6 +150,7 @@ class NemoModel(nn.Module):
         return digest.hexdigest()
 
     @classmethod
+    @torch.inference_mode(False)  # as in `condition`
     def from_pretrained(cls, name_or_path: str | Path) -> "NemoModel":
         """Read a model, in evaluation mode.
 

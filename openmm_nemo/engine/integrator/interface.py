@@ -1,7 +1,6 @@
 """Common interface of both implementations of `NemoLangevinIntegrator`: arguments, getters, setters, counters."""
 
 import math
-import random
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -53,6 +52,13 @@ class LangevinInterface:
     and have no meaning, and the kinetic energy is 0. The noise depends only on seed, step, chain and bead: the same
     seed gives the same trajectory on every platform, to rounding, and after a restart from a checkpoint.
 
+    As for OpenMM's own integrators, the noise belongs to the integrator, not to the state of a replica. A checkpoint
+    restores it and replays the same steps. A State, with or without integrator parameters, never sets it back and does
+    not change the seed: replicas that take turns in one Context, as in OpenMM's and openmmtools' samplers, draw
+    independent noise. A new integrator with the same seed that loads a State continues from its step. Without a seed,
+    each integrator draws its own, and so does each copy, also from XML or a pickle. Integrators that were given the
+    same seed draw the same noise: give them different ones if they move replicas of one system.
+
     The step as printed is not exact: its samples deviate from a Boltzmann distribution by the size of the step, by the
     speed limit, by the detrending and, without ``measure_correction``, by the volume element of the internal
     coordinates. With ``metropolis=True`` the sampler is exact at any step size. Every step is then a Cartesian sub-step
@@ -91,7 +97,7 @@ class LangevinInterface:
     measure_correction : bool
         Make the internal step also sample exp(-U/kT) dx (nemo.md 5.6).
     seed : int, optional
-        Random seed, non-negative. Default, or 0: chosen at random, see `getRandomNumberSeed`.
+        Random seed, non-negative. Default, or 0: chosen at random by each integrator, see `getRandomNumberSeed`.
     chains : lists of int, optional
         Particle indices of every chain, in chain order. Default: all particles are one chain.
     metropolis : bool
@@ -195,19 +201,19 @@ class LangevinInterface:
         return bool(self._get("metropolis"))
 
     def getRandomNumberSeed(self) -> int:
-        """Seed of the noise."""
-        return int(self._get("seed"))
+        """Seed of the noise: the one that was set, drawn at random or restored from a checkpoint."""
+        return int(self._get("noise_seed"))
 
     def setRandomNumberSeed(self, seed: int) -> None:
         """Set the seed of the noise, from the next step on; 0: choose one at random."""
         if seed < 0 or seed >= 2**31:
             raise ValueError(f"The seed is {seed}: it must be from 0 to 2147483647.")
-        self._set("seed", seed or random.randrange(1, 2**31))
+        self._set("seed", seed)
 
     # Counters
 
     def getNumSteps(self) -> int:
-        """Steps taken since the integrator was made; kept in checkpoints."""
+        """Steps taken since the integrator was made; a checkpoint restores it, a State never sets it back."""
         return int(self._get("steps"))
 
     def getNumClippedSteps(self) -> int:

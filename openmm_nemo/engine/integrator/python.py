@@ -2,8 +2,9 @@
 
 import gc
 import math
+import random
 import weakref
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import openmm as mm
@@ -21,6 +22,23 @@ from openmm_nemo.plugin import plugin_problem
 NOISE_BLOCK = 64
 
 
+class Progress(NamedTuple):
+    """Variables of an integrator that hold what it has done, and the seed of its noise.
+
+    Attributes
+    ----------
+    seed : float
+        Negative: minus a seed that was drawn at random, as copies do again. 0: not drawn yet.
+    steps, clipped_steps, largest_displacement : float
+        See `LangevinInterface`.
+    """
+
+    seed: float
+    steps: float
+    clipped_steps: float
+    largest_displacement: float
+
+
 class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (below)
     __doc__ = LangevinInterface.__doc__
 
@@ -28,6 +46,10 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
     _context: Any = None  # weakref.ref[mm.Context]
     _layout: ChainLayout | None = None
     _noise: tuple[tuple[int, int], Tensor] | None = None
+    # OpenMM restores the variables of a CustomIntegrator from States and checkpoints alike. Only a checkpoint may set
+    # the progress back, or replicas that share an integrator would draw the same noise.
+    _progress: Progress | None = None  # after the last step in the context
+    _loaded_checkpoint = False  # since then
 
     def _create(self, settings: Settings) -> None:
         if settings.metropolis:
@@ -64,7 +86,8 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
     def setRandomNumberSeed(self, seed: int) -> None:
         """Set the seed of the noise, from the next step on; 0: choose one at random."""
         super().setRandomNumberSeed(seed)
-        self._noise = None
+        if self._progress is not None:
+            self._progress = self._progress._replace(seed=seed)
 
     def getChains(self) -> list[list[int]] | None:
         """Particle indices of every chain; None: all particles are one chain."""
@@ -76,12 +99,16 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
     def from_xml(cls, xml: str) -> "PythonIntegrator":
         """Integrator from the XML that `openmm.XmlSerializer.serialize` made."""
         integrator = cls.__new__(cls)
+        integrator.__setstate__(xml)
+        return integrator
+
+    def __setstate__(self, xml: str) -> None:
         custom = mm.XmlSerializer.deserialize(xml)
         if not isinstance(custom, mm.CustomIntegrator):
             raise mm.OpenMMException(f"A {type(custom).__name__} is not a NEMO integrator.")
-        integrator.this = custom.this
-        integrator._table("chains")
-        return integrator
+        self.this = custom.this
+        self._table("chains")
+        self._set("seed", max(self.getGlobalVariableByName("seed"), 0))
 
     def __copy__(self) -> "PythonIntegrator":
         return self.from_xml(mm.XmlSerializer.serialize(self))
@@ -116,17 +143,18 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
             self.getMeasureCorrection(),
         )
         kt = GAS_CONSTANT * self._get("temperature")
+        self._progress, self._loaded_checkpoint = self._reconcile(), False
         for _ in range(steps):
             state = context.getState(positions=True, forces=True, energy=True, groups=groups)
             before = torch.from_numpy(state.getPositions(asNumpy=True)._value) * ANGSTROM_PER_NM
             force = torch.from_numpy(state.getForces(asNumpy=True)._value)
-            number = self.getNumSteps()
+            number = int(self._progress.steps)
             if not torch.isfinite(force).all():
                 raise mm.OpenMMException(f"The forces are not finite at step {number}.")
             if not math.isfinite(state.getPotentialEnergy()._value):
                 raise mm.OpenMMException(f"The energy is not finite at step {number}.")
             gradient = force / (-kt * ANGSTROM_PER_NM)
-            noise = self._draw(number, layout)
+            noise = self._draw(number, int(abs(self._progress.seed)), layout)
             chains, longest = layout.particles.shape
             result = mixed_step(
                 before[layout.particles],
@@ -157,21 +185,44 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
             context.setPositions(x.numpy() / ANGSTROM_PER_NM)
             if layout.has_virtual_sites:
                 context.computeVirtualSites()
-            self._set("steps", number + 1)
-            self._set("clipped_steps", self._get("clipped_steps") + float(result.clipped.any()))
-            self._set("largest_displacement", largest / ANGSTROM_PER_NM)
+            clipped = self._progress.clipped_steps + float(result.clipped.any())
+            self._progress = Progress(
+                self._progress.seed, number + 1, clipped, largest / ANGSTROM_PER_NM
+            )
+            self._write(self._progress)
             context.setStepCount(context.getStepCount() + 1)
             context.setTime(context.getTime() + self.getStepSize())
 
-    def _draw(self, step: int, layout: ChainLayout) -> Tensor:
+    def _reconcile(self) -> Progress:
+        """Progress after what has been restored since the last step."""
+        found = Progress(*map(self.getGlobalVariableByName, Progress._fields))
+        kept = found
+        if self._progress is not None:
+            seed = self._progress.seed
+            if self._loaded_checkpoint:
+                kept = found._replace(seed=found.seed or seed)
+            else:
+                kept = max(self._progress, found._replace(seed=seed), key=lambda p: p.steps)
+        if not kept.seed:
+            kept = kept._replace(seed=-random.SystemRandom().randrange(1, 2**31))
+        if kept != found:
+            self._write(kept)
+        return kept
+
+    def _write(self, progress: Progress) -> None:
+        for name, value in progress._asdict().items():
+            self._set(name, value)
+
+    def _draw(self, step: int, seed: int, layout: ChainLayout) -> Tensor:
         """Noise of a step, (chains + 1, beads, 2, 3); the last row is for particles in no chain, by index."""
-        key = (step // NOISE_BLOCK, self.getRandomNumberSeed())
+        key = (step // NOISE_BLOCK, seed)
         if self._noise is None or self._noise[0] != key:
             rows = len(layout.particles) + (1 if len(layout.free) else 0)
             beads = int(max([layout.particles.shape[1], *(layout.free + 1).tolist()]))
             chain = torch.arange(rows)
-            seed = torch.full_like(chain, key[1])
-            block = langevin_noise(seed, chain, key[0] * NOISE_BLOCK, NOISE_BLOCK, beads)
+            block = langevin_noise(
+                torch.full_like(chain, seed), chain, key[0] * NOISE_BLOCK, NOISE_BLOCK, beads
+            )
             self._noise = (key, block)
         return self._noise[1][step % NOISE_BLOCK]
 
@@ -182,6 +233,8 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
             context = _context_of(self)
             self._context = weakref.ref(context)
             self._layout = None
+            self._progress = None
+            self._watch(context)
         system = context.getSystem()
         # A system may be changed and its context reinitialized.
         if self._layout is None or self._layout.system != summary(system):
@@ -198,6 +251,17 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
             context.getState(forces=True, groups=self.getIntegrationForceGroups())
         return context, self._layout
 
+    def _watch(self, context: mm.Context) -> None:
+        """Learn of checkpoints that are loaded into a context."""
+        # Without a reference cycle, which would keep the memory of the context until the next collection.
+        load, own = type(context).loadCheckpoint, weakref.ref(context)
+
+        def load_checkpoint(checkpoint: bytes) -> None:
+            load(own(), checkpoint)
+            self._loaded_checkpoint = True
+
+        context.loadCheckpoint = load_checkpoint
+
     def _add_table(self, name: str, values: np.ndarray) -> None:
         # A table must not be empty: its first entry is the number of the others.
         self.addTabulatedFunction(
@@ -211,6 +275,10 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
         raise mm.OpenMMException(f"This integrator has no {name}: it is not a NEMO integrator.")
 
     def _get(self, name: str) -> float:
+        if name == "noise_seed":
+            return abs(self._reconcile().seed)
+        if name in Progress._fields:
+            return getattr(self._reconcile(), name)
         return self.getGlobalVariableByName(name)
 
     def _set(self, name: str, value: float) -> None:

@@ -246,7 +246,7 @@ bool CommonNemoKernel::execute(ContextImpl& context, const NemoLangevinIntegrato
     const Parameters& p = integrator.parameters;
     if (*orderChanged)
         uploadSlots();
-    displace->setArg(0, (unsigned int) p.seed);
+    displace->setArg(0, (unsigned int) integrator.counters.noiseSeed);
     displace->setArg(1, (unsigned int) integrator.counters.steps);
     setMixedArg(2, 1 / (GAS_CONSTANT * p.temperature));
     setMixedArg(3, sqrt(p.cartesianStep) * ANGSTROM_PER_NM);

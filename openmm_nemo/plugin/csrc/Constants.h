@@ -11,6 +11,7 @@ const double GAS_CONSTANT = 8.31446261815324e-3; // kJ/(mol K), CODATA 2018
 
 const double DEFAULT_TEMPERATURE = 300;      // kelvin
 const double DEFAULT_MAX_DISPLACEMENT = 0.2; // nm per step
+const int LARGEST_SEED = 2147483647;
 
 // Bonds (in Angstrom) and sines of angles count as no smaller than this.
 const double SHORTEST = 1e-6;

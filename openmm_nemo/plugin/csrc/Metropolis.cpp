@@ -36,7 +36,7 @@ void Metropolis::step(ContextImpl& context, NemoLangevinIntegrator& integrator) 
                 throw OpenMMException("The forces are not finite at step " + to_string(counters.steps) + ".");
     }
     double u[2];
-    acceptanceNumbers(p.seed, (uint32_t) counters.steps, u);
+    acceptanceNumbers(counters.noiseSeed, (uint32_t) counters.steps, u);
     before = current.x;
     const Counters countersBefore = counters;
     try {
@@ -192,7 +192,7 @@ void Metropolis::draw(const NemoLangevinIntegrator& integrator, int chain, int s
     for (vector<double>& v : noise)
         v.resize(n);
     double* const out[3] = {noise[0].data(), noise[1].data(), noise[2].data()};
-    langevinNoise(integrator.parameters.seed, (uint32_t) integrator.counters.steps, chain, (Stream) stream, n, out);
+    langevinNoise(integrator.counters.noiseSeed, (uint32_t) integrator.counters.steps, chain, (Stream) stream, n, out);
 }
 
 } // namespace OpenMMNemo

@@ -4,6 +4,7 @@
 #include "openmm/OpenMMException.h"
 #include "openmm/System.h"
 #include "openmm/internal/ContextImpl.h"
+#include "openmm/internal/OSRngSeed.h"
 #include <algorithm>
 #include <cmath>
 
@@ -15,9 +16,15 @@ namespace OpenMMNemo {
 NemoLangevinIntegrator::NemoLangevinIntegrator(const Parameters& initial) : parameters(initial) {
     setStepSize(1.0);             // There is no physical time: a step counts as 1 ps.
     setConstraintTolerance(1e-5); // OpenMM's default; constraints are refused.
+    setSeed(parameters.seed);
 }
 
 NemoLangevinIntegrator::~NemoLangevinIntegrator() {
+}
+
+void NemoLangevinIntegrator::setSeed(int seed) {
+    parameters.seed = seed;
+    counters.noiseSeed = (seed != 0 ? seed : 1 + (unsigned int) osrngseed() % LARGEST_SEED);
 }
 
 void NemoLangevinIntegrator::initialize(ContextImpl& c) {

@@ -25,19 +25,20 @@ struct Parameters {
     Detrend detrend = Detrend::Chains;
     bool measureCorrection = false;
     bool metropolis = false;
-    int seed = 1;                                     // positive
+    int seed = 0;                                     // 0: every integrator draws its own
     std::vector<std::vector<int>> chains;             // empty: all particles are one chain
     std::vector<double> cartesianPreconditioner;      // one per particle, or empty: 1
     std::vector<OpenMM::Vec3> internalPreconditioner; // one per particle, or empty: 1
 };
 
-/** Kept in checkpoints. */
+/** What an integrator has done, and the seed that it did it with. Kept in checkpoints. */
 struct Counters {
     long long steps = 0;
     long long clippedSteps = 0;
     long long proposedCartesian = 0, acceptedCartesian = 0; // sub-steps, with metropolis
     long long proposedInternal = 0, acceptedInternal = 0;
     double largestDisplacement = 0; // nm, in the last step
+    int noiseSeed = 1;              // positive
 };
 
 /**
@@ -50,6 +51,8 @@ public:
     ~NemoLangevinIntegrator();
     Parameters parameters;
     Counters counters;
+    /** Sets the seed of the noise; 0: draws one at random. */
+    void setSeed(int seed);
     void step(int steps) override;
 
 protected:

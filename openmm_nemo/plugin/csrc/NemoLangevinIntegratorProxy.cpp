@@ -28,7 +28,8 @@ void NemoLangevinIntegrator::deserializeParameters(const SerializationNode& node
     if (!node.hasProperty("clippedSteps"))
         throw OpenMMException("The state is from another integrator: save and load it without integrator parameters.");
     checkVersion(node);
-    readProperties(*this, Extent::State, node, {"version"});
+    // Version 0.1 wrote the seed, too.
+    readProperties(*this, Extent::State, node, {"version", "randomSeed"});
 }
 
 // Marks the beginning of the integrator's part of a checkpoint.
@@ -36,7 +37,7 @@ static const char MARK[9] = "nemo 001";
 
 void NemoLangevinIntegrator::createCheckpoint(ostream& stream) const {
     stream.write(MARK, sizeof(MARK));
-    writeState(*this, stream);
+    writeCheckpoint(*this, stream);
 }
 
 void NemoLangevinIntegrator::loadCheckpoint(istream& stream) {
@@ -44,7 +45,7 @@ void NemoLangevinIntegrator::loadCheckpoint(istream& stream) {
     stream.read(mark, sizeof(mark));
     if (!equal(mark, mark + sizeof(mark), MARK))
         throw OpenMMException("The checkpoint is from another integrator.");
-    readState(*this, stream);
+    readCheckpoint(*this, stream);
 }
 
 // XML elements that hold a list, with one element per member.

@@ -18,6 +18,8 @@ namespace {
 enum class Kind {
     Counter,   // counts what steps do; kept in states and checkpoints
     Parameter, // may be set at any time; also kept there
+    Noise,     // the seed in use; kept only in checkpoints
+    Seed,      // the seed as it was set; kept only in XML, so that copies draw their own if it is 0
     Setting    // fixed when the integrator is made; kept only in its XML
 };
 
@@ -33,10 +35,11 @@ constexpr Range POSITIVE_OR_INFINITE = {Limits::denorm_min(), Limits::infinity()
 constexpr Range COUNT = {0, 9007199254740992.0, "not negative"}; // up to 2^53, which a double holds exactly
 constexpr Range FLAG = {0, 1, "0 or 1"};
 constexpr Range DETREND = {0, 2, "0, 1 or 2"};
-constexpr Range SEED = {1, 2147483647, "from 1 to 2147483647"};
+constexpr Range SEED = {0, LARGEST_SEED, "from 0 to 2147483647"};
+constexpr Range NOISE_SEED = {1, LARGEST_SEED, "from 1 to 2147483647"};
 
 using Member = variant<double Parameters::*, int Parameters::*, bool Parameters::*, Detrend Parameters::*,
-                       double Counters::*, long long Counters::*>;
+                       double Counters::*, int Counters::*, long long Counters::*>;
 
 struct Property {
     const char* name;    // in Python
@@ -46,7 +49,7 @@ struct Property {
     Range range;
 };
 
-/** The order is that in which a checkpoint holds counters and parameters. */
+/** The order is that in which a checkpoint holds what is kept there. */
 constexpr Property PROPERTIES[] = {
     {"steps", "steps", Kind::Counter, &Counters::steps, COUNT},
     {"clipped_steps", "clippedSteps", Kind::Counter, &Counters::clippedSteps, COUNT},
@@ -59,7 +62,8 @@ constexpr Property PROPERTIES[] = {
     {"cartesian_step", "cartesianStep", Kind::Parameter, &Parameters::cartesianStep, NOT_NEGATIVE},
     {"internal_step", "internalStep", Kind::Parameter, &Parameters::internalStep, NOT_NEGATIVE},
     {"max_displacement", "maxDisplacement", Kind::Parameter, &Parameters::maxDisplacement, POSITIVE_OR_INFINITE},
-    {"seed", "randomSeed", Kind::Parameter, &Parameters::seed, SEED},
+    {"noise_seed", "noiseSeed", Kind::Noise, &Counters::noiseSeed, NOISE_SEED},
+    {"seed", "randomSeed", Kind::Seed, &Parameters::seed, SEED},
     {"detrend", "detrend", Kind::Setting, &Parameters::detrend, DETREND},
     {"measure_correction", "measureCorrection", Kind::Setting, &Parameters::measureCorrection, FLAG},
     {"metropolis", "metropolis", Kind::Setting, &Parameters::metropolis, FLAG},
@@ -107,7 +111,15 @@ const Property& propertyCalled(const string& name) {
 }
 
 bool isIn(const Property& property, Extent extent) {
-    return extent == Extent::All || property.kind != Kind::Setting;
+    switch (property.kind) {
+    case Kind::Counter:
+    case Kind::Parameter:
+        return true;
+    case Kind::Noise:
+        return extent == Extent::Checkpoint;
+    default:
+        return extent == Extent::All;
+    }
 }
 
 } // namespace
@@ -121,9 +133,11 @@ double getProperty(const NemoLangevinIntegrator& integrator, const string& name)
 
 void setProperty(NemoLangevinIntegrator& integrator, const string& name, double value) {
     const Property& property = propertyCalled(name);
-    if (property.kind != Kind::Parameter)
+    if (property.kind != Kind::Parameter && property.kind != Kind::Seed)
         throw OpenMMException(name + " cannot be set.");
     assign(property, name, value, integrator.parameters, integrator.counters);
+    if (property.kind == Kind::Seed)
+        integrator.setSeed(integrator.parameters.seed);
 }
 
 void writeProperties(const NemoLangevinIntegrator& integrator, Extent extent, SerializationNode& node) {
@@ -150,19 +164,23 @@ void readProperties(NemoLangevinIntegrator& integrator, Extent extent, const Ser
         if (isIn(property, extent))
             assign(property, property.xmlName, numberIn(node, property.xmlName), parameters, counters);
     integrator.parameters = parameters;
-    integrator.counters = counters;
+    // A state does not take back what the integrator has done since: replicas that share it would draw the same noise.
+    if (extent != Extent::State || counters.steps > integrator.counters.steps)
+        integrator.counters = counters;
+    if (extent == Extent::All)
+        integrator.setSeed(parameters.seed);
 }
 
-void writeState(const NemoLangevinIntegrator& integrator, ostream& stream) {
+void writeCheckpoint(const NemoLangevinIntegrator& integrator, ostream& stream) {
     for (const Property& property : PROPERTIES)
-        if (isIn(property, Extent::State))
+        if (isIn(property, Extent::Checkpoint))
             visit(property, integrator.parameters, integrator.counters,
                   [&](const auto& source) { stream.write(reinterpret_cast<const char*>(&source), sizeof(source)); });
 }
 
-void readState(NemoLangevinIntegrator& integrator, istream& stream) {
+void readCheckpoint(NemoLangevinIntegrator& integrator, istream& stream) {
     for (const Property& property : PROPERTIES)
-        if (isIn(property, Extent::State))
+        if (isIn(property, Extent::Checkpoint))
             visit(property, integrator.parameters, integrator.counters,
                   [&](auto& target) { stream.read(reinterpret_cast<char*>(&target), sizeof(target)); });
 }

@@ -19,8 +19,12 @@ double getProperty(const NemoLangevinIntegrator& integrator, const std::string& 
 /** Sets a property that may change during a run, by its Python name. */
 void setProperty(NemoLangevinIntegrator& integrator, const std::string& name, double value);
 
-/** What to write of an integrator: all of it, or what may change during a run. */
-enum class Extent { All, State };
+/**
+ * What to write of an integrator: all of it, what may change during a run, or that with the noise.
+ *
+ * Reading a state takes the counters only if it is ahead of the integrator.
+ */
+enum class Extent { All, State, Checkpoint };
 
 void writeProperties(const NemoLangevinIntegrator& integrator, Extent extent, OpenMM::SerializationNode& node);
 
@@ -28,9 +32,9 @@ void writeProperties(const NemoLangevinIntegrator& integrator, Extent extent, Op
 void readProperties(NemoLangevinIntegrator& integrator, Extent extent, const OpenMM::SerializationNode& node,
                     const std::set<std::string>& otherProperties, const std::set<std::string>& elements = {});
 
-/** Writes and reads the state in binary form. */
-void writeState(const NemoLangevinIntegrator& integrator, std::ostream& stream);
-void readState(NemoLangevinIntegrator& integrator, std::istream& stream);
+/** Writes and reads a checkpoint in binary form. */
+void writeCheckpoint(const NemoLangevinIntegrator& integrator, std::ostream& stream);
+void readCheckpoint(NemoLangevinIntegrator& integrator, std::istream& stream);
 
 /** Throws an OpenMMException if a node has properties or elements other than those named. */
 void requireKnown(const OpenMM::SerializationNode& node, const std::set<std::string>& properties,

@@ -114,7 +114,7 @@ bool ReferenceNemoKernel::moveChain(int number, const NemoLangevinIntegrator& in
     double* const normal[3] = {noise[0].data(), noise[1].data(), noise[2].data()};
     uint32_t step = (uint32_t) integrator.counters.steps;
 
-    langevinNoise(p.seed, step, number, CartesianStream, n, normal);
+    langevinNoise(integrator.counters.noiseSeed, step, number, CartesianStream, n, normal);
     double forceScale = -1 / (GAS_CONSTANT * p.temperature * ANGSTROM_PER_NM);
     double sqrtEpsX = sqrt(p.cartesianStep) * ANGSTROM_PER_NM, sqrtEpsZ = sqrt(p.internalStep);
     for (int i = 0; i < n; i++) {
@@ -130,7 +130,7 @@ bool ReferenceNemoKernel::moveChain(int number, const NemoLangevinIntegrator& in
     axes.internalGradient(gradient, slope);
     if (p.measureCorrection)
         axes.subtractVolumeGradient(slope);
-    langevinNoise(p.seed, step, number, InternalStream, n, normal);
+    langevinNoise(integrator.counters.noiseSeed, step, number, InternalStream, n, normal);
     for (int j = 0; j < n; j++)
         for (int k = 0; k < 3; k++) {
             double deviation = sqrtEpsZ * internalRoot[chain[j]][k];
@@ -176,7 +176,8 @@ void ReferenceNemoKernel::moveFreeParticles(const NemoLangevinIntegrator& integr
     for (vector<double>& v : noise)
         v.resize(n);
     double* const normal[3] = {noise[0].data(), noise[1].data(), noise[2].data()};
-    langevinNoise(p.seed, (uint32_t) integrator.counters.steps, layout->chains.size(), CartesianStream, n, normal);
+    langevinNoise(integrator.counters.noiseSeed, (uint32_t) integrator.counters.steps, layout->chains.size(),
+                  CartesianStream, n, normal);
     for (int i : layout->freeParticles) {
         double deviation = sqrt(p.cartesianStep) * cartesianRoot[i]; // nm
         Vec3 drift = (*data.forces)[i] * (0.5 * deviation * deviation / (GAS_CONSTANT * p.temperature));

@@ -1,15 +1,22 @@
 """Systems, topologies and integrators of a protein, alone and in a larger system."""
 
 import copy
+import pickle
 
 import numpy as np
 import openmm as mm
 import pytest
 from openmm import unit
 
-from openmm_nemo.engine import NemoTopology, add_to_system, create_integrator, create_system
+from openmm_nemo.engine import (
+    NemoTopology,
+    add_to_system,
+    create_force,
+    create_integrator,
+    create_system,
+)
 from openmm_nemo.engine import initial_positions as positions_of_z0
-from tests.helpers import raises
+from tests.helpers import need_torchforce, raises
 from tests.unit.engine.toys import (
     energy_of,
     forces_of,
@@ -46,6 +53,53 @@ def test_system_has_the_masses_of_residues_and_one_force(protein, backend):
     assert [force.getName() for force in system.getForces()] == ["NemoForce"]
     assert system.getNumConstraints() == 0
     assert not system.usesPeriodicBoundaryConditions()
+
+
+def test_particles_can_be_added_afterwards(protein, backend):
+    x = np.vstack([protein.initial_positions()._value, [[9, 9, 9], [8, 8, 8]]])
+    alone = make_context(create_system(protein, backend), mm.VerletIntegrator(0.001), x[:-2])
+    system = create_system(protein, backend)
+    by_hand = mm.System()
+    by_hand.addForce(create_force(protein, backend))
+    for _ in range(len(x)):
+        by_hand.addParticle(1.0)
+    for _ in range(2):
+        system.addParticle(1.0)
+    for larger in (system, by_hand):
+        context = make_context(larger, mm.VerletIntegrator(0.001), x)
+        assert energy_of(context) == pytest.approx(energy_of(alone), rel=1e-9)
+        np.testing.assert_allclose(forces_of(context)[:-2], forces_of(alone), atol=1e-6)
+        assert not forces_of(context)[-2:].any()
+
+
+COPIES = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda system: pickle.loads(pickle.dumps(system)),
+}
+
+
+@pytest.mark.parametrize("name", COPIES)
+@pytest.mark.parametrize("added", [False, True])
+def test_systems_can_be_copied_and_pickled(protein, backend, name, added):
+    x = protein.initial_positions()
+    system = create_system(protein, backend)
+    if added:
+        system = mm.System()
+        for _ in protein.sequence:
+            system.addParticle(1.0)
+        add_to_system(protein, system, range(len(protein.sequence)), backend)
+    # A copy of a copy, because copies are made in another way.
+    again = COPIES[name](COPIES[name](system))
+    first, second = (make_context(s, mm.VerletIntegrator(0.001), x) for s in (system, again))
+    assert energy_of(second) == pytest.approx(energy_of(first), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_torchforce_that_openmm_cannot_copy_is_refused(protein, name):
+    need_torchforce()
+    with raises(mm.OpenMMException, "TorchForce", "python"):
+        COPIES[name](create_force(protein, "torchforce"))
 
 
 def test_initial_positions_are_those_of_z0_in_nm(protein):

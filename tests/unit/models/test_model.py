@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from openmm_nemo import NemoModel
 from openmm_nemo.errors import InputError
 from openmm_nemo.residues import AMINO_ACIDS
 from tests.helpers import raises
@@ -109,3 +110,44 @@ def test_conditioning_is_repeatable_in_training_mode():
     model = make_model().train()
     first, second = (model.condition(SEQUENCE).potential.coefficient_values() for _ in range(2))
     assert all(one.equal(other) for one, other in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("sequence", [list(SEQUENCE), [SEQUENCE, SEQUENCE], None, b"ACDE"])
+def test_a_sequence_that_is_no_string_is_refused(sequence):
+    with raises(InputError, "sequence", type(sequence).__name__, "string"):
+        make_model().condition(sequence)
+
+
+def test_initial_positions_of_a_rollout_may_be_an_array():
+    protein = make_model().condition(SEQUENCE)
+    x0 = 1.1 * protein.initial_state()
+    expected = protein.rollout(2, n_chains=2, x0=x0, seed=3).x
+    for given in (x0.numpy(), x0.tolist()):
+        assert protein.rollout(2, n_chains=2, x0=given, seed=3).x.equal(expected)
+    for wrong in (x0[:-1], x0[None], x0.numpy()[:, :2]):
+        with raises(ValueError, "x0", tuple(wrong.shape), "(20, 3)"):
+            protein.rollout(2, x0=wrong)
+
+
+def test_inference_mode_changes_nothing():
+    expected = make_model().condition(SEQUENCE)
+    x0 = expected.initial_state()
+    with torch.inference_mode():
+        inside = make_model().condition(SEQUENCE)  # also the weights are made in it
+        trajectory = inside.rollout(3, x0=x0.clone(), seed=4).x
+        energy, gradient = inside.energy_and_gradient(x0.clone())
+    outside = inside.rollout(3, x0=x0, seed=4).x
+    assert trajectory.equal(outside)
+    assert outside.equal(expected.rollout(3, x0=x0, seed=4).x)
+    energy_there, gradient_there = expected.energy_and_gradient(x0)
+    assert energy.equal(energy_there)
+    assert gradient.equal(gradient_there)
+    assert not trajectory.is_inference()
+
+
+def test_installed_model_can_be_read_in_inference_mode():
+    with torch.inference_mode():
+        model = NemoModel.from_pretrained("nemo-tiny")
+    assert not any(p.is_inference() for p in model.parameters())
+    protein = model.condition(SEQUENCE)
+    assert torch.isfinite(protein.rollout(2).x).all()
