@@ -10,6 +10,7 @@ from openmm import app, unit
 from openmmml import MLPotential
 
 from openmm_nemo import InputError, NemoModel
+from openmm_nemo.models.mlpotential import NemoPotentialImpl
 from tests.helpers import raises
 from tests.unit.engine.toys import energy_of, forces_of, make_context
 
@@ -93,7 +94,8 @@ def acted_on(topology, atoms=None) -> list[tuple[int, ...]]:
     system = mm.System()
     for _ in topology.atoms():
         system.addParticle(1.0)
-    MLPotential("nemo", model="nemo-tiny")._impl.addForces(topology, system, atoms, 0)
+    potential = NemoPotentialImpl(NemoModel.from_pretrained("nemo-tiny"))
+    potential.addForces(topology, system, atoms, 0)
     return [tuple(force.getParticles()) for force in system.getForces()]
 
 
