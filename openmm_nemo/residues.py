@@ -1,6 +1,8 @@
 """The twenty amino acids: letters, names and masses."""
 
+import string
 import warnings
+from typing import NamedTuple
 
 from openmm_nemo.errors import InputError
 
@@ -54,6 +56,36 @@ GAPS = "-."
 
 MIN_LENGTH = 4
 """Length of the shortest chain with a dihedral angle."""
+
+
+class Numbering(NamedTuple):
+    """Names of a chain and its residues in files.
+
+    Attributes
+    ----------
+    chain : str
+        Empty for a chain without a name.
+    residue_ids : tuple of str
+        Numbers with insertion codes, like "52A", length L.
+    """
+
+    chain: str
+    residue_ids: tuple[str, ...]
+
+    @classmethod
+    def consecutive(cls, length: int) -> "Numbering":
+        """Chain A, from 1."""
+        return cls("A", tuple(map(str, range(1, length + 1))))
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Numbers without insertion codes, length L."""
+        return tuple(int(number.rstrip(string.ascii_letters)) for number in self.residue_ids)
+
+    @property
+    def insertion_codes(self) -> tuple[str, ...]:
+        """Insertion code of each residue, or an empty string, length L."""
+        return tuple(number.lstrip("-" + string.digits) for number in self.residue_ids)
 
 
 def read_sequence(sequence: str) -> tuple[str, tuple[str, ...]]:

@@ -26,7 +26,9 @@ from openmm_nemo.encoders.embedding import read_embedding, read_embeddings
 from openmm_nemo.errors import InputError
 from openmm_nemo.models import NemoModel
 from openmm_nemo.progress import progress
+from openmm_nemo.residues import Numbering
 from openmm_nemo.runs.interruption import EXIT_CODE
+from openmm_nemo.runs.source import SourceStructure
 from openmm_nemo.sampling.ensembles import ensemble_size
 from openmm_nemo.sampling.sampling import (
     ENGINES,
@@ -220,8 +222,10 @@ def _proteins(
         )
         if pdb is None:
             return [Protein(SEQUENCE_ID, sequence_of(sequence or ""), None, *rows)]
-        domain = domain_of(read_chain(pdb, **choice))
-        return [Protein(domain.id, domain.sequence, domain.ca, *rows)]
+        structure = read_chain(pdb, **choice)
+        domain, source = domain_of(structure), SourceStructure.of(structure, [pdb])
+        protein = Protein(domain.id, domain.sequence, domain.ca, *rows, structure.numbering, source)
+        return [protein]
     profiles = {} if profile is None else read_profiles(profile)
     embeddings = {} if embedding is None else read_embeddings(embedding)
     if domain_set is None:
@@ -245,6 +249,7 @@ def _proteins(
             domain.ca.copy(),
             profiles.get(domain.id),
             embeddings.get(domain.id),
+            Numbering("A", domain.residue_ids),
         )
         for domain in found
     ]

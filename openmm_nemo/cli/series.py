@@ -6,11 +6,25 @@ from pathlib import Path
 
 import click
 
+from openmm_nemo.engine.all_atoms import STEPS
 from openmm_nemo.errors import InputError
 from openmm_nemo.progress import progress
 from openmm_nemo.runs.interruption import EXIT_CODE
 from openmm_nemo.runs.series import SimulationSeries
 from openmm_nemo.runs.settings import SimulationSettings
+from openmm_nemo.runs.simulation import SimulationRun
+
+
+def advance(run: SimulationRun, total: int, label: str) -> bool:
+    """Advance a run to ``total`` steps and add the all-atom model, if it has one; false if it was interrupted."""
+    complete = run.step == total
+    if not complete:
+        with progress(label, run.step, total) as update:
+            complete = run.run(total, update)
+    if complete and run.settings.all_atom:
+        with progress("Adding all atoms", 0, STEPS) as update:
+            run.write_all_atom_model(update)
+    return complete
 
 
 def simulate_series(
@@ -29,14 +43,13 @@ def simulate_series(
             total = of_protein.steps
             try:
                 with series.run(name) as run:
-                    if run.step >= total:
+                    if run.step >= total and not (run.step == total and run.lacks_all_atom_model):
                         continue
                     click.echo(
                         f"{name}: simulating {len(of_protein.sequence)} residues, seed {run.settings.seed}, to step "
                         f"{total}."
                     )
-                    with progress(name, run.step, total) as update:
-                        complete = run.run(total, update)
+                    complete = advance(run, total, name)
             except InputError as error:
                 click.echo(f"Not simulated: {name}: {error}")
                 failures += 1

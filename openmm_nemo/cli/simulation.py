@@ -20,17 +20,17 @@ from openmm_nemo.cli.inputs import (
     sequence_of,
     structure_options,
 )
-from openmm_nemo.cli.series import simulate_series
+from openmm_nemo.cli.series import advance, simulate_series
 from openmm_nemo.data import Structure
 from openmm_nemo.data.families.profiles import read_profile, read_profiles
 from openmm_nemo.encoders.embedding import read_embedding, read_embeddings
 from openmm_nemo.errors import InputError
-from openmm_nemo.progress import progress
 from openmm_nemo.runs.folder import RunFolder
 from openmm_nemo.runs.interruption import EXIT_CODE
 from openmm_nemo.runs.series import SERIES
 from openmm_nemo.runs.settings import SimulationSettings
 from openmm_nemo.runs.simulation import SimulationRun
+from openmm_nemo.runs.source import SourceStructure
 from openmm_nemo.sampling.sampling import sample_seeds
 
 ONE_SOURCE = "Give one of --pdb, --sequence, --fasta, and --trajectory with --topology."
@@ -133,13 +133,34 @@ ONE_SOURCE = "Give one of --pdb, --sequence, --fasta, and --trajectory with --to
     default=1,
     help="CPU threads for the network.  [default: 1]",
 )
+@click.option(
+    "--no-side-chain-bead",
+    "side_chain_bead",
+    flag_value=False,
+    default=None,
+    help="Leave the centres of side chains (CEN) out of the atomic trajectory and final_atoms.pdb.",
+)
+@click.option(
+    "--all-atom",
+    is_flag=True,
+    default=None,
+    help="Write final_all_atom.pdb: the last structure with all atoms, relaxed in Amber's force field.",
+)
+@click.option(
+    "--no-system",
+    "write_system",
+    flag_value=False,
+    default=None,
+    help="Do not write system.xml and integrator.xml; the former grows with the square of the length.",
+)
 @click.option("--resume", is_flag=True, help="Continue the run in --out; only --steps may change.")
 def simulate(out: Path, steps: int | None, threads: int, resume: bool, **options: Any) -> None:
     """Simulate a protein, from a structure or a sequence.
 
     Writes to --out: the coarse and the atomic trajectory, state.csv with one line per frame, state.png, the final
-    structures as PDB, the checkpoint, and the OpenMM system and integrator as XML. With --fasta, it has a folder for
-    each protein, named after it.
+    structures as PDB, the checkpoint, and the OpenMM system and integrator as XML. All keep the chain name and the
+    residue numbers of the structure. run.json has the settings and names the structure. With --fasta, there is a folder
+    for each protein, named after it.
     """
     # Torch uses all cores by default. Its threads wait for each other by spinning, which makes small networks tens of
     # times slower if anything else is running.
@@ -165,7 +186,7 @@ def simulate(out: Path, steps: int | None, threads: int, resume: bool, **options
         settings = _settings(given)
     with SimulationRun(out, settings) as run:
         total = steps or run.settings.steps
-        if run.step >= total:
+        if run.step >= total and not (run.step == total and run.lacks_all_atom_model):
             raise InputError(
                 f"The run in {out} already has {run.step} steps: give a larger --steps to continue it."
             )
@@ -176,8 +197,12 @@ def simulate(out: Path, steps: int | None, threads: int, resume: bool, **options
         click.echo(
             f"Simulating {len(run.protein.sequence)} residues, seed {run.settings.seed}, to step {total}."
         )
-        with progress("Simulating", run.step, total) as update:
-            complete = run.run(total, update)
+        if run.settings.source is not None:
+            for name in run.settings.source.changed_files():
+                click.echo(
+                    f"{name} has changed since the run began; the run continues from what was read then."
+                )
+        complete = advance(run, total, "Simulating")
     if not complete:
         click.echo(
             f"Interrupted at step {run.step}: all files are complete; --resume continues the run."
@@ -188,7 +213,7 @@ def simulate(out: Path, steps: int | None, threads: int, resume: bool, **options
 
 def _settings(given: dict[str, Any]) -> SimulationSettings:
     """Settings of a new run from the options that were given."""
-    structure, sequence = _protein(given)
+    structure, sequence, source = _protein(given)
     start = given.pop("start", "z0" if structure is None or structure.frame is None else "native")
     if start == "native":
         if structure is None:
@@ -207,6 +232,7 @@ def _settings(given: dict[str, Any]) -> SimulationSettings:
         sequence=sequence,
         model=name_of_model(given.pop("model", DEFAULT_MODEL)),
         seed=given.pop("seed", random.randrange(1, 2**31)),
+        source=source,
         **given,
     )
 
@@ -238,7 +264,9 @@ def _settings_by_name(given: dict[str, Any]) -> dict[str, SimulationSettings]:
     return settings
 
 
-def _protein(given: dict[str, Any]) -> tuple[Structure | None, str]:
+def _protein(
+    given: dict[str, Any],
+) -> tuple[Structure | None, str, SourceStructure | None]:
     """Remove the options that say what to simulate, and read it; ``trajectory`` remains as the name of an output."""
     pdb, sequence, topology = (given.pop(name, None) for name in ("pdb", "sequence", "topology"))
     choice = {name: given.pop(name) for name in STRUCTURE_CHOICES if name in given}
@@ -265,13 +293,13 @@ def _protein(given: dict[str, Any]) -> tuple[Structure | None, str]:
             raise InputError(
                 f"A sequence has no {names}, which select from a structure: give --pdb."
             )
-        return None, sequence_of(sequence)
+        return None, sequence_of(sequence), None
     if pdb is not None:
-        structure = read_chain(pdb, **choice)
+        structure, paths = read_chain(pdb, **choice), [pdb]
     else:
-        frame = given.pop("frame", 0)
-        structure = read_chain_of_frame(Path(trajectory or ""), topology, frame=frame, **choice)
-    return structure, structure.sequence
+        frame, paths = given.pop("frame", 0), [Path(trajectory or ""), topology]
+        structure = read_chain_of_frame(*paths, frame=frame, **choice)
+    return structure, structure.sequence, SourceStructure.of(structure, paths)
 
 
 def _reference(

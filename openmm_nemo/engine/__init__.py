@@ -3,9 +3,11 @@
 # torch first: TorchForce's kernels can only be loaded into a process that has already loaded torch.
 import torch  # noqa: F401
 
+from openmm_nemo.engine.all_atoms import all_atom_model
 from openmm_nemo.engine.force_frames import record_forces
 from openmm_nemo.engine.forces import choose_backend, create_force
 from openmm_nemo.engine.integrator import NemoLangevinIntegrator
+from openmm_nemo.engine.pdb import write_pdb
 from openmm_nemo.engine.reporters import (
     NemoAtomReporter,
     NemoStateReporter,
@@ -34,6 +36,7 @@ __all__ = [
     "NemoTrajectoryReporter",
     "TrajectoryWriter",
     "add_to_system",
+    "all_atom_model",
     "atom_topology",
     "choose_backend",
     "coarse_topology",
@@ -46,4 +49,5 @@ __all__ = [
     "initial_positions",
     "record_forces",
     "torchforce_problem",
+    "write_pdb",
 ]

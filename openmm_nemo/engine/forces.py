@@ -1,5 +1,6 @@
 """NEMO as an OpenMM force: PythonForce, or openmm-torch's TorchForce."""
 
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,11 +11,15 @@ import torch
 from openmm_nemo.energies import ProteinEnergy
 from openmm_nemo.engine.potential import Potential
 from openmm_nemo.engine.protein import Protein
+from openmm_nemo.errors import InputError
 
 BACKENDS = ("auto", "torchforce", "python")
 
 _TORCHSCRIPT = b"PK"
 """First bytes of the archives that version 0.1 wrote."""
+
+_COMPRESSED = b"NEMO zlib"
+"""First bytes of compressed energies; others are safetensors."""
 
 SCALE_PARAMETER = "nemo_scale"
 """Global parameter of the context that multiplies the energy; 1 by default."""
@@ -23,7 +28,8 @@ SCALE_PARAMETER = "nemo_scale"
 class NemoPythonEnergy:
     """Energy and forces of one protein, as computed by a PythonForce.
 
-    OpenMM pickles it into XML. The pickle contains only the bytes of `ProteinEnergy.to_bytes`: numbers and names.
+    OpenMM pickles it into XML. The pickle contains only the bytes of `ProteinEnergy.to_bytes`, compressed: numbers and
+    names.
 
     Parameters
     ----------
@@ -35,7 +41,7 @@ class NemoPythonEnergy:
 
     def __getstate__(self) -> bytes:
         if isinstance(self._module, Potential):
-            return self._module.energy.to_bytes()
+            return _compressed(self._module.energy.to_bytes())
         from openmm_nemo.engine.torchscript import save_archived_energy
 
         return save_archived_energy(self._module)
@@ -46,6 +52,8 @@ class NemoPythonEnergy:
 
             self._module = load_archived_energy(state)
         else:
+            if state.startswith(_COMPRESSED):
+                state = _decompressed(state)
             self._module = Potential(ProteinEnergy.from_bytes(state)).eval()
 
     def __call__(self, state: mm.State) -> tuple[float, np.ndarray]:
@@ -58,6 +66,34 @@ class NemoPythonEnergy:
             energy = self._module(positions.to(device), scale.to(device))
             (gradient,) = torch.autograd.grad(energy, positions)
         return energy.item(), -gradient.numpy()
+
+
+def _compressed(content: bytes) -> bytes:
+    """The content with the first bytes of all float32 before their second bytes, and so on, deflated.
+
+    The digits of numbers cannot be compressed, but their exponents, which this brings together, can: by a third in all.
+    """
+    whole = len(content) // 4 * 4
+    planes = np.frombuffer(content[:whole], np.uint8).reshape(-1, 4).T.tobytes()
+    return _COMPRESSED + zlib.compress(planes + content[whole:])
+
+
+def _decompressed(content: bytes) -> bytes:
+    """Inverse of `_compressed`.
+
+    Raises
+    ------
+    InputError
+        If the content is damaged.
+    """
+    try:
+        planes = zlib.decompress(content[len(_COMPRESSED) :])
+    except zlib.error as error:
+        raise InputError(
+            f"The energy of a protein is damaged ({error}): create the system again with create_system."
+        ) from None
+    whole = len(planes) // 4 * 4
+    return np.frombuffer(planes[:whole], np.uint8).reshape(4, -1).T.tobytes() + planes[whole:]
 
 
 def choose_backend(backend: str = "auto", platform: str | None = None) -> str:

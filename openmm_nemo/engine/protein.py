@@ -5,6 +5,7 @@ from typing import Protocol
 from torch import Tensor
 
 from openmm_nemo.energies import ProteinEnergy
+from openmm_nemo.residues import Numbering
 
 
 class Protein(Protocol):
@@ -13,6 +14,7 @@ class Protein(Protocol):
     Attributes
     ----------
     sequence : str
+    numbering : Numbering
     s : Tensor, shape (L, q)
         Input of the networks.
     cartesian_step, internal_step : Tensor, shape ()
@@ -21,6 +23,7 @@ class Protein(Protocol):
     """
 
     sequence: str
+    numbering: Numbering
     s: Tensor
     cartesian_step: Tensor
     internal_step: Tensor

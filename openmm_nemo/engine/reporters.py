@@ -106,7 +106,8 @@ class NemoTrajectoryReporter(_Reporter):
     def open(self, protein: Protein) -> TrajectoryWriter:
         """Create the file, unless that has been done; otherwise the first report does it."""
         if self._writer is None:
-            self._writer = TrajectoryWriter(self._path, self.topology(protein))
+            codes = protein.numbering.insertion_codes
+            self._writer = TrajectoryWriter(self._path, self.topology(protein), codes)
             # Also when the reporter is deleted, and at exit: a trajectory file is always completed.
             weakref.finalize(self, self._writer.close)
         return self._writer
@@ -125,7 +126,7 @@ class NemoTrajectoryReporter(_Reporter):
 
     def topology(self, protein: Protein) -> md.Topology:
         """Topology of the frames."""
-        return coarse_topology(protein.sequence)
+        return coarse_topology(protein.sequence, protein.numbering)
 
     def frame(self, protein: Protein, positions_nm: np.ndarray) -> np.ndarray:
         """Positions to write for the residues at ``positions_nm (L, 3)``."""
@@ -133,20 +134,38 @@ class NemoTrajectoryReporter(_Reporter):
 
 
 class NemoAtomReporter(NemoTrajectoryReporter):
-    """Writes the imputed atoms N, CA, C, O and the side chain's centre (SC) of every residue to a trajectory file.
+    """Writes the imputed atoms N, CA, C, O and the side chain's centre (CEN) of every residue to a trajectory file.
 
-    Parameters are those of `NemoTrajectoryReporter`.
+    Parameters
+    ----------
+    file, reportInterval, protein, particles
+        As for `NemoTrajectoryReporter`.
+    side_chain_bead : bool
+        Whether to write the side chain's centre.
     """
+
+    def __init__(
+        self,
+        file: str | os.PathLike[str],
+        reportInterval: int,
+        protein: Protein | None = None,
+        particles: Sequence[int] | None = None,
+        side_chain_bead: bool = True,
+    ):
+        super().__init__(file, reportInterval, protein, particles)
+        self._side_chain_bead = side_chain_bead
 
     def topology(self, protein: Protein) -> md.Topology:
         """Topology of the frames."""
-        return atom_topology(protein.sequence)
+        return atom_topology(protein.sequence, protein.numbering, self._side_chain_bead)
 
     def frame(self, protein: Protein, positions_nm: np.ndarray) -> np.ndarray:
-        """Imputed atoms (5 L, 3), nm."""
+        """Imputed atoms (5 L, 3), or (4 L, 3) without the side chain's centre, nm."""
         positions = torch.from_numpy(positions_nm)
         with torch.no_grad():
             atoms = protein.impute(positions.to(protein.s.dtype) * ANGSTROM_PER_NM)
+        if not self._side_chain_bead:
+            atoms = atoms[:, :-1]
         return atoms.flatten(0, 1).to(positions.dtype).numpy() / ANGSTROM_PER_NM
 
 

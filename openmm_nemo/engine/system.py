@@ -26,10 +26,11 @@ class NemoTopology(app.Topology):
     def __init__(self, protein: Protein):
         super().__init__()
         self.protein = protein
-        chain = self.addChain("A")
+        numbers, codes = protein.numbering.numbers, protein.numbering.insertion_codes
+        chain = self.addChain(protein.numbering.chain)
         previous = None
-        for number, letter in enumerate(protein.sequence, start=1):
-            residue = self.addResidue(THREE_LETTER[letter], chain, str(number))
+        for letter, number, code in zip(protein.sequence, numbers, codes, strict=True):
+            residue = self.addResidue(THREE_LETTER[letter], chain, str(number), code)
             atom = self.addAtom("CA", app.element.carbon, residue)
             if previous is not None:
                 self.addBond(previous, atom)

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -11,58 +11,79 @@ from typing import Any
 
 import mdtraj as md
 import numpy as np
-from mdtraj.formats import (
-    DCDTrajectoryFile,
-    HDF5TrajectoryFile,
-    PDBTrajectoryFile,
-    XTCTrajectoryFile,
-)
+from mdtraj.formats import DCDTrajectoryFile, HDF5TrajectoryFile, XTCTrajectoryFile
 
+from openmm_nemo.engine.pdb import PdbWriter
 from openmm_nemo.engine.units import ANGSTROM_PER_NM
 from openmm_nemo.errors import InputError
-from openmm_nemo.residues import THREE_LETTER
+from openmm_nemo.residues import THREE_LETTER, Numbering
 
-_SIDE_CHAIN = "SC"
+SIDE_CHAIN_BEAD = "CEN"
+"""Atom name of the centre of mass of a side chain, as in the centroid models of Rosetta.
+
+Written as a carbon: programs that do not know an element take the first letter of the name, or warn."""
+
 _ELEMENTS = {
     "N": md.element.nitrogen,
     "CA": md.element.carbon,
     "C": md.element.carbon,
     "O": md.element.oxygen,
-    _SIDE_CHAIN: md.element.virtual,
+    SIDE_CHAIN_BEAD: md.element.carbon,
 }
 
 _FILES = {
     ".dcd": DCDTrajectoryFile,
     ".xtc": XTCTrajectoryFile,
     ".h5": HDF5TrajectoryFile,
-    ".pdb": PDBTrajectoryFile,
+    ".pdb": PdbWriter,
 }
 
 FORMATS = tuple(_FILES)
 """Extensions of trajectory files."""
 
 
-def coarse_topology(sequence: str) -> md.Topology:
-    """MDTraj topology of one C-alpha per residue, bonded in chain order."""
-    return _topology(sequence, ("CA",), (), ("CA", "CA"))
+def coarse_topology(sequence: str, numbering: Numbering | None = None) -> md.Topology:
+    """MDTraj topology of one C-alpha per residue, bonded in chain order.
+
+    Parameters
+    ----------
+    sequence : str
+    numbering : Numbering, optional
+        Default: chain A, from 1. MDTraj's topology has no insertion codes.
+    """
+    return _topology(sequence, numbering, ("CA",), (), ("CA", "CA"))
 
 
-def atom_topology(sequence: str) -> md.Topology:
-    """MDTraj topology of N, CA, C, O and the side chain's centre of mass (atom SC) of every residue."""
-    inside = (("N", "CA"), ("CA", "C"), ("C", "O"), ("CA", _SIDE_CHAIN))
-    return _topology(sequence, tuple(_ELEMENTS), inside, ("C", "N"))
+def atom_topology(
+    sequence: str, numbering: Numbering | None = None, side_chain_bead: bool = True
+) -> md.Topology:
+    """MDTraj topology of N, CA, C, O and the side chain's centre of mass (`SIDE_CHAIN_BEAD`) of every residue.
+
+    Parameters
+    ----------
+    sequence : str
+    numbering : Numbering, optional
+        As in `coarse_topology`.
+    side_chain_bead : bool
+        Whether there is an atom at the side chain's centre.
+    """
+    n = 5 if side_chain_bead else 4
+    inside = (("N", "CA"), ("CA", "C"), ("C", "O"), ("CA", SIDE_CHAIN_BEAD))
+    return _topology(sequence, numbering, tuple(_ELEMENTS)[:n], inside[: n - 1], ("C", "N"))
 
 
 def _topology(
     sequence: str,
+    numbering: Numbering | None,
     names: tuple[str, ...],
     inside: tuple[tuple[str, str], ...],
     link: tuple[str, str],
 ) -> md.Topology:
+    numbering = numbering or Numbering.consecutive(len(sequence))
     topology = md.Topology()
-    chain = topology.add_chain()
+    chain = topology.add_chain(numbering.chain)
     previous: dict[str, Any] = {}
-    for number, letter in enumerate(sequence, start=1):
+    for letter, number in zip(sequence, numbering.numbers, strict=True):
         residue = topology.add_residue(THREE_LETTER[letter], chain, resSeq=number)
         atoms = {name: topology.add_atom(name, _ELEMENTS[name], residue) for name in names}
         for first, second in inside:
@@ -81,6 +102,8 @@ class TrajectoryWriter:
     path : path
         The extension determines the format: .dcd, .xtc, .h5 (MDTraj's HDF5) or .pdb. An existing file is replaced.
     topology : mdtraj.Topology
+    insertion_codes : sequence of str, optional
+        For .pdb, one per residue. Default: none.
 
     Raises
     ------
@@ -90,12 +113,20 @@ class TrajectoryWriter:
         Here and in the methods, if the file cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], topology: md.Topology):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        topology: md.Topology,
+        insertion_codes: Sequence[str] | None = None,
+    ):
         self.path = Path(path)
         check_format(self.path)
         self.topology = topology
         self.n_frames = 0
         kind = _FILES[self.path.suffix]
+        if kind is PdbWriter:
+            self._file: Any = PdbWriter(self.path, topology, insertion_codes)
+            return
         # With compression, earlier frames would be rewritten with every new one, and lost if that fails.
         options = {"compression": None} if kind is HDF5TrajectoryFile else {}
         if kind is XTCTrajectoryFile:
@@ -113,9 +144,8 @@ class TrajectoryWriter:
         with self._one_kind_of_error():
             if isinstance(self._file, DCDTrajectoryFile):
                 self._file.write(xyz * ANGSTROM_PER_NM)
-            elif isinstance(self._file, PDBTrajectoryFile):
-                model = self.n_frames + 1
-                self._file.write(xyz[0] * ANGSTROM_PER_NM, self.topology, modelIndex=model)
+            elif isinstance(self._file, PdbWriter):
+                self._file.write(xyz[0], self.n_frames + 1)
             elif isinstance(self._file, XTCTrajectoryFile):
                 self._file.write(xyz, time=time, step=np.array([step % 2**31], dtype=np.int32))
             else:
@@ -125,9 +155,7 @@ class TrajectoryWriter:
     def flush(self) -> None:
         """Write all frames so far to disk."""
         with self._one_kind_of_error():
-            if isinstance(self._file, PDBTrajectoryFile):
-                self._file._file.flush()
-            elif not isinstance(self._file, DCDTrajectoryFile):  # which does not buffer
+            if not isinstance(self._file, DCDTrajectoryFile):  # which does not buffer
                 self._file.flush()
 
     def close(self) -> None:

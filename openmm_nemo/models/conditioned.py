@@ -13,6 +13,7 @@ from openmm_nemo.energies import Energy, Origin, ProteinEnergy
 from openmm_nemo.errors import InputError
 from openmm_nemo.models.batch import ConditionedBatch
 from openmm_nemo.models.imputation import Imputation
+from openmm_nemo.residues import Numbering
 
 if TYPE_CHECKING:
     import openmm as mm
@@ -32,6 +33,8 @@ class ConditionedModel(nn.Module):
     Attributes
     ----------
     sequence : str
+    numbering : Numbering
+        Names of the chain and its residues in topologies and files; chain A, from 1, unless another is assigned.
     has_energy : bool
         False for a baseline.
     s : Tensor, shape (L, q)
@@ -64,6 +67,7 @@ class ConditionedModel(nn.Module):
     ) -> None:
         super().__init__()
         self.sequence = sequence
+        self.numbering = Numbering.consecutive(len(sequence))
         self.annealing = origin.config.annealing
         self.register_buffer("s", s[0].detach())
         for name, value in output._asdict().items():

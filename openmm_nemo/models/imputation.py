@@ -11,8 +11,8 @@ from openmm_nemo.geometry.padding import without_padding
 from openmm_nemo.geometry.vectors import unit
 from openmm_nemo.networks.blocks import ResidualStack, convolution, initialise
 
-ATOM_NAMES = ("N", "CA", "C", "O", "SC")
-"""Order of the imputed atoms; SC is the centre of mass of the side chain (R in the paper)."""
+ATOM_NAMES = ("N", "CA", "C", "O", "CEN")
+"""Order of the imputed atoms; CEN is the centre of mass of the side chain (R in the paper)."""
 
 INITIAL_DISTANCES = (1.46, 0.05, 1.52, 2.4, 2.0)
 """Distances from the C-alpha in an untrained network, close to real ones, Angstrom."""

@@ -1,14 +1,15 @@
 """The files of a simulation: those that grow while it runs, and those written at its end."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-import mdtraj as md
 import numpy as np
-from openmm import app
+from openmm import app, unit
 
+from openmm_nemo.engine.all_atoms import all_atom_model
+from openmm_nemo.engine.pdb import write_pdb
 from openmm_nemo.engine.reporters import (
     NemoAtomReporter,
     NemoStateReporter,
@@ -18,7 +19,13 @@ from openmm_nemo.engine.units import ANGSTROM_PER_NM
 from openmm_nemo.files import completing, partial_of
 from openmm_nemo.models import ConditionedModel
 from openmm_nemo.runs.plots import plot_simulation
-from openmm_nemo.runs.settings import FINAL_FILES, PLOT_FILE, STATE_FILE, SimulationSettings
+from openmm_nemo.runs.settings import (
+    ALL_ATOM_FILE,
+    FINAL_FILES,
+    PLOT_FILE,
+    STATE_FILE,
+    SimulationSettings,
+)
 
 
 class SimulationOutputs:
@@ -49,7 +56,7 @@ class SimulationOutputs:
                 at_end.callback(file.new.unlink, missing_ok=True)
             self._trajectories = [
                 NemoTrajectoryReporter(coarse.new, s.report_interval),
-                NemoAtomReporter(atoms.new, s.report_interval),
+                NemoAtomReporter(atoms.new, s.report_interval, side_chain_bead=s.side_chain_bead),
             ]
             state_table = NemoStateReporter(
                 table.new, s.report_interval, reference=reference, speed=False
@@ -92,7 +99,8 @@ class SimulationOutputs:
         for reporter, name in zip(self._trajectories, FINAL_FILES, strict=True):
             frame = reporter.frame(self.protein, positions_nm)
             with completing(self.folder / name) as partial:
-                md.Trajectory(frame[None], reporter.topology(self.protein)).save_pdb(str(partial))
+                codes = self.protein.numbering.insertion_codes
+                write_pdb(partial, frame, reporter.topology(self.protein), codes)
         reference = self.settings.reference
         with completing(self.folder / PLOT_FILE) as partial:
             plot_simulation(
@@ -102,6 +110,21 @@ class SimulationOutputs:
                 x=positions_nm * ANGSTROM_PER_NM,
                 reference=None if reference is None else np.array(reference),
             )
+
+    def write_all_atom_model(
+        self, positions_nm: np.ndarray, progress: Callable[[int], None]
+    ) -> None:
+        """Write the all-atom model of a frame of ``positions_nm (L, 3)``, see `all_atom_model`."""
+        imputed = NemoAtomReporter(ALL_ATOM_FILE, 1).frame(self.protein, positions_nm)
+        atoms = imputed.reshape(len(positions_nm), -1, 3)
+        topology, positions = all_atom_model(
+            self.protein.sequence, atoms, self.protein.numbering, progress
+        )
+        with (
+            completing(self.folder / ALL_ATOM_FILE) as partial,
+            partial.open("w", encoding="ascii") as file,
+        ):
+            app.PDBFile.writeFile(topology, positions * unit.nanometer, file, keepIds=True)
 
 
 class _GrowingFile:

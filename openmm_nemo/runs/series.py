@@ -114,7 +114,7 @@ class _Record(NamedTuple):
     @classmethod
     def parse(cls, values: dict[str, Any]) -> "_Record":
         settings = {
-            name: SimulationSettings(**of_protein)
+            name: SimulationSettings.parse(of_protein)
             for name, of_protein in values["settings"].items()
         }
         return cls(settings, values["model_fingerprint"])

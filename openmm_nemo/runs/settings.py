@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from openmm_nemo.engine.trajectory import check_format
 from openmm_nemo.errors import InputError
 from openmm_nemo.runs.folder import RunKind
+from openmm_nemo.runs.source import SourceStructure
 
 SIMULATION = RunKind("run.json", oldest=2)
 
@@ -16,6 +17,7 @@ STATE_FILE = "state.csv"
 PLOT_FILE = "state.png"
 XML_FILES = ("system.xml", "integrator.xml")
 FINAL_FILES = ("final_coarse.pdb", "final_atoms.pdb")
+ALL_ATOM_FILE = "final_all_atom.pdb"
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,14 @@ class SimulationSettings:
         Initial C-alpha positions, Angstrom. Default: from z(0).
     reference : list, shape (L, 3), optional
         C-alpha positions to compare with, Angstrom.
+    source : SourceStructure, optional
+        The structure that the sequence comes from, whose numbering all files keep.
+    side_chain_bead : bool
+        Whether atomic files have an atom at the centre of mass of each side chain.
+    write_system : bool
+        Whether to write the system and the integrator as XML.
+    all_atom : bool
+        Whether to write an all-atom model of the last frame.
     """
 
     sequence: str
@@ -66,6 +76,10 @@ class SimulationSettings:
     embedding: list[list[float]] | None = None
     start: list[list[float]] | None = None
     reference: list[list[float]] | None = None
+    source: SourceStructure | None = None
+    side_chain_bead: bool = True
+    write_system: bool = True
+    all_atom: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:
@@ -78,7 +92,10 @@ class SimulationSettings:
                 raise InputError(
                     f"The trajectory {name!r} includes a folder: give only a file name, which is put into --out."
                 )
-            if name in FINAL_FILES or Path(Path(name).stem).suffix in (".partial", ".new"):
+            if name in (*FINAL_FILES, ALL_ATOM_FILE) or Path(Path(name).stem).suffix in (
+                ".partial",
+                ".new",
+            ):
                 raise InputError(
                     f"The run uses the name {name!r} for another file: give the trajectory another name."
                 )
@@ -86,6 +103,11 @@ class SimulationSettings:
             raise InputError(
                 f"Both trajectories are named {self.atoms!r}: give two different names."
             )
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> "SimulationSettings":
+        """Settings from their values in a record."""
+        return cls(**values | {"source": SourceStructure.parse(values.get("source"))})
 
 
 class SimulationRecord(NamedTuple):
@@ -107,5 +129,5 @@ class SimulationRecord(NamedTuple):
     @classmethod
     def parse(cls, values: dict[str, Any]) -> "SimulationRecord":
         """Record from the values in the file."""
-        settings = SimulationSettings(**values["settings"])
+        settings = SimulationSettings.parse(values["settings"])
         return cls(settings, values["model_fingerprint"], values["integrator"])

@@ -25,6 +25,7 @@ from openmm_nemo.runs.folder import START_ANEW, RunFolder
 from openmm_nemo.runs.interruption import deferred_interrupts
 from openmm_nemo.runs.outputs import SimulationOutputs
 from openmm_nemo.runs.settings import (
+    ALL_ATOM_FILE,
     CHECKPOINT_FILE,
     FINAL_FILES,
     PLOT_FILE,
@@ -115,6 +116,8 @@ class SimulationRun:
             deferred_interrupts() as interrupts,
             self._outputs.open(self.simulation),
         ):
+            # It is a model of another frame.
+            (self.folder.path / ALL_ATOM_FILE).unlink(missing_ok=True)
             if steps != self.settings.steps:
                 self.settings = replace(self.settings, steps=steps)
                 self._write_record()
@@ -145,21 +148,40 @@ class SimulationRun:
             )
         return complete
 
+    @property
+    def lacks_all_atom_model(self) -> bool:
+        """Whether the all-atom model of the last frame is wanted and has not been written."""
+        return self.settings.all_atom and not (self.folder.path / ALL_ATOM_FILE).exists()
+
+    def write_all_atom_model(self, progress: Callable[[int], None] = lambda count: None) -> None:
+        """Write the all-atom model of the last frame.
+
+        Parameters
+        ----------
+        progress : callable
+            Called with the number of completed steps, see `openmm_nemo.engine.all_atoms.all_atom_model`.
+
+        Raises
+        ------
+        InputError
+            If the relaxation fails or the file cannot be written.
+        """
+        state = self.simulation.context.getState(positions=True)
+        with self.folder.writing():
+            self._outputs.write_all_atom_model(state.getPositions(asNumpy=True)._value, progress)
+
     def _begin(self, settings: SimulationSettings) -> None:
         """Write the files that make a folder a run; the record last, because it marks the folder."""
         outputs = (settings.trajectory, settings.atoms, STATE_FILE, PLOT_FILE)
-        self.folder.check_new((*outputs, *FINAL_FILES, *XML_FILES))
+        self.folder.check_new((*outputs, *FINAL_FILES, ALL_ATOM_FILE, *XML_FILES))
         self._load_model(settings)
         self.simulation = self._create_simulation(settings)
         platform = self.simulation.context.getPlatform().getName()
         self.settings = replace(settings, platform=platform)
-        xml = mm.XmlSerializer.serialize
-        # Reading a TorchForce back crashes OpenMM 8.6 with openmmtorch 1.5; a PythonForce is the same to rounding.
-        system = self.protein.create_system("python")
         with self.folder.writing():
             try:
-                for name, part in zip(XML_FILES, (system, self.simulation.integrator), strict=True):
-                    self.folder.write(name, xml(part).encode())
+                if settings.write_system:
+                    self._write_system()
                 self._write_checkpoint()
                 self._write_record()
             except (
@@ -168,6 +190,12 @@ class SimulationRun:
                 for name in (*XML_FILES, CHECKPOINT_FILE):
                     (self.folder.path / name).unlink(missing_ok=True)
                 raise
+
+    def _write_system(self) -> None:
+        # Reading a TorchForce back crashes OpenMM 8.6 with openmmtorch 1.5; a PythonForce is the same to rounding.
+        system = self.protein.create_system("python")
+        for name, part in zip(XML_FILES, (system, self.simulation.integrator), strict=True):
+            self.folder.write(name, mm.XmlSerializer.serialize(part).encode())
 
     def _resume(self) -> None:
         record = self.folder.read_record(SimulationRecord.parse)
@@ -207,6 +235,8 @@ class SimulationRun:
         self.protein = self.model.condition(
             settings.sequence, settings.profile, embedding=settings.embedding
         )
+        if settings.source is not None:
+            self.protein.numbering = settings.source.numbering
         self._fingerprint = _fingerprint(self.model, self.protein)
 
     def _create_simulation(self, settings: SimulationSettings) -> app.Simulation:

@@ -3,7 +3,7 @@
 A folder of ensembles has one folder per protein, named by its id:
 
     coarse.h5      C-alpha traces: MDTraj's HDF5 with the topology inside, one frame per structure, nm
-    atoms.h5       N, CA, C, O and the side chain's centre (SC) of the same structures
+    atoms.h5       N, CA, C, O and the side chain's centre (CEN; SC in version 0.1) of the same structures
     native.h5      the C-alpha trace of the experimental structure, if it is known
     samples.csv    one line per structure: sample, seed, u_kt, radius_of_gyration_angstrom
 """
@@ -21,16 +21,18 @@ import mdtraj as md
 import numpy as np
 import torch
 
-from openmm_nemo.engine.trajectory import atom_topology, coarse_topology
+from openmm_nemo.engine.trajectory import SIDE_CHAIN_BEAD, atom_topology, coarse_topology
 from openmm_nemo.engine.units import ANGSTROM_PER_NM
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import can_name_a_file
 from openmm_nemo.geometry.similarity import radius_of_gyration
+from openmm_nemo.residues import Numbering
 
 COARSE_FILE = "coarse.h5"
 ATOMS_FILE = "atoms.h5"
 NATIVE_FILE = "native.h5"
 SAMPLES_FILE = "samples.csv"
+_OLD_BEAD = "SC"
 COLUMNS = ("sample", "seed", "u_kt", "radius_of_gyration_angstrom")
 
 
@@ -54,6 +56,9 @@ class Ensemble:
         C-alpha positions of the experimental structure, Angstrom.
     seeds : ndarray, shape (n,), int64, optional
         Random seed of each structure.
+    numbering : Numbering, optional
+        Names of the chain and its residues in the files, except insertion codes, for which they have no place. Default:
+        chain A, from 1. Not read back.
     """
 
     id: str
@@ -63,6 +68,7 @@ class Ensemble:
     energy: np.ndarray
     native: np.ndarray | None = None
     seeds: np.ndarray | None = None
+    numbering: Numbering | None = None
 
 
 def ensemble_folder(folder: str | os.PathLike[str], id: str) -> Path:
@@ -117,7 +123,8 @@ def write_ensemble(folder: str | os.PathLike[str], ensemble: Ensemble) -> None:
     place = ensemble_folder(folder, ensemble.id)
     if place.exists():
         raise InputError(f"{place} already exists: remove it or write to another folder.")
-    coarse, atoms = coarse_topology(ensemble.sequence), atom_topology(ensemble.sequence)
+    coarse = coarse_topology(ensemble.sequence, ensemble.numbering)
+    atoms = atom_topology(ensemble.sequence, ensemble.numbering)
     with _partial_of(place) as partial:
         _write_frames(partial / COARSE_FILE, _in_nm(ensemble.x, coarse), coarse)
         _write_frames(partial / ATOMS_FILE, _in_nm(ensemble.atoms, atoms), atoms)
@@ -252,10 +259,12 @@ def _read_trajectory(path: Path, n_frames: int, sequence: str | None) -> md.Traj
     try:
         trajectory = md.load_hdf5(str(path))
         found = "".join(residue.code for residue in trajectory.topology.residues)
-        topology = (atom_topology if path.name == ATOMS_FILE else coarse_topology)(found)
+        names = [atom.name for atom in trajectory.topology.atoms]
     except Exception as error:  # MDTraj raises errors of many kinds for damaged files
         raise _damaged(path, _one_line(error)) from None
-    if sequence not in (None, found) or trajectory.topology != topology:
+    per_residue = ["N", "CA", "C", "O", SIDE_CHAIN_BEAD] if path.name == ATOMS_FILE else ["CA"]
+    current = [SIDE_CHAIN_BEAD if name == _OLD_BEAD else name for name in names]
+    if sequence not in (None, found) or current != per_residue * len(found):
         raise _damaged(path, "its atoms are not those of the protein")
     if trajectory.n_frames != n_frames:
         raise _damaged(path, f"it has {trajectory.n_frames} structures instead of {n_frames}")

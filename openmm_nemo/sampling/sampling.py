@@ -33,7 +33,9 @@ from openmm_nemo.errors import InputError
 from openmm_nemo.files import json_digest
 from openmm_nemo.models import ConditionedModel, NemoModel
 from openmm_nemo.processes import run_tasks
+from openmm_nemo.residues import Numbering
 from openmm_nemo.runs.folder import RunFolder, RunKind
+from openmm_nemo.runs.source import SourceStructure
 from openmm_nemo.sampling.batches import FinishedBatches, Samples, remove_batches
 from openmm_nemo.sampling.engines import ENGINES
 from openmm_nemo.sampling.ensembles import (
@@ -115,6 +117,10 @@ class Protein(NamedTuple):
         C-alpha positions of the experimental structure, Angstrom.
     profile, embedding : array-like, shape (L, 20), (L, K), optional
         For a model with these encoders.
+    numbering : Numbering, optional
+        Names of the chain and its residues in files. Default: chain A, from 1.
+    source : SourceStructure, optional
+        The structure that it comes from.
     """
 
     id: str
@@ -122,6 +128,8 @@ class Protein(NamedTuple):
     native: np.ndarray | None = None
     profile: ArrayLike | None = None
     embedding: ArrayLike | None = None
+    numbering: Numbering | None = None
+    source: SourceStructure | None = None
 
     @property
     def inputs(self) -> dict[str, ArrayLike | None]:
@@ -319,7 +327,12 @@ class _Growing:
             seeds = sample_seeds(self.settings.seed, protein.id, new.stop)[new.start :]
             samples = self.batches.read(new)
             ensemble = Ensemble(
-                protein.id, protein.sequence, *samples, protein.native, np.array(seeds)
+                protein.id,
+                protein.sequence,
+                *samples,
+                protein.native,
+                np.array(seeds),
+                protein.numbering,
             )
             (extend_ensemble if self.size else write_ensemble)(self.folder, ensemble)
             self.size = new.stop
@@ -371,11 +384,18 @@ class _Record(NamedTuple):
     n_samples: int
     model_fingerprint: str
     inputs: dict[str, str]
+    sources: dict[str, Any]
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> "_Record":
         settings, inputs = dict(values["settings"]), dict(values["inputs"])
-        return cls(settings, settings.pop("n_samples"), values["model_fingerprint"], inputs)
+        return cls(
+            settings,
+            settings.pop("n_samples"),
+            values["model_fingerprint"],
+            inputs,
+            dict(values.get("sources", {})),
+        )
 
 
 def _begin(
@@ -385,6 +405,9 @@ def _begin(
     folder, anew = run.path, "give another --out"
     fingerprint = model.fingerprint()
     inputs = {protein.id: json_digest(_input_of(protein)) for protein in proteins}
+    sources = {
+        protein.id: asdict(protein.source) for protein in proteins if protein.source is not None
+    }
     if run.holds_run:
         before = run.read_record(_Record.parse)
         name = before.settings.pop("model", "")  # its folder may have moved
@@ -399,7 +422,9 @@ def _begin(
         for name in inputs.keys() & before.inputs.keys():
             if inputs[name] != before.inputs[name]:
                 raise InputError(f"{folder} has another protein named {name}: {anew}.")
-        inputs = before.inputs | inputs
+        for name in sources.keys() & before.sources.keys():
+            _check_source(folder, sources[name], before.sources[name])
+        inputs, sources = before.inputs | inputs, before.sources | sources
     elif ensemble_ids(folder):
         raise InputError(f"{folder} has ensembles, but no {RECORD_FILE}: {anew}.")
     else:
@@ -415,8 +440,23 @@ def _begin(
             "trained": model.trained,
             "settings": asdict(settings),
             "inputs": inputs,
+            "sources": sources,
         }
     )
+
+
+def _check_source(folder: Path, now: dict[str, Any], before: dict[str, Any]) -> None:
+    for file, file_before in zip(now["files"], before["files"], strict=True):
+        if file["sha256"] != file_before["sha256"]:
+            raise InputError(
+                f"{file['path']} is not the file that was sampled in {folder}, {file_before['name']}: give that file, "
+                "or another --out."
+            )
+    if now["segment"] != before["segment"] or now["chain"] != before["chain"]:
+        raise InputError(
+            f"{folder} has samples of residues {before['segment']} of chain {before['chain']} instead of "
+            f"{now['segment']} of chain {now['chain']}: give the same, or another --out."
+        )
 
 
 def _input_of(protein: Protein) -> list[Any]:

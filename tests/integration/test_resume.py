@@ -229,7 +229,7 @@ def test_run_that_was_killed_before_its_first_frame_resumes(tmp_path, uninterrup
     out = complete(tmp_path / "run", *OPTIONS, "--steps", 23)
     begun = tmp_path / "begun"
     values = json.loads((out / "run.json").read_text())["settings"]
-    with SimulationRun(begun, SimulationSettings(**values)):
+    with SimulationRun(begun, SimulationSettings.parse(values)):
         pass
     assert set(contents(begun)) == {"run.json", "checkpoint.chk", "system.xml", "integrator.xml"}
     complete(begun, "--resume", "--steps", 40)

@@ -126,7 +126,7 @@ def test_final_structures_are_the_last_positions(run, rollout):
     np.testing.assert_allclose(coarse.xyz[0], x, rtol=0, atol=1.1e-4)
     imputed = protein().impute(torch.from_numpy(10 * x)).flatten(0, 1).numpy() / 10
     np.testing.assert_allclose(atoms.xyz[0], imputed, rtol=0, atol=1.1e-4)
-    for structure, names in ((coarse, ["CA"]), (atoms, ["N", "CA", "C", "O", "SC"])):
+    for structure, names in ((coarse, ["CA"]), (atoms, ["N", "CA", "C", "O", "CEN"])):
         assert [residue.name for residue in structure.topology.residues] == [
             THREE_LETTER[letter] for letter in SEQUENCE
         ]
@@ -204,7 +204,7 @@ def test_formats_hold_the_same_frames(tmp_path, extension):
     assert [str(residue) for residue in atoms.topology.residues] == [
         str(residue) for residue in coarse.topology.residues
     ]
-    assert [atom.name for atom in atoms.topology.atoms] == 20 * ["N", "CA", "C", "O", "SC"]
+    assert [atom.name for atom in atoms.topology.atoms] == 20 * ["N", "CA", "C", "O", "CEN"]
     if extension in ("xtc", "h5"):
         assert coarse.time.tolist() == atoms.time.tolist() == [0, 10, 20]
     expected = protein().rollout(STEPS, seed=7).x[[0, 10, 20], 0]

@@ -6,7 +6,6 @@ and is a small wheel without compiled dependencies of its own.
 
 import hashlib
 import re
-import string
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +35,7 @@ from openmm_nemo.data.structures.polymer import (
 )
 from openmm_nemo.data.structures.selection import Selection, choose_residues, segment_choices
 from openmm_nemo.errors import InputError
-from openmm_nemo.residues import MIN_LENGTH, THREE_LETTER
+from openmm_nemo.residues import MIN_LENGTH, THREE_LETTER, Numbering
 
 MIN_CA_DISTANCE = 2.0
 """Angstrom. Neighbours in a chain are 3.8 apart (trans) or 2.9 (cis)."""
@@ -111,14 +110,19 @@ class Structure:
     frame: int | None = None
 
     @property
+    def numbering(self) -> Numbering:
+        """Names of the chain and its residues."""
+        return Numbering(self.chain, self.residue_ids)
+
+    @property
     def residue_numbers(self) -> tuple[int, ...]:
         """Author numbering without insertion codes, length L."""
-        return tuple(int(number.rstrip(string.ascii_letters)) for number in self.residue_ids)
+        return self.numbering.numbers
 
     @property
     def insertion_codes(self) -> tuple[str, ...]:
         """Insertion code of each residue, or an empty string, length L."""
-        return tuple(number.lstrip("-" + string.digits) for number in self.residue_ids)
+        return self.numbering.insertion_codes
 
     @property
     def segment(self) -> str:

@@ -16,6 +16,8 @@ from openmm_nemo.engine import (
     deserialize_system,
     torchscript,
 )
+from openmm_nemo.engine.forces import NemoPythonEnergy
+from openmm_nemo.errors import InputError
 from tests.helpers import need_torchforce, raises
 from tests.tolerances import assert_close
 from tests.unit.engine.toys import KT, energy_of, forces_of, make_context
@@ -179,6 +181,24 @@ def test_torchforce_that_does_not_work_is_refused(monkeypatch):
     monkeypatch.setattr(torchscript, "torchforce_problem", lambda: "it is broken")
     with raises(ValueError, "torchforce", "it is broken"):
         choose_backend("torchforce")
+
+
+def test_energies_are_compressed_without_loss_and_older_ones_can_be_read(protein):
+    energy = NemoPythonEnergy(protein.require_energy())
+    content = protein.require_energy().to_bytes()
+    state = energy.__getstate__()
+    assert len(state) < 0.9 * len(content)
+    for kept in (state, content):
+        again = NemoPythonEnergy.__new__(NemoPythonEnergy)
+        again.__setstate__(kept)
+        assert again.__getstate__() == state
+
+
+@pytest.mark.parametrize("damage", [slice(0, -20), slice(0, 40)])
+def test_damaged_energies_are_refused(protein, damage):
+    state = NemoPythonEnergy(protein.require_energy()).__getstate__()
+    with raises(InputError, "damaged", "create_system"):
+        NemoPythonEnergy.__new__(NemoPythonEnergy).__setstate__(state[damage])
 
 
 # A process of its own, as for whoever gets the file; and a mismatch of two libraries would crash it.

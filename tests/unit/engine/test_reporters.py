@@ -94,7 +94,7 @@ def test_frames_are_complete_while_the_simulation_goes_on(protein, tmp_path, ext
         )
     names = "GLY SER ALA VAL LEU LYS ASP GLU PHE TRP TYR PRO THR ASN GLN HIS"
     assert [residue.name for residue in trajectory.topology.residues] == names.split()
-    per_residue = ["CA"] if kind is NemoTrajectoryReporter else ["N", "CA", "C", "O", "SC"]
+    per_residue = ["CA"] if kind is NemoTrajectoryReporter else ["N", "CA", "C", "O", "CEN"]
     assert [atom.name for atom in trajectory.topology.atoms] == per_residue * 16
 
 

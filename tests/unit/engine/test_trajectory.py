@@ -47,7 +47,7 @@ def test_coarse_topology_is_one_bonded_calpha_per_residue():
 
 def test_atom_topology_has_a_bonded_backbone_and_side_chain():
     topology = atom_topology("GW")
-    assert [atom.name for atom in topology.atoms] == ["N", "CA", "C", "O", "SC"] * 2
+    assert [atom.name for atom in topology.atoms] == ["N", "CA", "C", "O", "CEN"] * 2
     bonds = {(str(a), str(b)) for a, b in topology.bonds}
     assert ("GLY1-C", "TRP2-N") in bonds
     assert len(bonds) == 2 * 4 + 1

@@ -84,7 +84,7 @@ def test_mdtraj_opens_the_files(written):
         names = [residue.name for residue in trajectory.topology.residues]
         assert names == [THREE_LETTER[letter] for letter in AMINO_ACIDS]
     assert [atom.name for atom in coarse.topology.atoms] == ["CA"] * 20
-    for j, name in enumerate(("N", "CA", "C", "O", "SC")):
+    for j, name in enumerate(("N", "CA", "C", "O", "CEN")):
         xyz = atoms.atom_slice(atoms.topology.select(f"name {name}")).xyz
         np.testing.assert_allclose(xyz, expected.atoms[:, :, j] / 10, rtol=LAST_BIT)
 
