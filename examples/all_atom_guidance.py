@@ -48,9 +48,7 @@ def simulate(scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     groups = [(nemo, 1), *((group, 4) for group in others)]
     integrator = mm.MTSLangevinIntegrator(300, 5, STEP_PS, groups)
     integrator.setRandomNumberSeed(1)
-    context = mm.Context(
-        system, integrator, mm.Platform.getPlatformByName("CPU"), {"Threads": "1"}
-    )
+    context = mm.Context(system, integrator, mm.Platform.getPlatformByName("CPU"), {"Threads": "1"})
     context.setPositions(structure.positions)
     context.setVelocitiesToTemperature(300, 1)
     distances, energies = [], []
@@ -74,11 +72,14 @@ for label, scales, color in (
     distances, energies = simulate(scales)
     for axis, values in zip(axes, (scales, energies, distances), strict=True):
         axis.plot(time, values, color=color, label=label)
-    print(
-        f"{label}: NEMO's energy is {energies[: BLOCKS // 4].mean():.0f} kJ/mol in the first quarter of {time[-1]:.1f} ps "
-        f"and {energies[-BLOCKS // 4 :].mean():.0f} in the last, the distance of the ends "
-        f"{distances[: BLOCKS // 4].mean():.1f} and {distances[-BLOCKS // 4 :].mean():.1f} Angstrom"
-    )
+    for when, part in (
+        ("first", slice(BLOCKS // 4)),
+        ("last", slice(-BLOCKS // 4, None)),
+    ):
+        print(
+            f"{label}, {when} quarter of {time[-1]:.1f} ps: NEMO's energy {energies[part].mean():.0f} kJ/mol, "
+            f"distance of the ends {distances[part].mean():.1f} Angstrom"
+        )
 axes[0].set_ylabel("nemo_scale")
 axes[1].set_ylabel("NEMO's energy / kJ/mol")
 axes[1].legend(frameon=False)

@@ -16,7 +16,7 @@ from openmm_nemo.data.structures.polymer import chain_breaks
 from openmm_nemo.engine.protein import Protein
 from openmm_nemo.engine.proteins import letter, protein_calphas
 from openmm_nemo.engine.system import NemoTopology, add_to_system, initial_positions
-from openmm_nemo.engine.trajectory import atom_topology, coarse_topology
+from openmm_nemo.engine.trajectory import SIDE_CHAIN_BEAD, atom_topology, coarse_topology
 from openmm_nemo.engine.units import ANGSTROM_PER_NM, value_in
 from openmm_nemo.errors import InputError
 from openmm_nemo.residues import RESIDUE_MASS_DALTON
@@ -81,20 +81,14 @@ def atom_structure(
     ValueError
         If the positions have another shape.
     """
-    topology = atom_topology(protein.sequence)
     x = torch.as_tensor(ANGSTROM_PER_NM * _trace(protein, positions)).to(protein.s)
     with torch.no_grad():
-        atoms = protein.impute(x).double().cpu().numpy().reshape(-1, 3)
-    beads = [residue.atom(residue.n_atoms - 1) for residue in topology.residues]
-    masses = np.array([atom.element.mass for atom in topology.atoms])
-    masses[[bead.index for bead in beads]] = 0.0
-    kept = np.arange(topology.n_atoms)
-    if not side_chain_bead:
-        kept = np.delete(kept, [bead.index for bead in beads])
-    structure = _structure(protein, topology.subset(kept))
-    for atom, mass in zip(structure.atoms, masses[kept], strict=True):
-        atom.mass = mass
-    structure.coordinates = atoms[kept]
+        atoms = protein.impute(x).double().cpu().numpy()
+    topology = atom_topology(protein.sequence, side_chain_bead=side_chain_bead)
+    structure = _structure(protein, topology)
+    for atom, source in zip(structure.atoms, topology.atoms, strict=True):
+        atom.mass = 0.0 if atom.name == SIDE_CHAIN_BEAD else source.element.mass
+    structure.coordinates = atoms[:, : topology.n_atoms // topology.n_residues].reshape(-1, 3)
     return structure
 
 

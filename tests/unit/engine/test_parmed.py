@@ -14,7 +14,7 @@ from openmm_nemo import InputError, NemoConfig, NemoModel
 from openmm_nemo.energies.backbone import Backbone
 from openmm_nemo.models.imputation import ATOM_NAMES
 from openmm_nemo.parmed import atom_structure, coarse_structure, create_system, find_proteins
-from openmm_nemo.residues import RESIDUE_MASS_DALTON, THREE_LETTER
+from openmm_nemo.residues import RESIDUE_MASS_DALTON, THREE_LETTER, Numbering
 from tests.helpers import raises
 from tests.unit.engine.toys import energy_of, forces_of, make_context
 
@@ -73,6 +73,21 @@ def test_coarse_structure_keeps_names_numbers_and_masses(protein):
         assert found == expected
         bonds = [(bond[0].index, bond[1].index) for bond in topology.bonds()]
         assert bonds == [(i, i + 1) for i in range(len(SEQUENCE) - 1)]
+
+
+def test_structures_keep_the_numbering_of_a_file(model, tmp_path):
+    protein = model.condition("ACDEF")
+    ids = ("-1", "52", "52A", "52B", "60")
+    protein.numbering = Numbering("B", ids)
+    for make in (coarse_structure, atom_structure):
+        structure = make(protein)
+        residues = [f"{r.id}{r.insertionCode.strip()}" for r in structure.topology.residues()]
+        assert tuple(residues) == ids
+        assert [chain.id for chain in structure.topology.chains()] == ["B"]
+        structure.save(str(tmp_path / f"{make.__name__}.pdb"), renumber=False)
+        read = parmed.load_file(str(tmp_path / f"{make.__name__}.pdb"))
+        assert tuple(f"{r.number}{r.insertion_code}" for r in read.residues) == ids
+        assert {residue.chain for residue in read.residues} == {"B"}
 
 
 def test_coarse_structure_has_the_given_positions(protein):
