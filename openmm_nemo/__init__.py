@@ -49,6 +49,7 @@ _SUBPACKAGES = (
     "evaluation",
     "geometry",
     "models",
+    "parmed",
     "sampling",
     "training",
 )

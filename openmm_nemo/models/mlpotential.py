@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterable
-from itertools import combinations, pairwise
+from itertools import combinations
 from typing import Any
 
 import openmm as mm
@@ -10,20 +10,16 @@ from openmm import app
 from openmmml.embeddings.utilities import InterpolationHelper, addCustomNonbondedExclusions
 from openmmml.mlpotential import MLPotentialImpl
 
-from openmm_nemo.data.structures.names import AMINO_ACID_KINDS, look_up, parent
 from openmm_nemo.engine.forces import create_force
+from openmm_nemo.engine.proteins import calpha, letter, protein_calphas
 from openmm_nemo.errors import InputError
 from openmm_nemo.models import NemoModel
-from openmm_nemo.residues import MIN_LENGTH
 
 
 class NemoPotentialImpl(MLPotentialImpl):
     """NEMO's energy on the C-alpha atoms of every protein of a topology, coarse or all-atom.
 
-    Every run of residues of a chain in which each is bonded to the next gets one force. Residues without any bond in
-    the topology count as bonded to their neighbours. Left out are runs of fewer than four residues, such as free amino
-    acids, and all other molecules, also if they have an atom named CA. A jump in the residue numbers of a chain may be
-    a gap or not; if there are at least four residues on both sides, it is an error.
+    Every protein gets one force; `openmm_nemo.engine.proteins.protein_calphas` says what a protein is.
 
     In a mixed system, NEMO replaces the nonbonded interactions of the force field between two C-alpha atoms of a
     protein, and the force field computes all else; no atoms are added. NEMO has no periodic images.
@@ -51,8 +47,8 @@ class NemoPotentialImpl(MLPotentialImpl):
         InputError
             If there is no protein, a chain may have a gap, or a residue is not one of the twenty amino acids.
         """
-        for beads in _proteins(topology, atoms):
-            protein = self.model.condition("".join(map(_letter, beads)))
+        for beads in protein_calphas(topology, atoms):
+            protein = self.model.condition("".join(map(letter, beads)))
             particles = [bead.index for bead in beads]
             # The system may still be empty: OpenMM-ML collects forces in one to interpolate between potentials.
             system.addForce(create_force(protein, backend, particles, forceGroup))
@@ -92,13 +88,13 @@ class NemoPotentialImpl(MLPotentialImpl):
             )
         chosen = set(atoms)
         for atom in topology.atoms():
-            if atom.index in chosen and _bead(atom.residue) is not atom:
+            if atom.index in chosen and calpha(atom.residue) is not atom:
                 raise InputError(
                     f"atoms has atom {atom.name} of residue {atom.residue.name} {atom.residue.id}: NEMO acts only on "
                     "C-alpha atoms, so give only these, and the force field computes the others."
                 )
         mixed = copy.deepcopy(system)
-        for beads in _proteins(topology, chosen):
+        for beads in protein_calphas(topology, chosen):
             _remove_pairs(mixed, [bead.index for bead in beads])
         if interpolate:
             interpolation = InterpolationHelper()
@@ -124,73 +120,3 @@ def _remove_pairs(system: mm.System, particles: list[int]) -> None:
             force.setExceptionsUsePeriodicBoundaryConditions(periodic)
         elif isinstance(force, mm.CustomNonbondedForce):
             addCustomNonbondedExclusions(force, particles)
-
-
-def _proteins(topology: app.Topology, atoms: Iterable[int] | None) -> list[list[Any]]:
-    """C-alpha atoms of every protein, see `NemoPotentialImpl`."""
-    chosen = None if atoms is None else set(atoms)
-    pairs = {(bond.atom1.residue.index, bond.atom2.residue.index) for bond in topology.bonds()}
-    bonded = {index for pair in pairs for index in pair}
-
-    def are_apart(first: Any, second: Any) -> bool:
-        """Whether the topology has bonds of both residues, but none between them."""
-        i, j = first.index, second.index
-        return {i, j} <= bonded and not {(i, j), (j, i)} & pairs
-
-    proteins = []
-    for chain in topology.chains():
-        beads = [bead for residue in chain.residues() if (bead := _bead(residue)) is not None]
-        runs: list[list[Any]] = []
-        for bead in beads:
-            if chosen is not None and bead.index not in chosen:
-                continue
-            last = runs[-1][-1].residue if runs else None
-            if last is None or are_apart(last, bead.residue) or _jump(last, bead.residue):
-                runs.append([])
-            runs[-1].append(bead)
-        runs = [run for run in runs if len(run) >= MIN_LENGTH]
-        for before, after in pairwise(runs):
-            first, second = before[-1].residue, after[0].residue
-            if not are_apart(first, second):
-                raise InputError(
-                    f"Chain {chain.id} may have a gap between the residues {first.name} {first.id} and {second.name} "
-                    f"{second.id}: give the C-alpha atoms of one side as atoms, or number the residues "
-                    "consecutively if there is none."
-                )
-        proteins += runs
-    if not proteins:
-        raise InputError(
-            f"The topology has no protein of at least {MIN_LENGTH} residues with C-alpha atoms (named CA) among the "
-            "atoms: NEMO has nothing to act on."
-        )
-    return proteins
-
-
-def _bead(residue: Any) -> Any:
-    """The C-alpha atom of an amino acid, or of an unknown residue that has its backbone or is only one bead."""
-    atoms = {atom.name.strip(): atom for atom in residue.atoms()}  # old prmtop files pad names
-    known = look_up(residue.name)
-    if known is None:
-        bead = atoms.get("CA") if {"N", "C"} <= atoms.keys() or len(atoms) == 1 else None
-        is_calcium = bead is not None and bead.element is app.element.calcium
-        return None if is_calcium else bead
-    return atoms.get("CA") if known.kind in AMINO_ACID_KINDS else None
-
-
-def _letter(bead: Any) -> str:
-    residue = bead.residue
-    letter = parent(residue.name)
-    if not letter:
-        raise InputError(
-            f"Residue {residue.name} {residue.id} of chain {residue.chain.id} is not one of the twenty amino acids: "
-            "leave it out of the atoms."
-        )
-    return letter
-
-
-def _jump(first: Any, second: Any) -> bool:
-    """Whether the numbers of two residues do not follow each other; insertion codes do not change the number."""
-    try:
-        return int(second.id) - int(first.id) not in (0, 1)
-    except ValueError:  # not numbers
-        return False

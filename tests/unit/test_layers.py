@@ -31,6 +31,7 @@ ROOMS = [
     "data",
     "plugin",
     "engine",
+    "parmed",
     "models",
     "runs",
     "sampling",
