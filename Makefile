@@ -31,7 +31,7 @@ test-unit: .venv-test/ready
 	.venv-test/bin/python -m pytest $(PARALLEL) -m unit
 
 test-slow: .venv-test/ready
-	.venv-test/bin/python -m pytest -m slow
+	.venv-test/bin/python -m pytest $(PARALLEL) -m slow
 
 # For example: make test-matrix MATRIX="--python 3.11 --torch 2.13.0"
 test-matrix: tools

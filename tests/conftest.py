@@ -20,9 +20,13 @@ INTEGRATION = Path(__file__).parent / "integration"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the unit tests first, then the other tiers; what is in ``integration`` or needs a browser is of that one."""
+    """Run the unit tests first, then the other tiers.
+
+    What is in ``integration``, or needs a browser or TorchForce, which compiles, is of that one.
+    """
     for item in items:
-        if item.path.is_relative_to(INTEGRATION) or "chromium" in item.fixturenames:
+        compiles = "torchforce" in item.name
+        if item.path.is_relative_to(INTEGRATION) or "chromium" in item.fixturenames or compiles:
             item.add_marker("integration")
         if _tier(item) == 0:
             item.add_marker("unit")

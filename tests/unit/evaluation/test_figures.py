@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from openmm_nemo.evaluation.figures import draw_pictures
 from tests.unit.evaluation.assessments import assessment, without_native
 
+pytestmark = pytest.mark.integration
+
 NAMES = ["tm_by_level", "tm_by_clusters", "tm_by_identity", "rg"]
 
 # Of every protein: level, identity, TM of three structures (the second is the representative), clusters, Rg, native Rg.

@@ -133,6 +133,7 @@ def test_batches_of_one_and_of_seven_are_the_same(model):
 # Ensembles
 
 
+@pytest.mark.integration
 def test_ensembles_are_what_single_simulations_give(whole, model):
     for ensemble in read_ensembles(whole):
         protein = model.condition(ensemble.sequence)
@@ -327,6 +328,7 @@ def assert_same_samples(one, other):
         assert found.topology == expected.topology
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("engine", "batch_size", "tasks"),
     [
@@ -361,6 +363,7 @@ def test_an_ensemble_grows_to_that_of_one_call(
     assert record["settings"]["n_samples"] == 7
 
 
+@pytest.mark.integration
 def test_some_of_the_proteins_grow_and_then_the_others(model, whole, tmp_path):
     two = replace(SETTINGS, n_samples=2)
     sample_ensembles(tmp_path, model, [A, B, C], two, 1, batch_size=3)

@@ -18,6 +18,8 @@ from openmm_nemo.data.fasta import parse_fasta
 from openmm_nemo.errors import InputError
 from tests.helpers import raises
 
+pytestmark = pytest.mark.integration
+
 FAMILY = Path(__file__).parents[3] / "data" / "globins.fasta"
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 
