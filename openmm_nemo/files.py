@@ -52,6 +52,8 @@ def read_text(path: Path) -> str:
             content = gzip.decompress(content)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: check the file name.") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder: give a file in it.") from None
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read to its end ({error}): get it again.") from None
     return content.decode("utf-8-sig", errors="replace")

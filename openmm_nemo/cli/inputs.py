@@ -122,3 +122,8 @@ def name_of_model(model: str) -> str:
 def _print_notes(path: Path, structure: Structure) -> None:
     for note in structure.notes:
         click.echo(f"{path.name}: {note}")
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, in the plural where it is not 1."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -11,6 +11,7 @@ import torch
 
 from openmm_nemo.cli.inputs import (
     DEFAULT_MODEL,
+    counted,
     name_of_model,
     read_chain,
     read_proteins,
@@ -183,10 +184,14 @@ def sample(
         sys.exit(EXIT_CODE)
     added = sum(n_samples - before[name] for name in sampled.ids)
     seconds = time.monotonic() - began
-    click.echo(f"Wrote {added} samples of {len(sampled.ids)} proteins to {out} in {seconds:.0f} s.")
+    click.echo(
+        f"Wrote {counted(added, 'sample')} of {counted(len(sampled.ids), 'protein')} to {out} in {seconds:.0f} s."
+    )
     there = [size for size in before.values() if size]
     if there:
-        click.echo(f"{sum(there)} samples of {len(there)} proteins had been there before.")
+        click.echo(
+            f"{counted(sum(there), 'sample')} of {counted(len(there), 'protein')} had been there before."
+        )
     for name, reason in list(sampled.failures.items())[:SHOWN_FAILURES]:
         click.echo(f"Not sampled: {name}: {reason}")
     if sampled.failures:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from openmm_nemo.cli.inputs import counted
 from openmm_nemo.engine.all_atoms import STEPS
 from openmm_nemo.errors import InputError
 from openmm_nemo.progress import progress
@@ -67,4 +68,4 @@ def simulate_series(
         raise InputError(
             f"All {count} simulations in {out} already have their steps: give a larger --steps to continue them."
         )
-    click.echo(f"Wrote the simulations of {advanced} proteins to {out}.")
+    click.echo(f"Wrote the simulations of {counted(advanced, 'protein')} to {out}.")

@@ -84,21 +84,29 @@ def read_fasta(path: str | os.PathLike[str]) -> tuple[list[FastaRecord], list[Fa
 def parse_fasta(text: str, path: str | os.PathLike[str]) -> list[tuple[str, str]]:
     """Names (the first word of each header) and sequences of FASTA or A3M text.
 
+    Lines before the first record may be comments, which begin with ``#`` or ``;``.
+
     Raises
     ------
     InputError
-        If there are none.
+        If there are none, or other lines before the first.
     """
     records: list[tuple[str, list[str]]] = []
-    for line in text.split("\n"):  # splitlines() also splits at characters that headers may contain
+    stray = 0
+    # splitlines() also splits at characters that headers may contain.
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.startswith(">"):
             records.append((next(iter(line[1:].split()), ""), []))
         elif records:
             records[-1][1].extend(line.split())
-        elif line.strip() and not line.startswith("#"):
-            break
+        elif line.strip() and not line.startswith(("#", ";")):
+            stray = stray or number
     if not records:
         raise InputError(f"{path} has no sequences: give a FASTA, A3M or Stockholm file.")
+    if stray:
+        raise InputError(
+            f"Line {stray} of {path} comes before the first '>': remove it, or write a header above it."
+        )
     return [(name, "".join(words)) for name, words in records]
 
 

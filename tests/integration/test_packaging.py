@@ -95,7 +95,7 @@ def test_wheel_registers_command_and_potential(installed):
     distribution = PathDistribution(folder)
     entries = {entry.group: (entry.name, entry.value) for entry in distribution.entry_points}
     assert entries == {
-        "console_scripts": ("openmm-nemo", "openmm_nemo.cli:main"),
+        "console_scripts": ("openmm-nemo", "openmm_nemo.__main__:main"),
         "openmmml.potentials": ("nemo", "openmm_nemo.models.openmmml:NemoPotentialImplFactory"),
     }
     assert distribution.version == __version__

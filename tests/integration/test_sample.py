@@ -90,7 +90,7 @@ def test_a_sample_is_repeated_by_simulate_with_its_seed(tmp_path, engine):
     outcome = command_line("sample", *options, "-n", 3, "--engine", engine, "--out", out)
     assert outcome.code == 0, outcome
     names(outcome.out.splitlines()[0], "untrained")
-    assert outcome.out.splitlines()[1].startswith(f"Wrote 3 samples of 1 proteins to {out} in ")
+    assert outcome.out.splitlines()[1].startswith(f"Wrote 3 samples of 1 protein to {out} in ")
     table = read_table(out / "sequence" / "samples.csv")
     simulate(tmp_path / "run", *options, "--seed", int(table["seed"][2]))
     for name in ("coarse", "atoms"):
@@ -124,7 +124,7 @@ def test_a_set_or_some_of_its_domains(options, whole, tmp_path):
     assert ensemble_ids(out) == [IDS[0], IDS[2]]
     before = contents(out)
     outcome = command_line("sample", *options, "--out", out, "--workers", 1)
-    assert outcome.out.splitlines()[1].startswith(f"Wrote 12 samples of 1 proteins to {out} in ")
+    assert outcome.out.splitlines()[1].startswith(f"Wrote 12 samples of 1 protein to {out} in ")
     names(outcome.out.splitlines()[2], "2 proteins", "before")
     assert before.items() - contents(out).items() == {("sampling.json", before["sampling.json"])}
     assert_same_ensembles(out, whole)
@@ -215,7 +215,7 @@ def test_more_samples_are_added(options, whole, tmp_path):
     assert command_line("sample", *options, "-n", 3, *one).code == 0
     outcome = command_line("sample", *options, *one)
     assert outcome.code == 0, outcome
-    assert outcome.out.splitlines()[1].startswith(f"Wrote 9 samples of 1 proteins to {out} in ")
+    assert outcome.out.splitlines()[1].startswith(f"Wrote 9 samples of 1 protein to {out} in ")
     names(outcome.out.splitlines()[2], "3 samples", "1 proteins", "before")
     found, expected = (read_ensemble(place, IDS[0]) for place in (out, whole))
     for name in ("x", "atoms", "energy", "native", "seeds"):

@@ -20,6 +20,7 @@ PACKAGE = Path(openmm_nemo.__file__).parent
 UNIT = Path(__file__).parent
 
 COVERED = {
+    "__main__": ["unit/runs/test_interruption.py"],
     "cli/comparison": ["integration/test_compare.py"],
     "cli/domains": ["unit/data/sets/test_building.py"],
     "cli/evaluation": ["integration/test_evaluate.py"],

@@ -40,6 +40,7 @@ ROOMS = [
     "comparison",
     "doctor",
     "cli",
+    "__main__",
 ]
 
 # Rooms that do not need what lies between.

@@ -127,6 +127,7 @@ def _per_particle(name: str, values: np.ndarray, n: int, width: int) -> Tensor:
         return torch.ones(n, width, dtype=torch.float64)
     if len(values) != n * width:
         raise mm.OpenMMException(
-            f"{name} is for {len(values) // width} particles, but the system has {n}."
+            f"{name} is for {len(values) // width} particles, but the system has {n}: give one value for each. For a "
+            "protein in a larger system, use create_integrator(system=..., particles=...)."
         )
     return torch.from_numpy(values.reshape(n, width))

@@ -174,7 +174,9 @@ Layout::Layout(const Parameters& parameters, const System& system)
                                 pair<string, size_t>("internal_preconditioner", internalPreconditioner.size())})
         if (count != (size_t) numParticles)
             throw OpenMMException(name + " is for " + to_string(count) + " particles, but the system has " +
-                                  to_string(numParticles) + ".");
+                                  to_string(numParticles) +
+                                  ": give one value for each. For a protein in a larger system, use "
+                                  "create_integrator(system=..., particles=...).");
 }
 
 } // namespace OpenMMNemo

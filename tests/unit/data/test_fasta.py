@@ -93,7 +93,7 @@ def test_all_bad_records_are_found(write):
     names(failures[3].reason, "record 3")
 
 
-@pytest.mark.parametrize("text", ["", "\n\n", "GAVL\n", "# about\n", "GAVL\n>a\nGAVL\n"])
+@pytest.mark.parametrize("text", ["", "\n\n", "GAVL\n", "# about\n"])
 def test_files_without_records_are_refused(write, text):
     path = write(text)
     with raises(InputError, path, "sequences"):
@@ -112,3 +112,20 @@ def test_files_that_cannot_be_read_are_named(tmp_path, write):
 
 def test_parsing_keeps_what_is_written():
     assert parse_fasta("#1\n>a x\nAC-\nd e\n>\n", "f") == [("a", "AC-de"), ("", "")]
+
+
+@pytest.mark.parametrize("first", ["junk", "ACDE", "name one"])
+def test_text_before_the_first_record_is_named(tmp_path, first):
+    path = tmp_path / "p.fasta"
+    path.write_text(f"# comment\n; comment\n{first}\n>a\nACDEFGHI\n")
+    with raises(InputError, path, "3", ">"):
+        read_fasta(path)
+    path.write_text("# comment\n; comment\n\n>a\nACDEFGHI\n")
+    records, failures = read_fasta(path)
+    assert [(r.name, r.sequence) for r in records] == [("a", "ACDEFGHI")]
+    assert not failures
+
+
+def test_a_folder_is_not_a_file(tmp_path):
+    with raises(InputError, tmp_path, "folder"):
+        read_fasta(tmp_path)

@@ -8,7 +8,10 @@ import threading
 
 import pytest
 
+from openmm_nemo.__main__ import main
 from openmm_nemo.runs.interruption import deferred_interrupts, exit_on_interrupt
+from openmm_nemo.version import __version__
+from tests.helpers import names
 
 pytestmark = pytest.mark.usefixtures("_ctrl_c")
 
@@ -63,6 +66,13 @@ def test_ctrl_c_has_its_effect_again_after_an_import():
         os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.integration
+def test_the_package_runs_as_a_module(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["openmm-nemo", "--version"])
+    main()
+    names(capsys.readouterr().out, __version__)
+
+
 # What compiled modules make of an exception that they do not expect.
 FAKE_TORCH = """
 import time
@@ -75,7 +85,7 @@ except BaseException as error:
 COMMAND = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from openmm_nemo.cli import main
+from openmm_nemo.__main__ import main
 main()
 """
 
@@ -86,6 +96,22 @@ def test_ctrl_c_during_the_import_of_torch_ends_quietly(tmp_path, verb):
     (tmp_path / "torch.py").write_text(FAKE_TORCH)
     running = subprocess.Popen(
         [sys.executable, "-c", COMMAND, verb],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.getcwd()])},
+    )
+    assert running.stdout.readline() == "importing\n"
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert (running.returncode, out, err) == (130, "", "")
+
+
+@pytest.mark.integration
+def test_ctrl_c_during_the_first_imports_ends_quietly(tmp_path):
+    (tmp_path / "click.py").write_text(FAKE_TORCH)
+    running = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, "--help"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -165,7 +165,7 @@ def test_sequence_alone_is_an_alignment(tmp_path):
 
 BAD = {
     "": ("sequences", "FASTA", "A3M", "Stockholm"),
-    "Dear reader\n>q\nACD": ("sequences", "FASTA"),
+    "Dear reader\n>q\nACD": (1, ">"),
     ">ss_pred\nCCHH\n": ("sequences", "FASTA"),
     ">q\nAC-DEF\n>s\nACDEF\n": ("row 2", "s", 5, 6, "columns"),
     ">q\nACDEF\n>s\nAC-E\n": ("row 2", "s", 4, 5, "columns"),
