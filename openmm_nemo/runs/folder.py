@@ -23,6 +23,9 @@ FORMAT_VERSION = 2
 
 LOCK_FILE = ".lock"
 
+RECORDS = ("run.json", "series.json", "sampling.json", "settings.json")
+"""Records of all kinds of runs."""
+
 START_ANEW = "start a new run with another --out"
 
 SHOWN_CHANGES = 5
@@ -141,13 +144,14 @@ class RunFolder:
             ) from error
 
     def check_new(self, names: Iterable[str] = ()) -> None:
-        """Raise InputError if the folder holds a run, or one of the files ``names``, which a new run would write."""
+        """Raise InputError if the folder holds a run of any kind, or one of the files ``names``."""
         with self.writing():
             taken = [name for name in names if (self.path / name).exists()]
             if self.holds_run:
                 raise InputError(
                     f"{self.path} already holds a run: give {self.kind.resume} to continue it, or another --out."
                 )
+            taken += [r for r in RECORDS if r != self.kind.record and (self.path / r).exists()]
         if taken:
             raise InputError(f"{self.path / taken[0]} already exists: give another --out.")
 

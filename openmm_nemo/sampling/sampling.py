@@ -428,6 +428,7 @@ def _begin(
     elif ensemble_ids(folder):
         raise InputError(f"{folder} has ensembles, but no {RECORD_FILE}: {anew}.")
     else:
+        run.check_new()
         remove_batches(folder)  # made with unknown settings
     for name in inputs.keys() - ensemble_ids(folder):
         if ensemble_folder(folder, name).exists():

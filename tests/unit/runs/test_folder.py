@@ -14,8 +14,12 @@ import pytest
 
 from openmm_nemo.errors import InputError
 from openmm_nemo.runs import folder as folder_module
-from openmm_nemo.runs.folder import LOCK_FILE, RunFolder, RunKind
-from tests.helpers import contents
+from openmm_nemo.runs.folder import LOCK_FILE, RECORDS, RunFolder, RunKind
+from openmm_nemo.runs.series import SERIES
+from openmm_nemo.runs.settings import SIMULATION
+from openmm_nemo.sampling.sampling import SAMPLING
+from openmm_nemo.training.train import TRAINING
+from tests.helpers import contents, raises
 
 KIND = RunKind("record.json")
 VALUES = {"settings": {"seed": 3, "model": "tïny"}, "number": 0.1}
@@ -324,3 +328,16 @@ def test_names_need_not_be_ascii(tmp_path):
     with run.lock():
         run.write_record(VALUES)
         assert VALUES.items() <= run.read_record(same).items()
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_a_folder_of_another_kind_of_run_is_refused(tmp_path, record):
+    (tmp_path / record).write_text("{}")
+    for kind in (RunKind(name) for name in RECORDS):
+        with raises(InputError, tmp_path, "--out"):
+            RunFolder(tmp_path, kind).check_new()
+
+
+def test_all_kinds_of_runs_are_known():
+    kinds = (SIMULATION, SERIES, SAMPLING, TRAINING)
+    assert [kind.record for kind in kinds] == list(RECORDS)
