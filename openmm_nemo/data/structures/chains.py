@@ -15,7 +15,7 @@ import gemmi
 import numpy as np
 
 from openmm_nemo.data.failures import Failure
-from openmm_nemo.data.structures.molecules import chain_in_words, protein_chains
+from openmm_nemo.data.structures.molecules import protein_chains
 from openmm_nemo.data.structures.names import (
     BACKBONE,
     SIDE_CHAIN_ATOMS,
@@ -35,7 +35,7 @@ from openmm_nemo.data.structures.polymer import (
 )
 from openmm_nemo.data.structures.selection import Selection, choose_residues, segment_choices
 from openmm_nemo.errors import InputError
-from openmm_nemo.residues import MIN_LENGTH, THREE_LETTER, Numbering
+from openmm_nemo.residues import MIN_LENGTH, THREE_LETTER, Numbering, chain_in_words
 
 MIN_CA_DISTANCE = 2.0
 """Angstrom. Neighbours in a chain are 3.8 apart (trans) or 2.9 (cis)."""

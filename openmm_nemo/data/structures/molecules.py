@@ -22,6 +22,7 @@ from openmm_nemo.data.structures.polymer import (
     is_bonded,
     polymer_of,
 )
+from openmm_nemo.residues import chain_in_words
 
 MAX_RESIDUE = 10.0
 """Angstrom. No atom of an amino acid is farther from its CA; ARG reaches 7.5."""
@@ -185,11 +186,6 @@ def _free_names(taken: set[str]) -> Iterator[str]:
             name = "".join(letters)
             if name not in taken:
                 yield name
-
-
-def chain_in_words(name: str) -> str:
-    """Return a chain as sentences call it."""
-    return f"chain {name}" if name else "the chain without a name"
 
 
 def _listed(names: list[str]) -> str:
