@@ -58,6 +58,11 @@ MIN_LENGTH = 4
 """Length of the shortest chain with a dihedral angle."""
 
 
+def chain_in_words(name: str) -> str:
+    """Return a chain as sentences call it."""
+    return f"chain {name}" if name else "the chain without a name"
+
+
 class Numbering(NamedTuple):
     """Names of a chain and its residues in files.
 

@@ -33,7 +33,7 @@ from openmm_nemo.errors import InputError
 from openmm_nemo.files import json_digest
 from openmm_nemo.models import ConditionedModel, NemoModel
 from openmm_nemo.processes import run_tasks
-from openmm_nemo.residues import Numbering
+from openmm_nemo.residues import Numbering, chain_in_words
 from openmm_nemo.runs.folder import RunFolder, RunKind
 from openmm_nemo.runs.source import SourceStructure
 from openmm_nemo.sampling.batches import FinishedBatches, Samples, remove_batches
@@ -455,8 +455,8 @@ def _check_source(folder: Path, now: dict[str, Any], before: dict[str, Any]) -> 
             )
     if now["segment"] != before["segment"] or now["chain"] != before["chain"]:
         raise InputError(
-            f"{folder} has samples of residues {before['segment']} of chain {before['chain']} instead of "
-            f"{now['segment']} of chain {now['chain']}: give the same, or another --out."
+            f"{folder} has samples of residues {before['segment']} of {chain_in_words(before['chain'])} "
+            f"instead of {now['segment']} of {chain_in_words(now['chain'])}: give the same, or another --out."
         )
 
 

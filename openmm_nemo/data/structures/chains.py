@@ -35,7 +35,7 @@ from openmm_nemo.data.structures.polymer import (
 )
 from openmm_nemo.data.structures.selection import Selection, choose_residues, segment_choices
 from openmm_nemo.errors import InputError
-from openmm_nemo.residues import MIN_LENGTH, THREE_LETTER, Numbering
+from openmm_nemo.residues import MIN_LENGTH, THREE_LETTER, Numbering, chain_in_words
 
 MIN_CA_DISTANCE = 2.0
 """Angstrom. Neighbours in a chain are 3.8 apart (trans) or 2.9 (cis)."""
@@ -222,7 +222,7 @@ def read_chains(path: str | Path) -> tuple[list[Structure], list[Failure]]:
             continue
         first = structures.setdefault(structure.sequence, structure)
         if first is not structure:
-            reason = f"it has the sequence of chain {_shown(first.chain)}, which was taken"
+            reason = f"it has the sequence of {chain_in_words(first.chain)}, which was taken"
             failures.append(Failure(place, reason))
     return list(structures.values()), failures
 
@@ -298,10 +298,9 @@ def _choose_chain(
         wanted = wanted.strip()
         if wanted not in proteins:
             there = any(part.name == wanted for part in source.model)
+            which = f"Chain {wanted}" if wanted else "The chain without a name"
             what = "is not a protein" if there else "does not exist"
-            raise InputError(
-                f"Chain {_shown(wanted)} of {source.place} {what}: choose --chain from {listed}."
-            )
+            raise InputError(f"{which} of {source.place} {what}: choose --chain from {listed}.")
         return wanted, []
     chosen = next(
         (name for name, residues in proteins.items() if _known_count(residues) >= MIN_LENGTH),
@@ -309,7 +308,7 @@ def _choose_chain(
     )
     notes = []
     if len(proteins) > 1:
-        notes.append(f"Took chain {_shown(chosen)} of {listed}; choose with --chain.")
+        notes.append(f"Took {chain_in_words(chosen)} of {listed}; choose with --chain.")
     return chosen, notes
 
 
@@ -361,10 +360,11 @@ def _structure(source: Source, chain: str, residues: list[Residue], notes: list[
 
 
 def _place(chain_name: str, source: str) -> str:
-    return f"chain {_shown(chain_name)} of {source}"
+    return f"{chain_in_words(chain_name)} of {source}"
 
 
 def _shown(chain_name: str) -> str:
+    """Return a chain name as it is typed for --chain."""
     return chain_name or "''"
 
 

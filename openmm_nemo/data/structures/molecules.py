@@ -8,7 +8,13 @@ from typing import NamedTuple
 
 import gemmi
 
-from openmm_nemo.data.structures.names import AMINO_ACID_KINDS, Kind, copies, kind_of
+from openmm_nemo.data.structures.names import (
+    AMINO_ACID_KINDS,
+    Kind,
+    copies,
+    kind_of,
+    may_be_amino_acid,
+)
 from openmm_nemo.data.structures.polymer import (
     MAX_CA_DISTANCE,
     from_n_terminus,
@@ -16,6 +22,7 @@ from openmm_nemo.data.structures.polymer import (
     is_bonded,
     polymer_of,
 )
+from openmm_nemo.residues import chain_in_words
 
 MAX_RESIDUE = 10.0
 """Angstrom. No atom of an amino acid is farther from its CA; ARG reaches 7.5."""
@@ -65,7 +72,7 @@ def protein_chains(model: gemmi.Model, cell: gemmi.UnitCell | None) -> Proteins:
     notes = []
     for name, residues in parts.items():
         if cell is not None and make_whole(residues, cell):
-            notes.append(f"Made {_chain(name)} whole, which the periodic box had cut.")
+            notes.append(f"Made {chain_in_words(name)} whole, which the periodic box had cut.")
         residues, is_reversed = from_n_terminus(residues)
         residues, moved = in_order_of_bonds(residues)
         polymer = polymer_of(residues)
@@ -73,13 +80,15 @@ def protein_chains(model: gemmi.Model, cell: gemmi.UnitCell | None) -> Proteins:
         if any(kind_of(residue) in AMINO_ACID_KINDS for residue in polymer):
             taken = {id(residue) for residue in polymer}
             if is_reversed:
-                notes.append(f"Reversed {_chain(name)}, which the file lists from its C-terminus.")
+                notes.append(
+                    f"Reversed {chain_in_words(name)}, which the file lists from its C-terminus."
+                )
             if moved:
                 listed = _listed([f"{residue.name} {residue.seqid}" for residue in moved])
                 notes.append(
-                    f"Moved residues of {_chain(name)} to where they are bonded: {listed}."
+                    f"Moved residues of {chain_in_words(name)} to where they are bonded: {listed}."
                 )
-            molecules = _molecules(polymer, named=bool(name))
+            molecules = _molecules(polymer, _before_caps(residues, taken), named=bool(name))
             called = [
                 name if i == 0 and (name or len(molecules) == 1) else next(names)
                 for i in range(len(molecules))
@@ -101,7 +110,7 @@ def make_whole(residues: list[gemmi.Residue], cell: gemmi.UnitCell) -> bool:
     shift = gemmi.Position(0, 0, 0)
     before: gemmi.Position | None = None
     for residue in residues:
-        if kind_of(residue) not in AMINO_ACID_KINDS or "CA" not in residue:
+        if not may_be_amino_acid(residue) or "CA" not in residue:
             continue
         ca = residue["CA"][0].pos
         place = ca + shift
@@ -119,22 +128,39 @@ def make_whole(residues: list[gemmi.Residue], cell: gemmi.UnitCell) -> bool:
     return moved
 
 
-def _molecules(polymer: list[gemmi.Residue], named: bool) -> list[list[gemmi.Residue]]:
+def _before_caps(residues: list[gemmi.Residue], taken: set[int]) -> set[int]:
+    """Return the identities of those residues taken that a cap separates from the next one taken."""
+    before = set()
+    last: int | None = None
+    for residue in residues:
+        if id(residue) in taken:
+            last = id(residue)
+        elif last is not None and kind_of(residue) == Kind.CAP:
+            before.add(last)
+    return before
+
+
+def _molecules(
+    polymer: list[gemmi.Residue], before_caps: set[int], named: bool
+) -> list[list[gemmi.Residue]]:
     """Split the amino acids under one chain name where another molecule begins.
 
-    Under a chain name, that is where residues are not bonded and a number is repeated. Without a name, it is also
-    indicated by TER records, segments, ends of chains and numbers that do not increase; a missing loop has none of
-    these.
+    That is where residues are not bonded and a number is repeated, or a TER record or a cap lies between them. Without
+    a chain name, it is also indicated by segments, ends of chains and numbers that do not increase; a missing loop has
+    none of these.
     """
     molecules = [polymer[:1]]
     numbers = {str(polymer[0].seqid)}
     for residue, following in pairwise(polymer):
         number = str(following.seqid)
-        begins = number in numbers
+        begins = (
+            number in numbers
+            or residue.subchain != following.subchain
+            or id(residue) in before_caps
+        )
         if not named:
             begins = (
                 begins
-                or residue.subchain != following.subchain
                 or residue.segment != following.segment
                 or (following.seqid.num or 0) < (residue.seqid.num or 0)
                 or any(atom.name in LAST_OXYGENS for atom in residue)
@@ -160,10 +186,6 @@ def _free_names(taken: set[str]) -> Iterator[str]:
             name = "".join(letters)
             if name not in taken:
                 yield name
-
-
-def _chain(name: str) -> str:
-    return f"chain {name}" if name else "the chain without a name"
 
 
 def _listed(names: list[str]) -> str:

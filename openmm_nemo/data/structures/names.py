@@ -8,7 +8,6 @@ OpenMM's AMBER, CHARMM and AMOEBA force fields, and ParmEd's tables.
 
 import functools
 import re
-from collections import Counter
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -87,6 +86,11 @@ _MODIFIED = {
     "V": "MEVAL",
     "E": "PGLU",
     "P": "HYP OLP",
+    # Phosphates with one or no proton (AMBER's phosaa); SEP, TPO and PTR are in the dictionary.
+    "H": "H1D H2D H1E H2E",
+    "S": "S1P",
+    "T": "T1P",
+    "Y": "Y1P",
 }
 
 _OTHERS = {
@@ -241,9 +245,33 @@ _RING_OF_HEXOSE = ("C1", "C2", "C3", "C4", "C5", "O5")
 
 
 def copies(residue: gemmi.Residue) -> int:
-    """Return how many molecules a residue in the file is: programs give thousands of waters the same number."""
-    times = Counter((atom.name, atom.altloc) for atom in residue)
-    return max(times.values(), default=0)
+    """Return how many molecules a residue in the file is: programs give thousands of waters the same number.
+
+    Then the sequence of its atoms repeats; a name may also occur several times in one molecule, as in O, H, H.
+    """
+    atoms = [(atom.name, atom.altloc) for atom in residue]
+    count = len(atoms)
+    periods = (
+        size
+        for size in range(1, count + 1)
+        if count % size == 0 and atoms[size:] == atoms[: count - size]
+    )
+    period = next(periods, 1)
+    return count // period
+
+
+def may_be_amino_acid(residue: gemmi.Residue) -> bool:
+    """Whether a residue is an amino acid by its name, or may be one under another name by its backbone.
+
+    The backbone is N, CA and C, which a cap never has; in a trace it is CA, if the name is not that of a cap or an ion.
+    """
+    kind = kind_of(residue)
+    names = {atom.name for atom in residue}
+    return (
+        kind in AMINO_ACID_KINDS
+        or names >= {"N", "CA", "C"}
+        or (names == {"CA"} and kind not in (Kind.CAP, Kind.ION))
+    )
 
 
 def is_amino_acid(name: str) -> bool:

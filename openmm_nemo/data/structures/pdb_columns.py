@@ -135,11 +135,13 @@ def _is_three_letters(word: str) -> bool:
 def _entity_type(residue: gemmi.Residue, part: _Part) -> gemmi.EntityType:
     """Return the type implied by TER records: amino acids before one are in the chain, those after it are ligands.
 
-    Only for amino acids: programs also write TER after the solvent.
+    Only for amino acids: programs also write TER after the solvent. What a later molecule holds besides amino acids is
+    left open.
     """
     if part.ter and is_amino_acid(residue.name) and (part.has_atom_records or not part.after_ter):
         return gemmi.EntityType.Polymer
-    return gemmi.EntityType.NonPolymer if part.after_ter else gemmi.EntityType.Unknown
+    is_ligand = part.after_ter and not part.has_atom_records
+    return gemmi.EntityType.NonPolymer if is_ligand else gemmi.EntityType.Unknown
 
 
 def _token(number: int, length: int) -> str:

@@ -16,6 +16,7 @@ from openmm_nemo.data.structures.names import (
     is_modified,
     kind_of,
     look_up,
+    may_be_amino_acid,
     parent,
 )
 from openmm_nemo.errors import InputError
@@ -76,10 +77,10 @@ def polymer_of(residues: list[gemmi.Residue]) -> list[gemmi.Residue]:
     """Return the amino acids that are linked into a chain, not its caps, ligands, ions and waters.
 
     What the file says (mmCIF entities, PDB residues before TER) takes precedence. Otherwise the record decides: amino
-    acids in ATOM records belong to the chain; those in HETATM records, and residues of unknown kind, do if they are
-    bonded to a neighbour that does.
+    acids in ATOM records belong to the chain; those in HETATM records, residues of unknown kind, and residues that have
+    the backbone of an amino acid but the name of something else, do if they are bonded to a neighbour that does.
     """
-    possible = [r for r in residues if kind_of(r) in (*AMINO_ACID_KINDS, Kind.LIGAND)]
+    possible = [r for r in residues if kind_of(r) == Kind.LIGAND or may_be_amino_acid(r)]
     is_amino = [kind_of(residue) in AMINO_ACID_KINDS for residue in possible]
     belongs = [
         residue.entity_type == gemmi.EntityType.Polymer or (residue.het_flag != "H" and amino)
@@ -141,9 +142,7 @@ def in_order_of_bonds(
 
 
 def _may_be_stray(fragment: list[gemmi.Residue]) -> bool:
-    return all(
-        residue.het_flag == "H" and kind_of(residue) in AMINO_ACID_KINDS for residue in fragment
-    )
+    return all(residue.het_flag == "H" and may_be_amino_acid(residue) for residue in fragment)
 
 
 def _has_peptide_bond(residue: gemmi.Residue, following: gemmi.Residue) -> bool:

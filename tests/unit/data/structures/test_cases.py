@@ -160,6 +160,18 @@ def test_molecules_of_one_number_are_counted(lines, write):
     assert structure.residue_ids == tuple(map(str, range(1, 21)))
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("atoms", [("O", "H", "H"), ("H", "O", "H")])
+def test_waters_with_a_repeated_name(lines, write, atoms, wrapped):
+    waters = [
+        line
+        for i in range(25)
+        for line in molecule(atoms, "WAT", 21 + (i % 5 if wrapped else i), 60.0 + i)
+    ]
+    structure = read_structure(write(lines, ["TER"], waters, ["END"]))
+    assert structure.notes == ("Left out 25 solvent molecules (WAT).",)
+
+
 def test_many_waters_that_each_end_with_ter(lines, write):
     waters = [
         line
@@ -187,6 +199,66 @@ def test_caps(lines, plain, write, residue, atoms, record, ter):
     parts = (cap, lines) if residue == "ACE" else (lines, cap)
     structure = read_structure(write(*parts, ter, ["END"]))
     assert structure.notes == (f"Left out 1 cap ({residue}).",)
+    np.testing.assert_array_equal(structure.ca, plain.ca)
+
+
+# Amino acids with the names of other things
+
+
+@pytest.mark.parametrize("chain", ["A", " "])
+@pytest.mark.parametrize("record", ["ATOM", "HETATM"])
+@pytest.mark.parametrize(
+    ("name", "letter", "three"),
+    [("S1P", "S", "SER"), ("T1P", "T", "THR"), ("Y1P", "Y", "TYR"), ("H1D", "H", "HIS"), ("H2E", "H", "HIS")],
+)  # fmt: skip
+def test_phosphorylated_residues_of_amber(lines, plain, write, chain, record, name, letter, three):
+    changed = [
+        record.ljust(6) + line[6:21] + chain + line[22:]
+        if number(line) == 6
+        else line[:21] + chain + line[22:]
+        for line in named(lines, 6, name)
+    ]
+    structure = read_structure(write(changed, ["TER", "END"]))
+    assert structure.sequence == f"NLYIQ{letter}LKDGGPSSGRPPPS"
+    assert f"Took modified residues as their parents: {name}->{three} x1." in structure.notes
+    np.testing.assert_array_equal(structure.ca, plain.ca)
+
+
+OTHER_NAMES = ["TFE", "PA", "OL", "SPM", "DPP", "CHL", "NAG", "NME", "S2P", "XQZ"]
+
+
+@pytest.mark.parametrize("name", OTHER_NAMES)
+@pytest.mark.parametrize("ter", [(), ("TER",)])
+def test_amino_acid_in_the_chain_under_any_name(lines, write, name, ter):
+    """It has a backbone that is bonded to its neighbours."""
+    path = write(named(lines, 6, name), ter, ["END"])
+    with pytest.raises(InputError, match=rf"^Residue {name} 6 of chain A of .* no parent"):
+        read_structure(path)
+    assert read_structure(path, residues="7-20").sequence == TRP_CAGE_SEQUENCE[6:]
+    strays = [f"HETATM{line[6:]}" for line in named(lines, 6, name) if number(line) == 6]
+    path = write([line for line in lines if number(line) != 6], strays, ["END"])
+    with pytest.raises(InputError, match=rf"^Residue {name} 6 of chain A of .* no parent"):
+        read_structure(path)
+
+
+@pytest.mark.parametrize("name", ["TFE", "OL", "NAG", "XQZ"])
+def test_amino_acid_in_a_trace_under_any_name(lines, write, name):
+    trace = [line for line in named(lines, 6, name) if line[12:16] == " CA "]
+    with pytest.raises(InputError, match=rf"^Residue {name} 6 of chain A of .* no parent"):
+        read_structure(write(trace, ["TER", "END"]))
+
+
+@pytest.mark.parametrize("end", [("TER", "END"), ("END",)])
+def test_amino_acid_under_another_name_in_a_second_molecule(lines, write, end):
+    second = renumbered(shifted(named(lines, 6, "TFE"), 40), 20)
+    with pytest.raises(InputError, match=r"^Residue TFE 26 of chain B of .* no parent"):
+        read_structure(write(lines, ["TER"], second, end), chain="B")
+
+
+def test_free_molecule_with_a_backbone_is_no_part_of_the_chain(lines, plain, write):
+    free = molecule(("N", "CA", "C", "O"), "SPM", 21, 60.0)
+    structure = read_structure(write(lines, free, ["END"]))
+    assert structure.notes == ("Left out 1 lipid (SPM).",)
     np.testing.assert_array_equal(structure.ca, plain.ca)
 
 
@@ -348,6 +420,49 @@ def test_molecules_without_chain_names(lines, plain, write, by, mark):
         assert structure.residue_ids == tuple(str(n + by * i) for n in range(1, 21))
     with pytest.raises(InputError, match=r"Chain C of .* does not exist: choose --chain from A, B"):
         read_structure(path, chain="C")
+
+
+@pytest.mark.parametrize("chain", ["A", " "])
+@pytest.mark.parametrize("between", ["ter", "NME", "ACE", "both"])
+def test_molecules_that_a_ter_or_a_cap_parts(lines, plain, write, chain, between):
+    """The numbers go on through both, the cap's too."""
+    heavy = [line for line in lines if line[77] != "H" and line[12:16] != " OXT"]
+    cap = {
+        "ter": ["TER"],
+        "NME": molecule(("N", "C"), "NME", 21, 70.0, chain),
+        "ACE": molecule(("C", "O", "CH3"), "ACE", 21, 70.0, chain),
+    }
+    cap["both"] = cap["NME"] + renumbered(cap["ACE"], 1)
+    by = {"ter": 20, "NME": 21, "ACE": 21, "both": 22}[between]
+    both = [
+        [line[:21] + chain + line[22:] for line in part]
+        for part in (heavy, renumbered(shifted(heavy, 40), by))
+    ]
+    path = write(both[0], cap[between], both[1], ["TER", "END"])
+    for i, name in enumerate("AB"):
+        structure = read_structure(path, chain=name)
+        np.testing.assert_allclose(structure.ca - plain.ca, [[40 * i, 0, 0]] * 20, atol=2e-3)
+        assert structure.residue_ids == tuple(str(n + by * i) for n in range(1, 21))
+    holds = "The file has no chain names for its" if chain == " " else "Chain A holds"
+    assert f"{holds} 2 protein molecules: they are called A, B here." in structure.notes
+
+
+def test_cap_at_the_end_is_no_second_molecule(lines, write):
+    """A missing loop in a capped chain is a break."""
+    gap = [line for line in lines if number(line) not in (9, 10)]
+    caps = [
+        molecule(*cap) for cap in ((("C", "O", "CA"), "ACE", 0, 4.0), (("N", "CA"), "NME", 21, 4.0))
+    ]
+    with pytest.raises(InputError, match=r"breaks between residues LYS 8 and GLY 11 of chain A of"):
+        read_structure(write(caps[0], gap, caps[1], ["TER", "END"]))
+
+
+def test_chain_without_a_name_in_messages(lines, write):
+    gap = [line for line in blank(lines) if number(line) not in (9, 10)]
+    with pytest.raises(InputError, match=r"GLY 11 of the chain without a name of .*file\.pdb"):
+        read_structure(write(gap, ["TER", "END"]))
+    with pytest.raises(InputError, match=r"^The chain without a name of .* does not exist"):
+        read_structure(write(lines, ["TER", "END"]), chain="")
 
 
 def test_missing_loop_without_a_chain_name_is_a_break(lines, write):

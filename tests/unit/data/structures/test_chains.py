@@ -348,7 +348,7 @@ def test_blank_chain_name(trp_cage: list[str], write: Writer) -> None:
     path = write([*blank, "TER", *trp_cage, "TER", "END"])
     structure = read_structure(path)
     assert structure.chain == ""
-    assert structure.notes == ("Took chain '' of '', A; choose with --chain.",)
+    assert structure.notes == ("Took the chain without a name of '', A; choose with --chain.",)
     assert read_structure(path, chain=" ").chain == ""
 
 

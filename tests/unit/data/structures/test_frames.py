@@ -8,10 +8,11 @@ import mdtraj as md
 import numpy as np
 import pytest
 
-from openmm_nemo.data import read_frame, read_structure
+from openmm_nemo.data import Structure, read_frame, read_structure
 from openmm_nemo.errors import InputError
 from tests.unit.data.structures.files import (
     CASES,
+    DATA,
     TRP_CAGE,
     TRP_CAGE_SEQUENCE,
     molecule,
@@ -263,6 +264,23 @@ def test_gro_of_two_proteins(write_gro):
     path = write_gro(gro_lines([*lines, *shifted(lines, 40)]))
     first, second = (read_structure(path, chain=name) for name in "AB")
     np.testing.assert_allclose(second.ca - first.ca, [[40, 0, 0]] * 20, atol=1.1e-2)
+
+
+@pytest.mark.parametrize(("suffix", "first"), [("gro", 2), ("prmtop", 1)])
+def test_molecules_that_a_cap_parts(suffix, first):
+    """ACE-AHACAK-NME and GACAA, numbered through: from 1 in GRO, and from 0 by MDTraj in the AMBER files."""
+    stem = DATA / "parmed" / "two_chains"
+
+    def read(chain: str) -> Structure:
+        if suffix == "gro":
+            return read_structure(f"{stem}.gro", chain)
+        return read_frame(f"{stem}.inpcrd", f"{stem}.prmtop", chain=chain)
+
+    for chain, sequence, start in (("A", "AHACAK", first), ("B", "GACAA", first + 7)):
+        structure = read(chain)
+        assert structure.sequence == sequence
+        assert structure.residue_numbers == tuple(range(start, start + len(sequence)))
+        assert any(note.startswith("Left out 2 caps (ACE, NME)") for note in structure.notes)
 
 
 @pytest.mark.parametrize("cut", ["box", "atoms", "line"])

@@ -138,6 +138,14 @@ def test_d_amino_acids_stand_for_none_of_the_twenty(name):
         ("NMSE", "M"),
         ("2MR", "R"),
         ("KCX", "K"),
+        ("S1P", "S"),
+        ("T1P", "T"),
+        ("Y1P", "Y"),
+        ("H1D", "H"),
+        ("H2D", "H"),
+        ("H1E", "H"),
+        ("H2E", "H"),
+        ("NLE", "L"),
     ],
 )
 def test_modified_amino_acids(name, letter):
