@@ -178,7 +178,6 @@ def simulate(out: Path, steps: int | None, threads: int, resume: bool, **options
             return
         settings = None
     else:
-        series.check_new()
         given |= {} if steps is None else {"steps": steps}
         if "fasta" in given:
             simulate_series(out, _settings_by_name(given), None)

@@ -151,7 +151,11 @@ class RunFolder:
                 raise InputError(
                     f"{self.path} already holds a run: give {self.kind.resume} to continue it, or another --out."
                 )
-            taken += [r for r in RECORDS if r != self.kind.record and (self.path / r).exists()]
+            others = [r for r in RECORDS if r != self.kind.record and (self.path / r).exists()]
+        if others:
+            raise InputError(
+                f"{self.path} already holds another run ({others[0]}): give another --out."
+            )
         if taken:
             raise InputError(f"{self.path / taken[0]} already exists: give another --out.")
 

@@ -127,7 +127,7 @@ def during(monkeypatch):
     def progress(*_):
         yield lambda step: calls.get(step, lambda: None)()
 
-    monkeypatch.setattr("openmm_nemo.cli.simulation.progress", progress)
+    monkeypatch.setattr("openmm_nemo.cli.series.progress", progress)
     return calls
 
 

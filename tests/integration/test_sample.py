@@ -216,7 +216,7 @@ def test_more_samples_are_added(options, whole, tmp_path):
     outcome = command_line("sample", *options, *one)
     assert outcome.code == 0, outcome
     assert outcome.out.splitlines()[1].startswith(f"Wrote 9 samples of 1 protein to {out} in ")
-    names(outcome.out.splitlines()[2], "3 samples", "1 proteins", "before")
+    names(outcome.out.splitlines()[2], "3 samples", "1 protein", "before")
     found, expected = (read_ensemble(place, IDS[0]) for place in (out, whole))
     for name in ("x", "atoms", "energy", "native", "seeds"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))

@@ -125,7 +125,7 @@ def test_a_series_does_not_overwrite(fasta, tmp_path):
     assert simulate(out, "--fasta", fasta, *OPTIONS).code == 0
     before = contents(out)
     names(refused("simulate", "--fasta", fasta, "--out", out), out, "--resume", "--out")
-    names(refused("simulate", "--sequence", SEQUENCE, "--out", out), out, "--resume", "--out")
+    names(refused("simulate", "--sequence", SEQUENCE, "--out", out), out, "series.json", "--out")
     names(refused("simulate", "--fasta", fasta, "--out", out / "c"), out / "c", "--out")
     (tmp_path / "other" / "b").mkdir(parents=True)
     sentence = refused("simulate", "--fasta", fasta, "--out", tmp_path / "other")
