@@ -29,6 +29,9 @@ DIRECTION_WIDTHS = (1.5, 1.5, 2.0, 2.5, 3.0, 3.5)
 STRAIGHT = 0.01
 """Squared sine of the angle at which a frame has faded by half; angles of real chains are far from it."""
 
+SMALLEST = 1e-30
+"""Smaller values of the functions are zero in the grid: processors are many times slower with denormal numbers."""
+
 N_DIRECTIONS = 24
 MAX_SEPARATION = 63
 """Pairs farther apart in sequence share one reference."""
@@ -105,7 +108,9 @@ class PairBasis(EnergyTerm):
         fade = self.functions.centres * torch.rsqrt(self.functions.centres**2 + 1)
         turned = fade[:, None, None] * self.directions
         distances = self.functions.centres[:, None].expand(-1, N_DIRECTIONS)
-        self.register_buffer("grid", self.functions(distances, turned), persistent=False)
+        grid = self.functions(distances, turned)
+        grid = torch.where(grid.abs() < SMALLEST, 0.0, grid)
+        self.register_buffer("grid", grid, persistent=False)
         self.register_buffer("reference", torch.zeros(MAX_SEPARATION + 1, N_RADIAL))
 
     @staticmethod

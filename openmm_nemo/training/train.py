@@ -199,7 +199,7 @@ def _fit(
         for known in ("does not have many workers", "exists and is not empty"):
             warnings.filterwarnings("ignore", message=f".*{known}.*")
         try:
-            with _denormals_are_zero(), _ctrl_c_as_sigterm() if processes == 1 else nullcontext():
+            with _ctrl_c_as_sigterm() if processes == 1 else nullcontext():
                 trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
         except SystemExit:
             # Lightning's response to SIGINT and SIGTERM, after saving a checkpoint.
@@ -236,16 +236,6 @@ class _SaveAtEnd(Callback):
     def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Save."""
         trainer.save_checkpoint(self._path)
-
-
-@contextmanager
-def _denormals_are_zero() -> Iterator[None]:
-    """Round numbers below 1e-38 to zero: gradients of improbable bins are that small, and processors slow with them."""
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
 
 
 @contextmanager
