@@ -18,7 +18,14 @@ from openmm_nemo.engine.integrator import CompiledIntegrator, PythonIntegrator
 from tests.helpers import platform
 from tests.tolerances import PLATFORM_TRAJECTORY
 from tests.unit.engine.platforms import each_platform, one_precision
-from tests.unit.engine.toys import make_context, positions_of, random_walk, run, toy_system
+from tests.unit.engine.toys import (
+    bead_topology,
+    make_context,
+    positions_of,
+    random_walk,
+    run,
+    toy_system,
+)
 
 pytestmark = pytest.mark.usefixtures("plugin")
 
@@ -62,13 +69,11 @@ def test_it_is_an_integrator_of_openmm_and_the_one_in_use():
 
 
 def simulation_on(name: str, integrator: CompiledIntegrator) -> app.Simulation:
-    topology = app.Topology()
-    chain = topology.addChain()
-    for _ in range(N):
-        topology.addAtom("CA", None, topology.addResidue("ALA", chain))
     kind, _, precision = name.partition(" ")
     properties = {"Precision": precision} if precision else {}
-    simulation = app.Simulation(topology, nemo_system(), integrator, platform(kind), properties)
+    simulation = app.Simulation(
+        bead_topology(N), nemo_system(), integrator, platform(kind), properties
+    )
     simulation.context.setPositions(random_walk(N))
     return simulation
 

@@ -12,7 +12,14 @@ from openmm import app, unit
 
 from openmm_nemo import NemoLangevinIntegrator
 from tests.helpers import platform
-from tests.unit.engine.toys import make_context, positions_of, random_walk, run, toy_system
+from tests.unit.engine.toys import (
+    bead_topology,
+    make_context,
+    positions_of,
+    random_walk,
+    run,
+    toy_system,
+)
 
 pytestmark = pytest.mark.usefixtures("implementation")
 
@@ -214,12 +221,8 @@ def test_hundreds_of_contexts_come_and_go(protein, backend):
 
 
 def test_simulation_runs_with_reporters(tmp_path, platform_name):
-    topology = app.Topology()
-    chain = topology.addChain()
-    for _ in range(N):
-        topology.addAtom("CA", app.element.carbon, topology.addResidue("ALA", chain))
     simulation = app.Simulation(
-        topology,
+        bead_topology(N),
         toy_system(N, [range(N)], (0, 7)),
         NemoLangevinIntegrator(300, seed=3, **STEPS),
         platform(platform_name),

@@ -11,7 +11,7 @@ from openmm import app, unit
 from openmm_nemo import NemoLangevinIntegrator
 from openmm_nemo.engine.integrator import PythonIntegrator
 from tests.helpers import platform
-from tests.unit.engine.toys import make_context, positions_of, random_walk
+from tests.unit.engine.toys import bead_topology, make_context, positions_of, random_walk
 
 pytestmark = pytest.mark.usefixtures("implementation")
 
@@ -55,12 +55,8 @@ def check_independent(moves: list[np.ndarray]) -> None:
 
 @pytest.mark.parametrize("seed", [None, 5])
 def test_replicas_of_openmm_s_sampler_draw_independent_noise(seed):
-    topology = app.Topology()
-    chain = topology.addChain()
-    for _ in range(N):
-        topology.addAtom("CA", app.element.carbon, topology.addResidue("ALA", chain))
     simulation = app.Simulation(
-        topology,
+        bead_topology(N),
         free_particles(),
         NemoLangevinIntegrator(300, **STEPS, seed=seed),
         platform("Reference"),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import openmm as mm
 import torch
+from openmm import app
 from torch import Tensor
 
 from openmm_nemo.dynamics import StepOptions, StepParameters, langevin_noise, mixed_step
@@ -28,6 +29,15 @@ def random_walk(n: int, seed: int = 0) -> np.ndarray:
     steps = np.random.default_rng(seed).normal(size=(n, 3)) + [0.7, 0, 0]
     steps *= 0.38 / np.linalg.norm(steps, axis=1, keepdims=True)
     return np.cumsum(steps, axis=0)
+
+
+def bead_topology(n: int) -> app.Topology:
+    """One chain of ``n`` residues with a C-alpha atom each."""
+    topology = app.Topology()
+    chain = topology.addChain()
+    for _ in range(n):
+        topology.addAtom("CA", app.element.carbon, topology.addResidue("ALA", chain))
+    return topology
 
 
 def toy_system(n: int, chains: Sequence[Sequence[int]], restraint: tuple[int, int]) -> mm.System:

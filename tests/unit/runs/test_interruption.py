@@ -74,7 +74,7 @@ def test_the_package_runs_as_a_module(capsys, monkeypatch):
 
 
 # What compiled modules make of an exception that they do not expect.
-FAKE_TORCH = """
+FAKE_PACKAGE = """
 import time
 print("importing", flush=True)
 try:
@@ -91,43 +91,20 @@ main()
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("verb", ["simulate", "sample", "doctor"])
-def test_ctrl_c_during_the_import_of_torch_ends_quietly(tmp_path, verb):
-    (tmp_path / "torch.py").write_text(FAKE_TORCH)
+@pytest.mark.parametrize(
+    ("package", "arguments"),
+    [
+        ("click", ["--help"]),
+        ("torch", ["simulate"]),
+        ("torch", ["sample"]),
+        ("torch", ["doctor"]),
+        ("lightning", ["train", "config.toml"]),
+    ],
+)
+def test_ctrl_c_during_an_import_ends_quietly(tmp_path, package, arguments):
+    (tmp_path / f"{package}.py").write_text(FAKE_PACKAGE)
     running = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, verb],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.getcwd()])},
-    )
-    assert running.stdout.readline() == "importing\n"
-    running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=60)
-    assert (running.returncode, out, err) == (130, "", "")
-
-
-@pytest.mark.integration
-def test_ctrl_c_during_the_first_imports_ends_quietly(tmp_path):
-    (tmp_path / "click.py").write_text(FAKE_TORCH)
-    running = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, "--help"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.getcwd()])},
-    )
-    assert running.stdout.readline() == "importing\n"
-    running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=60)
-    assert (running.returncode, out, err) == (130, "", "")
-
-
-@pytest.mark.integration
-def test_ctrl_c_during_the_import_of_lightning_ends_quietly(tmp_path):
-    (tmp_path / "lightning.py").write_text(FAKE_TORCH)
-    running = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, "train", "config.toml"],
+        [sys.executable, "-c", COMMAND, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
