@@ -64,7 +64,8 @@ def make_split(
 
     - Domains with codes of a similar domain (`Domain.cath_source`), unless a code belongs to a held-out group. A code
       by structure has no superfamily: it may be above a held-out superfamily, which is held out only by sequence.
-    - Domains without a code because no domain with one is similar.
+    - Domains without a code because no domain with one is similar. A part of them may still have the fold of a
+      held-out domain: structures are not compared.
     - Other domains without a code may belong to any group. Only those in a cluster with members that have codes are
       used.
 

@@ -12,6 +12,7 @@ from tests.bench import (
     parameters,
     sampling,
     simulate,
+    system,
     training,
 )
 from tests.bench.timing import machine
@@ -21,6 +22,7 @@ BENCHMARKS = {
     "forces": forces.main,
     "integrator": integrator.main,
     "simulate": simulate.main,
+    "system": system.main,
     "sampling": sampling.main,
     "data": data.main,
     "evaluation": evaluation.main,
