@@ -2,11 +2,15 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+Progress = Callable[[str, int, int], AbstractContextManager[Callable[[int], None]]]
+"""A function like `progress` and `silent`."""
 
 PLAIN_SECONDS = 10.0
 
@@ -35,7 +39,7 @@ def progress(label: str, start: int, total: int) -> Iterator[Callable[[int], Non
             MofNCompleteColumn(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=console) as bar:
+        with Bars(*columns, console=console) as bar:
             task = bar.add_task(label, total=total, completed=start)
             yield lambda count: bar.update(task, completed=count)
         return
@@ -52,3 +56,9 @@ def progress(label: str, start: int, total: int) -> Iterator[Callable[[int], Non
                 click.echo(f"{label}: {count} of {total}, about {left:.0f} s left", err=True)
 
     yield update
+
+
+@contextmanager
+def silent(label: str, start: int, total: int) -> Iterator[Callable[[int], None]]:
+    """Show nothing; arguments as for `progress`."""
+    yield lambda count: None

@@ -29,7 +29,7 @@ SPLIT_FILE = "split.json"
 """Name of the file, in a model's folder, with the split that the model was trained on."""
 
 FORMAT = "openmm_nemo split"
-VERSION = 2
+VERSION = 3
 
 BY_CODE = "its CATH codes"
 BY_TRANSFER = "CATH codes of a similar domain"
@@ -47,6 +47,8 @@ NO_CODE = "no CATH code, and its sequence cluster is not in training"
 TRANSFER_HELD_OUT = "CATH codes of a similar domain belong to a held-out group"
 RELATED = "its sequence cluster has members with CATH codes that are not in training"
 SIMILAR = "its sequence is similar to that of a held-out domain, with an E-value of at most 0.001"
+SIMILAR_FOLD = "it contains the fold of a held-out domain (TM-score of at least 0.65)"
+SAME_AS = "it is the same as a domain that is not in the set"
 """Reasons for being unused."""
 
 _ABOUT = (
@@ -94,6 +96,8 @@ class Split:
         Place of every domain by its id, in the order of the ids.
     max_rg_ratio : float, optional
         More extended domains were left unused, see `openmm_nemo.data.make_split`.
+    folds : bool
+        Whether training domains without codes were compared with held-out ones by structure.
     """
 
     seed: int
@@ -103,6 +107,7 @@ class Split:
     domains_sha256: str
     places: dict[str, Place]
     max_rg_ratio: float | None = None
+    folds: bool = False
 
     def ids(self, part: str, level: str = "") -> list[str]:
         """Ids of the domains in a part, at one level if given."""
@@ -145,6 +150,7 @@ class Split:
             "seed": self.seed,
             "shares": {"validation": self.validation, "test": self.test},
             "max_rg_ratio": self.max_rg_ratio,
+            "folds": self.folds,
             "held_out": self.held_out,
             "domains_sha256": self.domains_sha256,
             "train": by_reason["train"],
@@ -181,7 +187,7 @@ class Split:
             if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
                 raise InputError(f"{path} is not a split: {remedy}")
             version = content.pop("version", None)
-            if version not in (1, VERSION):
+            if version not in (1, 2, VERSION):
                 raise InputError(f"{path} was written by another version of openmm_nemo: {remedy}")
             if content.pop("sha256", None) != json_digest(content):
                 raise InputError(f"{path} is damaged (its checksum is wrong): {remedy}")
@@ -193,6 +199,8 @@ class Split:
             raise InputError(f"{path} is not a split, or damaged or cut short: {remedy}") from None
         if version == 1:  # without reasons for training
             content |= {"train": {"": content["train"]}, "max_rg_ratio": None}
+        if version < 3:
+            content |= {"folds": False}
         places: dict[str, Place] = {}
         for part in ("train", "unused"):
             for reason, names in content[part].items():
@@ -211,6 +219,7 @@ class Split:
             domains_sha256=content["domains_sha256"],
             places=dict(sorted(places.items())),
             max_rg_ratio=content["max_rg_ratio"],
+            folds=content["folds"],
         )
 
 

@@ -5,11 +5,12 @@ break this are left unused. The reason for each domain's place is recorded.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from openmm_nemo.data.sets.domains import Domain
+from openmm_nemo.data.sets.folds import with_fold_of
 from openmm_nemo.data.sets.identity import clusters_of, identity_to
 from openmm_nemo.data.sets.labels import is_cath_code
 from openmm_nemo.data.splits import (
@@ -24,7 +25,9 @@ from openmm_nemo.data.splits import (
     RELATED,
     RELATIVE,
     REPEATED,
+    SAME_AS,
     SIMILAR,
+    SIMILAR_FOLD,
     TOO_SHORT,
     TRANSFER_HELD_OUT,
     TWO_SIDES,
@@ -34,6 +37,7 @@ from openmm_nemo.data.splits import (
     digest_of,
 )
 from openmm_nemo.errors import InputError
+from openmm_nemo.progress import Progress, silent
 
 SPLIT_CLASSES = ("1", "2", "3")
 """The classes that are divided into training, validation and test (paper, appendix B.1)."""
@@ -50,8 +54,9 @@ def make_split(
     test: float = 0.03,
     test_classes: Iterable[str] = ("4",),
     workers: int | None = None,
-    progress: Callable[[int], None] = lambda percent: None,
     max_rg_ratio: float | None = None,
+    folds: bool = True,
+    progress: Progress = silent,
 ) -> Split:
     """Hold out whole groups of CATH, drawn at random, for validation and test (paper, appendix B.1).
 
@@ -64,8 +69,7 @@ def make_split(
 
     - Domains with codes of a similar domain (`Domain.cath_source`), unless a code belongs to a held-out group. A code
       by structure has no superfamily: it may be above a held-out superfamily, which is held out only by sequence.
-    - Domains without a code because no domain with one is similar. A part of them may still have the fold of a
-      held-out domain: structures are not compared.
+    - Domains without a code because no domain with one is similar.
     - Other domains without a code may belong to any group. Only those in a cluster with members that have codes are
       used.
 
@@ -74,6 +78,7 @@ def make_split(
     Also left unused, with the reason in `Place`:
 
     - Domains more extended than ``max_rg_ratio``.
+    - Domains that are the same as one that is not in the set, which may have been kept for tests.
     - Domains of other classes (4 and 6 are small and have few or no globular folds; holding out one of 1 to 3 costs a
       third of the data).
     - Domains with several codes that belong to different parts.
@@ -83,6 +88,8 @@ def make_split(
       cluster: chains that contain a domain which their codes do not name.
     - Other training domains whose sequence is similar to that of a held-out domain (E-value up to 0.001), however low
       the identity: they are homologous and thus nearly always have the same fold.
+    - Training domains without codes, or with codes for a part only, that contain the fold of a domain held out at C, A
+      or T; see `openmm_nemo.data.sets.folds.with_fold_of`.
 
     Parameters
     ----------
@@ -96,11 +103,14 @@ def make_split(
         Numbers of classes.
     workers : int, optional
         Number of processes. Default: one per processor.
-    progress : callable
-        Called with the percentage of held-out domains that have been compared with training so far, from time to time.
     max_rg_ratio : float, optional
         Largest radius of gyration, as a multiple of that of a globule of the same length, see `Domain.rg_ratio`.
         More extended ones are peptides, coiled coils and chains from complexes. Default: no limit.
+    folds : bool
+        Whether to compare structures, which takes many seconds for each held-out domain if there are thousands of
+        domains without codes. Without it, the folds of held-out domains may occur in them.
+    progress : callable
+        Shows progress, see `openmm_nemo.progress.progress`. Default: nothing is shown.
 
     Returns
     -------
@@ -109,13 +119,14 @@ def make_split(
     Raises
     ------
     InputError
-        If there are no codes, one is malformed, or the fractions leave nothing for a part.
+        If there are no codes, one is malformed, the fractions leave nothing for a part, or TM-align is not installed.
     """
     shares = {"test": test, "validation": validation}
     test_classes = sorted(set(test_classes))
     _check_options(shares, test_classes)
     every = sorted(domains, key=lambda domain: domain.id)
-    domains = [d for d in every if max_rg_ratio is None or d.rg_ratio <= max_rg_ratio]
+    left_out = _left_out(every, max_rg_ratio)
+    domains = [domain for domain in every if domain.id not in left_out]
     codes = {domain.id: _codes_of(domain) for domain in domains}
     sources = {domain.id: domain.cath_source for domain in domains}
     own = {name: () if sources[name] else of_domain for name, of_domain in codes.items()}
@@ -129,13 +140,22 @@ def make_split(
     clusters = dict(zip(codes, clusters_of(domains, workers), strict=True))
     places = _place_by_clusters(places, codes, sources, clusters)
     places = _with_levels(_with_identities(places, own, domains, workers, progress), codes)
-    places |= {d.id: Place("unused", reason=EXTENDED) for d in every if d.id not in codes}
+    if folds:
+        places = _with_folds(places, domains, workers, progress)
+    places |= left_out
     names = {
         part: {level: tuple(map(".".join, groups)) for level, groups in levels.items()}
         for part, levels in held_out.items()
     }
     split = Split(
-        seed, validation, test, names, digest_of(every), dict(sorted(places.items())), max_rg_ratio
+        seed,
+        validation,
+        test,
+        names,
+        digest_of(every),
+        dict(sorted(places.items())),
+        max_rg_ratio,
+        folds,
     )
     for part in ("train", *(part for part, share in shares.items() if share)):
         if not split.ids(part):
@@ -158,6 +178,16 @@ def _check_options(shares: dict[str, float], test_classes: list[str]) -> None:
     for name in test_classes:
         if not is_cath_code(name) or "." in name:
             raise InputError(f"{name!r} is not a class of CATH: give its number, such as 4.")
+
+
+def _left_out(domains: Sequence[Domain], max_rg_ratio: float | None) -> dict[str, Place]:
+    """Domains that are left unused, whatever their codes are."""
+    there = {domain.id for domain in domains}
+    copies = [d.id for d in domains if d.same_as and d.same_as not in there]
+    extended = [d.id for d in domains if max_rg_ratio is not None and d.rg_ratio > max_rg_ratio]
+    return dict.fromkeys(extended, Place("unused", reason=EXTENDED)) | dict.fromkeys(
+        copies, Place("unused", reason=SAME_AS)
+    )
 
 
 def _codes_of(domain: Domain) -> Codes:
@@ -315,17 +345,18 @@ def _with_identities(
     own: dict[str, Codes],
     domains: Sequence[Domain],
     workers: int | None,
-    progress: Callable[[int], None],
+    progress: Progress,
 ) -> dict[str, Place]:
     """Compare held-out domains with training; of two that are similar, the more dispensable one is left unused."""
     held_out = [domain for domain in domains if places[domain.id].part in HELD_OUT]
     train = [domain for domain in domains if places[domain.id].part == "train"]
-    found = identity_to(
-        [domain.sequence for domain in held_out],
-        [domain.sequence for domain in train],
-        workers,
-        lambda count: progress(100 * count // len(held_out)),
-    )
+    with progress("Comparing sequences of held-out domains", 0, len(held_out)) as update:
+        found = identity_to(
+            [domain.sequence for domain in held_out],
+            [domain.sequence for domain in train],
+            workers,
+            update,
+        )
     changed: dict[str, Place] = {}
     kept: list[int] = []
     for i, domain in enumerate(held_out):
@@ -343,6 +374,26 @@ def _with_identities(
         place = places[held_out[i].id]
         changed[held_out[i].id] = place._replace(identity=round(float(identity[i]), 4))
     return places | changed
+
+
+def _with_folds(
+    places: dict[str, Place],
+    domains: Sequence[Domain],
+    workers: int | None,
+    progress: Progress,
+) -> dict[str, Place]:
+    """Leave out training domains that may contain a held-out fold which their codes do not tell."""
+    # At the level H, other superfamilies of the same fold are in training.
+    held_out = [d for d in domains if places[d.id].part in HELD_OUT and places[d.id].level != "H"]
+    unknown = [
+        d
+        for d in domains
+        if places[d.id].part == "train" and (not d.cath or d.cath_source == "seq_part")
+    ]
+    with progress("Comparing folds of held-out domains", 0, len(held_out)) as update:
+        found = with_fold_of(held_out, unknown, workers, update)
+    similar = {unknown[number].id for numbers in found for number in numbers}
+    return places | {name: Place("unused", reason=SIMILAR_FOLD) for name in similar}
 
 
 def _numbers(group: Group) -> tuple[int, ...]:

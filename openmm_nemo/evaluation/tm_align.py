@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from openmm_nemo.errors import InputError
+from openmm_nemo.optional import load_tm_align
 
 
 def tm_to_native(x: np.ndarray, native: np.ndarray) -> np.ndarray:
@@ -32,7 +32,7 @@ def tm_to_native(x: np.ndarray, native: np.ndarray) -> np.ndarray:
     InputError
         If TM-align is not installed.
     """
-    tm_align = _tm_align()
+    tm_align = load_tm_align()
     return np.array([_score(tm_align, structure, native) for structure in x])
 
 
@@ -55,7 +55,7 @@ def pairwise_tm(x: np.ndarray) -> np.ndarray:
     InputError
         If TM-align is not installed.
     """
-    tm_align = _tm_align()
+    tm_align = load_tm_align()
     tm = np.eye(len(x))
     for i, j in combinations(range(len(x)), 2):
         tm[i, j] = tm[j, i] = _score(tm_align, x[i], x[j])
@@ -66,14 +66,3 @@ def _score(tm_align: Callable[..., Any], mobile: np.ndarray, target: np.ndarray)
     letters = "A" * len(target)  # used only when an alignment is searched for
     alignment = (letters, letters)
     return tm_align(mobile, target, letters, letters, alignment=alignment).tm_norm_chain2
-
-
-def _tm_align() -> Callable[..., Any]:
-    try:
-        from tmtools import tm_align
-    except ImportError:
-        raise InputError(
-            "TM-align is missing, which is optional because its Python package has another licence (GPL-3.0): "
-            'install it with pip install "openmm-nemo[evaluate]".'
-        ) from None
-    return tm_align

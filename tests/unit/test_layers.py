@@ -16,6 +16,7 @@ ROOMS = [
     "version",
     "errors",
     "files",
+    "optional",
     "progress",
     "processes",
     "cluster",
@@ -51,7 +52,16 @@ APART = {
     "encoders": {"config", "errors", "residues"},
     "energies": {"config", "encoders", "errors", "geometry", "networks", "residues"},
     "conditioning": {"config", "encoders", "energies", "geometry", "networks"},
-    "data": {"encoders", "errors", "files", "geometry", "processes", "progress", "residues"},
+    "data": {
+        "encoders",
+        "errors",
+        "files",
+        "geometry",
+        "optional",
+        "processes",
+        "progress",
+        "residues",
+    },
 }
 
 

@@ -19,10 +19,17 @@ from openmm_nemo.data.sets.storage import DomainSet, write_domains
 from openmm_nemo.data.splits import Place, Split, describe_split
 from openmm_nemo.data.splitting import make_split
 from openmm_nemo.errors import InputError
+from openmm_nemo.files import json_digest
 from openmm_nemo.residues import AMINO_ACIDS
 from tests.helpers import command_line, names, raises, refused
 
 SHARE = 0.08
+
+
+@pytest.fixture(autouse=True)
+def _no_folds(monkeypatch):
+    """The domains of these tests have no structures."""
+    monkeypatch.setattr(splitting, "with_fold_of", lambda queries, *_: [()] * len(queries))
 
 
 def domain(
@@ -440,6 +447,52 @@ def test_a_fold_by_structure_is_not_held_out_with_one_of_its_superfamilies():
     assert split.places["by sequence"] == Place("unused", reason=splits.TOO_SHORT)
 
 
+def test_chains_with_the_fold_of_a_held_out_domain_are_not_used_unless_their_codes_tell(
+    monkeypatch,
+):
+    domains = random_set(9, n_pieces=100)
+    before = make_split(domains, 9, SHARE, SHARE, workers=1, folds=False)
+    asked = {}
+
+    def all_alike(queries, references, *_):
+        asked["queries"] = {found.id for found in queries}
+        asked["references"] = {found.id for found in references}
+        return [tuple(range(len(references)))] * len(queries)
+
+    monkeypatch.setattr(splitting, "with_fold_of", all_alike)
+    split = make_split(domains, 9, SHARE, SHARE, workers=1)
+    assert (before.folds, split.folds) == (False, True)
+    held_out = {
+        name
+        for part in ("validation", "test")
+        for level in "CAT"
+        for name in before.ids(part, level)
+    }
+    assert asked["queries"] == held_out
+    unknown = {
+        found.id
+        for found in domains
+        if before.places[found.id].part == "train"
+        and (not found.cath or found.cath_source == "seq_part")
+    }
+    assert asked["references"] == unknown
+    sources = {found.cath_source for found in domains if found.id in unknown}
+    assert {"seq_part", UNLABELLED} <= sources
+    changed = {name for name in before.places if split.places[name] != before.places[name]}
+    assert changed == unknown
+    assert {split.places[name] for name in unknown} == {Place("unused", reason=splits.SIMILAR_FOLD)}
+
+
+def test_a_copy_of_a_domain_that_was_taken_out_is_not_used():
+    domains = random_set(9, n_pieces=100)
+    split = make_split(domains, 9, SHARE, SHARE, workers=1)
+    name = next(n for n in split.ids("train") if "piece" in n)
+    for original, place in ((domains[0].id, split.places[name]), ("elsewhere", None)):
+        changed = [replace(d, same_as=original) if d.id == name else d for d in domains]
+        again = make_split(changed, 9, SHARE, SHARE, workers=1)
+        assert again.places[name] == (place or Place("unused", reason=splits.SAME_AS))
+
+
 @pytest.mark.integration
 def test_clusters_are_computed_where_a_domain_has_none():
     domains = [replace(found, cluster=found.id) for found in random_set(5, 80)]
@@ -514,6 +567,20 @@ def test_a_split_of_version_1_is_read():
     for reason, unused in content["unused"].items():
         assert {split.places[name] for name in unused} == {Place("unused", reason=reason)}
     assert split.max_rg_ratio is None
+    assert not split.folds
+
+
+def test_a_split_of_version_2_is_read(written):
+    """It does not say whether folds were compared: they were not."""
+    _, split, path = written
+    content = json.loads(path.read_text())
+    head = {"format": content.pop("format"), "version": 2}
+    for key in ("version", "sha256", "folds"):
+        del content[key]
+    old = path.with_name("old.json")
+    old.write_text(json.dumps(head | {"sha256": json_digest(content)} | content))
+    assert Split.read(old) == replace(split, folds=False)
+    old.unlink()
 
 
 def test_a_split_belongs_to_its_set(written):
@@ -548,7 +615,7 @@ def test_a_damaged_file_is_refused(written, tmp_path):
     name = split.ids("train")[0]
     names(complaint(text.replace(f'"{name}"', '"other"')), "checksum")
     names(complaint(text.replace('"seed": 6', '"seed": 7')), "checksum")
-    names(complaint(text.replace('"version": 2', '"version": 3')), "version")
+    names(complaint(text.replace('"version": 3', '"version": 4')), "version")
     names(complaint("{}"), "split")
     names(complaint("[1]"), "split")
     with raises(InputError, tmp_path / "none.json"):
