@@ -82,7 +82,6 @@ COVERED = {
     "models/precision": ["unit/training/test_precision.py"],
     "networks/message_passing": ["unit/networks/test_blocks.py"],
     "parmed": ["unit/engine/test_parmed.py"],
-    "optional": ["unit/data/sets/test_folds.py", "unit/evaluation/test_tm_align.py"],
     "plugin": ["unit/engine/test_import_order.py", "unit/test_doctor.py"],
     "runs/outputs": ["integration/test_simulate.py"],
     "runs/plots": ["integration/test_plots.py"],

@@ -1,7 +1,6 @@
 """Similarity of folds, against TM-align on all pairs of small sets."""
 
 import itertools
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from openmm_nemo.data.sets import folds
 from openmm_nemo.data.sets.domains import Domain
 from openmm_nemo.data.sets.folds import PATIENCE, SAME_FOLD, structural_letters, with_fold_of
 from openmm_nemo.data.sets.json_lines import read_json_lines
-from openmm_nemo.errors import InputError
-from tests.helpers import raises
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +82,3 @@ def test_the_most_similar_come_first_and_the_search_ends(domains, monkeypatch):
     monkeypatch.setattr(folds, "load_tm_align", lambda: tm_align)
     assert with_fold_of([one], references, workers=1) == [(len(references) - 1,)]
     assert len(asked) == 1 + PATIENCE
-
-
-def test_without_tm_align_what_to_install_is_told(domains, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tmtools", None)
-    with raises(InputError, "openmm-nemo[evaluate]"):
-        with_fold_of(domains[:1], domains[1:], workers=1)
