@@ -31,3 +31,33 @@ def _check_deployment(text: str) -> None:
     assert float(losses[0][1]) < 0.7 * float(losses[0][0])
     assert float(re.search(r"difference between positions is (\S+) Angstrom", text)[1]) < 1e-4
     assert float(re.search(r"residues moved by (\S+) Angstrom", text)[1]) > 0.1
+
+
+STAND_IN = """#!/bin/sh
+echo "$@" >> calls
+trap 'touch "$4/last.ckpt"; exit 130' INT
+[ "$2" != bad.toml ] || exit 2
+while :; do sleep 0.1; done
+"""
+
+
+def test_training_on_a_gpu_stops_in_time_and_goes_on(tmp_path):
+    """The script, with a stand-in for openmm-nemo that runs until it is interrupted."""
+    program = tmp_path / "openmm-nemo"
+    program.write_text(STAND_IN)
+    program.chmod(0o755)
+    (tmp_path / "run").mkdir()
+
+    def call(config: str) -> int:
+        return subprocess.run(
+            [ROOT / "examples" / "train_on_gpu.sh", config, "run", "1"],
+            cwd=tmp_path,
+            env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+            capture_output=True,
+            timeout=30,
+        ).returncode
+
+    assert [call("good.toml"), call("good.toml"), call("bad.toml")] == [0, 0, 2]
+    first = "train good.toml --out run"
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls == [first, f"{first} --resume", "train bad.toml --out run --resume"]
