@@ -173,6 +173,25 @@ class PairBasis(EnergyTerm):
         reference = self.reference[separation.clamp(max=MAX_SEPARATION)]
         return F.log_softmax((reference.unsqueeze(-1) - energies).flatten(1), 1).view_as(energies)
 
+    def probability_within(
+        self, distance: float, coefficients: Tensor, separation: Tensor
+    ) -> Tensor:
+        """Probability that N pairs are closer than a distance, from `log_density`; shape (N,).
+
+        The bin that contains the distance counts in proportion.
+
+        Parameters
+        ----------
+        distance : float
+            Angstrom, below 21.5.
+        coefficients : Tensor, shape (N, 42)
+        separation : Tensor, shape (N,), int64
+        """
+        probability = self.log_density(coefficients, separation).exp().sum(2)
+        number = torch.arange(N_RADIAL, device=probability.device)
+        below = ((distance - NEAREST) / RADIAL_WIDTH + 0.5 - number).clamp(0, 1)
+        return probability @ below.to(probability)
+
     def cross_entropy(self, x: Tensor, coefficients: Tensor, mask: Tensor, share: float) -> Tensor:
         """Mean of -log p of the distance and direction of the pairs of chains, nats per pair; shape (B,).
 

@@ -205,6 +205,25 @@ def test_reference_of_the_chain_counts_angles_and_dihedrals():
     np.testing.assert_allclose(term.reference, np.log(counts / counts.sum()), rtol=1e-6)
 
 
+def test_probability_within_a_distance_by_hand():
+    term = make("pair-basis")
+    # Without coefficients or data, all 24 bins are as likely: six below 8 Angstrom and a part of the next.
+    zero = torch.zeros(1, pair.N_FUNCTIONS, dtype=torch.float64)
+    width = 18 / 23
+    part = (8 - (3.5 + 5.5 * width)) / width
+    assert 0 < part < 1
+    separation = torch.tensor([9])
+    assert term.probability_within(8, zero, separation).item() == pytest.approx((6 + part) / 24)
+    assert term.probability_within(0, zero, separation).item() == 0
+    term.fit_reference([random_chain(90, seed=7)])
+    coefficients = normal(4, pair.N_FUNCTIONS, seed=8)
+    separation = torch.tensor([3, 9, 70, 62])
+    density = term.log_density(coefficients, separation).exp().sum(2)
+    for distance, whole in ((3.5 + 1.5 * width, 2), (3.5 + 20.5 * width, 21)):
+        found = term.probability_within(distance, coefficients, separation)
+        assert_close(found, density[:, :whole].sum(1), "rounding")
+
+
 def test_cross_entropy_of_pairs_by_hand():
     term, x = make("pair-basis"), 1.3 * a_chain()  # some pairs are near, some far
     term.fit_reference([random_chain(40, seed=7)])
