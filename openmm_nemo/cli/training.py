@@ -63,13 +63,18 @@ def train(
     type=click.Path(path_type=Path),
     help="Markdown to append to the model card: what the model is good for, and what not.",
 )
-def export(checkpoint: Path, out: Path, notes: Path | None) -> None:
+@click.option(
+    "--comparison",
+    type=click.Path(path_type=Path),
+    help="compare.md of 'openmm-nemo compare', to print its tables in the model card.",
+)
+def export(checkpoint: Path, out: Path, notes: Path | None, comparison: Path | None) -> None:
     """Export a trained model to a folder.
 
     CHECKPOINT was written by 'openmm-nemo train'; the other commands read the folder with --model. It contains the
     weights, the split, a model card (README.md), the curves of the run and TorchScript of the networks.
     """
-    _training("export").export(checkpoint, out, notes)
+    _training("export").export(checkpoint, out, notes, comparison)
     click.echo(f"Wrote the model to {out}.")
 
 

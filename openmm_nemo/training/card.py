@@ -19,11 +19,7 @@ FIGURES = {
 }
 """Metrics in the card, and their names there."""
 
-NO_NOTES = """## Limits
-
-The limits of this model have not been documented yet: the figures above are for one structure of each of a few
-held-out domains.
-"""
+NO_NOTES = "## Limits\n\nThe limits of this model have not been documented yet."
 
 EXPLAINED = {
     "sequence.pt": "`(s, mask) -> coefficients, z0, ...`: coefficients, initial state and step sizes of sequences",
@@ -65,6 +61,7 @@ def model_card(
     run: Run,
     scripts: Sequence[str],
     notes: str | None = None,
+    comparison: str | None = None,
 ) -> str:
     """Model card of a trained model.
 
@@ -80,18 +77,22 @@ def model_card(
         TorchScript files next to the card, see `scripted_networks`.
     notes : str, optional
         Markdown that is appended unchanged.
+    comparison : str, optional
+        Markdown of a comparison, see `openmm_nemo.comparison.tables.write_comparison`: it follows the validation, with
+        its headings one level deeper.
     """
     parts = [
         f"# {name}\n\n**{settings.description}**",
         _table(("", ""), _summary(model, settings, run)),
         "![Metrics of the run](curves.png)",
         "## Validation\n\n" + _validation(settings, run),
+        *([] if comparison is None else [_deeper(comparison.strip())]),
         "## Data\n\n" + _data(settings, split, run),
         "## Stages\n\n" + _stages(settings.stages),
         "## Settings\n\n" + _table(("key", "value"), _settings(settings)),
         "## Reproducing it\n\n" + _command(settings, run),
         "## Files\n\n" + _files(model, scripts),
-        NO_NOTES.rstrip() if notes is None else notes.rstrip("\n"),
+        NO_NOTES if notes is None else notes.rstrip("\n"),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -143,6 +144,11 @@ def _validation(settings: TrainingSettings, run: Run) -> str:
         f"After update {last:,}: means over one structure for each of {domains}held-out domains, windows of up to "
         f"{settings.data.max_length} residues, after {steps} steps.\n\n" + _table(("", ""), rows)
     )
+
+
+def _deeper(text: str) -> str:
+    """Markdown with its headings one level deeper."""
+    return "\n".join(f"#{line}" if line.startswith("#") else line for line in text.splitlines())
 
 
 def _data(settings: TrainingSettings, split: Split, run: Run) -> str:

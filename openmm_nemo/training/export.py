@@ -26,7 +26,9 @@ from openmm_nemo.training.train import (
 CARD_FILE = "README.md"
 
 
-def export(checkpoint: Path, out: Path, notes: Path | None = None) -> NemoModel:
+def export(
+    checkpoint: Path, out: Path, notes: Path | None = None, comparison: Path | None = None
+) -> NemoModel:
     """Write the averaged weights of a checkpoint as a model folder.
 
     Writes to ``out``: config.json and model.safetensors, see `NemoModel.from_pretrained`; split.json and training.toml
@@ -40,16 +42,19 @@ def export(checkpoint: Path, out: Path, notes: Path | None = None) -> NemoModel:
         Made if it does not exist.
     notes : Path, optional
         Markdown to append to the card: limits, evaluation.
+    comparison : Path, optional
+        compare.md of ``openmm-nemo compare``, whose tables the card prints.
 
     Raises
     ------
     InputError
-        If the checkpoint, its run or the notes cannot be read.
+        If the checkpoint, its run, the notes or the comparison cannot be read.
     """
     folder = checkpoint.parent
     content = read_checkpoint(checkpoint)
     settings = read_run_settings(folder)
-    text = None if notes is None else _read(notes)
+    text = None if notes is None else _read(notes, "--notes")
+    tables = None if comparison is None else _read(comparison, "--comparison")
     split = Split.read(folder / SPLIT_FILE)
     config = folder / CONFIG_COPY
     run = Run(
@@ -74,7 +79,8 @@ def export(checkpoint: Path, out: Path, notes: Path | None = None) -> NemoModel:
     scripts = write_scripted(model, out)
     with completing(out / CARD_FILE) as partial:
         partial.write_text(
-            model_card(out.resolve().name, model, settings, split, run, scripts, text)
+            model_card(out.resolve().name, model, settings, split, run, scripts, text, tables),
+            encoding="utf-8",
         )
     return model
 
@@ -86,8 +92,8 @@ def _metrics(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path} cannot be read ({error}): give a checkpoint of a run.") from None
 
 
-def _read(notes: Path) -> str:
+def _read(path: Path, option: str) -> str:
     try:
-        return notes.read_text()
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{notes} cannot be read ({error}): give --notes a text file.") from None
+        raise InputError(f"{path} cannot be read ({error}): give {option} a text file.") from None

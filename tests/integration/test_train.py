@@ -132,8 +132,12 @@ def test_the_model_card_tells_what_the_run_came_to(run, tmp_path):
     notes = tmp_path / "notes.md"
     notes.write_text("## Limits\n\nOf a *test*: none.\n")
     out = tmp_path / "nemo-card"
-    assert command_line("export", run / "last.ckpt", "--out", out, "--notes", notes).code == 0
-    card = (out / CARD_FILE).read_text()
+    tables = tmp_path / "compare.md"
+    tables.write_text("# Comparison\n\n## test\n\n| model | RMSD (Å) |\n", encoding="utf-8")
+    added = ("--notes", notes, "--comparison", tables)
+    assert command_line("export", run / "last.ckpt", "--out", out, *added).code == 0
+    card = (out / CARD_FILE).read_text(encoding="utf-8")
+    assert "\n\n## Comparison\n\n### test\n\n| model | RMSD (Å) |\n\n## Data\n" in card
     assert card.startswith("# nemo-card\n\n**A model of a test.**\n")
     assert card.endswith(notes.read_text())
     with open(run / "metrics.csv", newline="") as file:
@@ -201,6 +205,8 @@ def test_notes_and_checkpoints_that_cannot_be_read_are_refused(run, tmp_path):
     out = tmp_path / "out"
     options = ("--out", out, "--notes", tmp_path / "none.md")
     names(refused("export", run / "last.ckpt", *options), "none.md")
+    options = ("--out", out, "--comparison", tmp_path / "none.md")
+    names(refused("export", run / "last.ckpt", *options), "--comparison", "none.md")
     names(refused("export", run / "none.ckpt", "--out", out), "none.ckpt")
     names(
         refused(
