@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import click
+import numpy as np
 import torch
 
 from openmm_nemo.comparison.comparison import Candidate
 from openmm_nemo.comparison.comparison import compare as compare_models
+from openmm_nemo.comparison.measures import MAX_SAMPLES
 from openmm_nemo.comparison.tables import (
     FIGURE_FILE,
     MARKDOWN_FILE,
@@ -15,14 +17,16 @@ from openmm_nemo.comparison.tables import (
 )
 from openmm_nemo.comparison.windows import MAX_WINDOWS, check_splits, draw_windows
 from openmm_nemo.config import NemoConfig
-from openmm_nemo.data.families.profiles import read_profiles
+from openmm_nemo.data.families.profiles import PROFILE_KINDS, read_profiles
 from openmm_nemo.data.sets.building import SET_FILE
+from openmm_nemo.data.sets.domains import profiles_of
 from openmm_nemo.data.sets.storage import DomainSet
 from openmm_nemo.data.splits import PARTS, SPLIT_FILE, Split
 from openmm_nemo.errors import InputError
 from openmm_nemo.models import NemoModel
 from openmm_nemo.models.pretrained import find_model
 from openmm_nemo.progress import progress
+from openmm_nemo.residues import MIN_LENGTH
 
 UNTRAINED_SEEDS = (1, 2, 3)
 
@@ -71,6 +75,13 @@ UNTRAINED_SEEDS = (1, 2, 3)
     help="For profile models: JSON lines of frequencies in alignments. Domains without any are left out.",
 )
 @click.option(
+    "--profile-kind",
+    type=click.Choice(("none", *PROFILE_KINDS)),
+    default="none",
+    show_default=True,
+    help="For profile models: kind of the set's own profiles. Domains without any are left out.",
+)
+@click.option(
     "--windows",
     type=click.IntRange(1, MAX_WINDOWS),
     default=256,
@@ -79,10 +90,20 @@ UNTRAINED_SEEDS = (1, 2, 3)
 )
 @click.option(
     "--max-length",
-    type=click.IntRange(4),
+    type=click.IntRange(MIN_LENGTH),
     default=64,
     show_default=True,
     help="Longest window, residues.",
+)
+@click.option(
+    "--whole",
+    is_flag=True,
+    help="Whole domains without chain breaks, up to --max-length, instead of windows.",
+)
+@click.option(
+    "--min-length",
+    type=click.IntRange(MIN_LENGTH),
+    help="With --whole: shortest domain, residues.",
 )
 @click.option(
     "--steps",
@@ -91,6 +112,13 @@ UNTRAINED_SEEDS = (1, 2, 3)
     default=(250,),
     show_default=True,
     help="Number of simulation steps; may be repeated. Step 0 is always measured.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(1, MAX_SAMPLES),
+    default=1,
+    show_default=True,
+    help="Simulations per window: the first from z(0), the others from starts as those of 'openmm-nemo sample'.",
 )
 @click.option(
     "--seed",
@@ -103,7 +131,8 @@ UNTRAINED_SEEDS = (1, 2, 3)
     "--controls/--no-controls",
     default=True,
     show_default=True,
-    help="Shuffled and swapped sequences, and simulations from the native; without them it is four times as fast.",
+    help="Shuffled and swapped sequences, simulations from the native and without energy, and minimisation; "
+    "without them it is three to five times as fast.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option(
@@ -116,9 +145,13 @@ def compare(
     models: tuple[str, ...],
     presets: tuple[str, ...],
     profiles: Path | None,
+    profile_kind: str,
     windows: int,
     max_length: int,
+    whole: bool,
+    min_length: int | None,
     steps: tuple[int, ...],
+    samples: int,
     seed: int,
     controls: bool,
     out: Path,
@@ -127,21 +160,37 @@ def compare(
     """Compare models with each other and with controls.
 
     Each model predicts windows of domains from their sequence, from the shuffled sequence and from that of another
-    window, and simulates from the native. Writes to --out: compare.md, tables with means and spreads over seeds and
-    paired tests; compare.csv and windows.csv, the figures of each model and of each window; and compare.png.
+    window, and simulates from the native. Its energies are compared with those of the native, its contacts with the
+    native's, and its simulation with noise alone and with a minimisation. Writes to --out: compare.md, tables with
+    means and spreads over seeds and paired tests; compare.csv and windows.csv, the figures of each model and of each
+    window; and compare.png.
     """
+    whole_from = _whole_from(whole, min_length, max_length)
+    if profiles is not None and profile_kind != "none":
+        raise InputError(
+            f"--profiles and --profile-kind {profile_kind} are both given: choose one."
+        )
     torch.set_num_threads(1)
     candidates = _candidates(models, presets)
     split = Split.read(split_file)
     domains = DomainSet(domain_set / SET_FILE)
     rows = None if profiles is None else read_profiles(profiles)
-    drawn = draw_windows(domains, split, parts, windows, max_length, seed, rows)
+    if profile_kind != "none":
+        rows = _profiles_of_set(domains, split, parts, profile_kind)
+    drawn = draw_windows(domains, split, parts, windows, max_length, seed, rows, whole_from)
     check_splits(_splits_of(models), drawn)
     try:
         out.mkdir(parents=True, exist_ok=True)
         with progress("Comparing", 0, len(candidates) * len(drawn)) as update:
-            found = compare_models(candidates, drawn, steps, seed, workers, None, controls, update)
-        what = f"{len(drawn)} windows of at most {max_length} residues, seed {seed}"
+            found = compare_models(
+                candidates, drawn, steps, seed, workers, None, controls, samples, update
+            )
+        size = f"windows of at most {max_length}"
+        if whole_from is not None:
+            size = f"whole domains of {whole_from} to {max_length}"
+        what = f"{len(drawn)} {size} residues, seed {seed}"
+        what += f", {samples} samples" if samples > 1 else ""
+        what += f", profiles: {profile_kind}" if profile_kind != "none" else ""
         write_comparison(out, found, f"Comparison on {what}")
     except OSError as error:
         raise InputError(
@@ -150,6 +199,31 @@ def compare(
     for line in comparison_lines(found):
         click.echo(line)
     click.echo(f"Wrote {out / MARKDOWN_FILE} and {out / FIGURE_FILE}.")
+
+
+def _whole_from(whole: bool, min_length: int | None, max_length: int) -> int | None:
+    """Shortest whole domain; None for windows."""
+    if not whole:
+        if min_length is not None:
+            raise InputError("--min-length is only for whole domains: give --whole, too.")
+        return None
+    if min_length is not None and min_length > max_length:
+        raise InputError(
+            f"--min-length {min_length} is above --max-length {max_length}: give a smaller one."
+        )
+    return min_length or MIN_LENGTH
+
+
+def _profiles_of_set(
+    domains: DomainSet, split: Split, parts: tuple[str, ...], kind: str
+) -> dict[str, np.ndarray]:
+    names = {name for part in parts for name in split.ids(part)}
+    profiles = profiles_of((domain for domain in domains if domain.id in names), kind)
+    if not profiles:
+        raise InputError(
+            f"{domains.path} has no profiles of the kind {kind!r} for these parts: choose another --profile-kind."
+        )
+    return profiles
 
 
 def _candidates(models: tuple[str, ...], presets: tuple[str, ...]) -> list[Candidate]:

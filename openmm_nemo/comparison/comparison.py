@@ -1,54 +1,30 @@
 """Comparison of models with each other and with controls, on the same windows of domains: ``openmm-nemo compare``.
 
 Every model predicts the structure of each window before simulation (step 0) and after given numbers of steps, from the
-sequence, from a permutation of it and from the sequence of another window; it also simulates from the native.
+sequence, from a permutation of it and from the sequence of another window; it also simulates from the native. Each kind
+of figure has its module: structures, energies, contacts and, in `openmm_nemo.comparison.measures`, controls and reach.
 """
 
 import pickle
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from openmm_nemo.comparison.windows import MAX_WINDOWS, Window
-from openmm_nemo.data.splits import PARTS
+from openmm_nemo.comparison.measures import FIGURES, measure
+from openmm_nemo.comparison.windows import Window
 from openmm_nemo.encoders import input_width
 from openmm_nemo.errors import InputError
-from openmm_nemo.geometry import rmsd
-from openmm_nemo.geometry.padding import centred
-from openmm_nemo.geometry.similarity import contact_precision, radius_of_gyration, tm_score
 from openmm_nemo.models import NemoModel
-from openmm_nemo.models.batch import evaluation_mode
 from openmm_nemo.processes import run_tasks
 from openmm_nemo.sampling.sampling import PAIR_NUMBERS
 
 BATCH_SIZE = 64
 """Number of windows simulated at once: more are no faster."""
-
-FIGURES = (
-    "tm",
-    "rmsd_angstrom",
-    "rg_ratio",
-    "contact_precision",
-    "bond_error_angstrom",
-    "shuffled_gap",
-    "swapped_gap",
-    "mirror_gap",
-    "drift_angstrom",
-)
-"""Figures measured on a window, see `measure`."""
-
-TESTED = ("tm", "rmsd_angstrom", "drift_angstrom")
-"""Figures in which groups are tested against each other."""
 
 
 class Candidate(NamedTuple):
@@ -82,6 +58,8 @@ class Comparison:
     figures : dict of str to ndarray, shape (M, K, N)
         By the names in `FIGURES`; NaN where unknown: everything but step 0 of a baseline, the drift at step 0, contacts
         of a structure that has none. A structure that is not finite has a TM-score of 0 and an infinite RMSD.
+    n_samples : int
+        Samples per window after simulation.
     """
 
     groups: tuple[str, ...]
@@ -89,6 +67,7 @@ class Comparison:
     windows: tuple[Window, ...]
     steps: tuple[int, ...]
     figures: dict[str, np.ndarray]
+    n_samples: int = 1
 
     def group_names(self) -> list[str]:
         """Names of the groups, in the order in which they were given."""
@@ -112,43 +91,6 @@ class Comparison:
         return bool(np.isfinite(self.of_group("tm", group, steps)).any())
 
 
-class PairedTest(NamedTuple):
-    """A figure of one group minus that of another, on the same windows.
-
-    Attributes
-    ----------
-    mean, error : float
-        Mean over windows, and its standard error, after averaging over the seeds of each group.
-    p : float
-        Two-sided p of a paired t-test. NaN, like the error, if undefined: for one window, or if all differences are
-        equal or one is infinite.
-    """
-
-    mean: float
-    error: float
-    p: float
-
-
-class Difference(NamedTuple):
-    """Outcome of `paired_differences`: the first group against another one.
-
-    Attributes
-    ----------
-    group, other : str
-    steps, other_steps : int
-    n_windows : int
-    tests : dict of str to PairedTest
-        By the names in `TESTED`, where both groups have the figure.
-    """
-
-    group: str
-    steps: int
-    other: str
-    other_steps: int
-    n_windows: int
-    tests: dict[str, PairedTest]
-
-
 def compare(
     candidates: Sequence[Candidate],
     windows: Sequence[Window],
@@ -157,6 +99,7 @@ def compare(
     workers: int | None = None,
     batch_size: int | None = None,
     controls: bool = True,
+    n_samples: int = 1,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Comparison:
     """Measure all models on all windows, with the same noise.
@@ -175,7 +118,9 @@ def compare(
     batch_size : int, optional
         Windows per batch; changes the figures only by rounding. Default: 64, or fewer if they are long.
     controls : bool
-        Also measure the gaps of other sequences and the drift, which takes four times as long.
+        Also measure the gaps of other sequences, the drift, noise alone and Adam: three to five times as long.
+    n_samples : int
+        Samples per window, see `measure`.
     progress : callable
         Called with the number of windows done so far, out of models times windows, from time to time.
 
@@ -195,7 +140,7 @@ def compare(
     for m, candidate in enumerate(candidates):
         weights = pickle.dumps(candidate.model)
         for start, stop in _batches(windows, candidate.model, batch_size):
-            tasks.append((weights, windows[start:stop], steps, seed, controls))
+            tasks.append((weights, windows[start:stop], steps, seed, controls, n_samples))
             places.append((m, start, stop))
     shape = len(candidates), len(steps), len(windows)
     figures = {name: np.full(shape, np.nan) for name in FIGURES}
@@ -213,122 +158,7 @@ def compare(
             "A process was killed (perhaps out of memory): use fewer --workers or a smaller --max-length."
         ) from None
     groups, sources, _ = zip(*candidates, strict=True)
-    return Comparison(groups, sources, tuple(windows), steps, figures)
-
-
-def measure(
-    model: NemoModel,
-    windows: Sequence[Window],
-    steps: Sequence[int],
-    seed: int,
-    controls: bool = True,
-) -> dict[str, np.ndarray]:
-    """Figures of a model on B consecutive windows of one part, as one batch.
-
-    Parameters
-    ----------
-    model : NemoModel
-    windows : sequence of Window
-    steps : sequence of int
-        K increasing numbers; the first is 0.
-    seed : int
-        Random seed of the noise.
-    controls : bool
-        See `compare`.
-
-    Returns
-    -------
-    dict of str to ndarray, shape (K, B)
-        For a baseline, (1, B). By the names in `FIGURES`:
-
-        - tm, the exact search of `tm_score`; rmsd_angstrom, without reflection; rg_ratio, the radius of gyration over
-          that of the native; contact_precision; bond_error_angstrom, the mean error of the distances between
-          consecutive C-alphas.
-        - shuffled_gap, swapped_gap: loss of TM-score to the same native if the model is given the shuffled sequence or
-          that of another window. Zero: the model does not use the sequence.
-        - mirror_gap: loss of TM-score of the structure's mirror image. Zero: the model does not know handedness.
-        - drift_angstrom: RMSD to the native after the same number of steps from the native.
-    """
-    mask = _padded([np.ones(len(window.s)) for window in windows])
-    native = _padded([window.native for window in windows])
-    noise = (seed * len(PARTS) + PARTS.index(windows[0].part)) * MAX_WINDOWS + windows[0].number
-
-    def structures(inputs: Sequence[np.ndarray], start: Tensor | None = None) -> Tensor:
-        s = _padded(inputs)
-        width = input_width(model.config)
-        s = F.pad(s, (0, max(width - s.shape[-1], 0)))[..., :width]
-        return _simulate(model, s, mask, steps, noise, start)
-
-    found = {"own": structures([window.s for window in windows])}
-    if controls:
-        found["shuffled"] = structures([window.shuffled for window in windows])
-        found["swapped"] = structures([w.s if w.swapped is None else w.swapped for w in windows])
-        if model.energy is not None:
-            found["drift"] = structures([window.s for window in windows], native)
-    figures = {name: np.full(found["own"].shape[:2], np.nan) for name in FIGURES}
-    for b, window in enumerate(windows):
-        n = len(window.s)
-        target = torch.from_numpy(window.native)
-        for k in range(len(found["own"])):
-            x = {name: states[k, b, :n] for name, states in found.items()}
-            for name, value in _figures(x, target).items():
-                figures[name][k, b] = value
-        if window.swapped is None:
-            figures["swapped_gap"][:, b] = np.nan
-    figures["drift_angstrom"][0] = np.nan
-    return figures
-
-
-def paired_differences(comparison: Comparison, inside: np.ndarray) -> list[Difference]:
-    """Compare the first group with all others, window by window.
-
-    After each number of steps, the first group is compared with the others after the same number of steps, where they
-    have an energy, and at step 0; and with itself at step 0. A baseline is compared at step 0.
-
-    Parameters
-    ----------
-    comparison : Comparison
-    inside : ndarray, shape (N,), bool
-        Windows to compare on.
-
-    Returns
-    -------
-    list of Difference
-    """
-    first, *others = comparison.group_names()
-    simulated = [n for n in comparison.steps[1:] if comparison.is_known(first, n)]
-    differences = []
-    for steps in simulated or [0]:
-        pairs = [(other, n) for other in others for n in dict.fromkeys((steps, 0))]
-        for other, n in ([(first, 0)] if steps else []) + pairs:
-            if comparison.is_known(other, n):
-                differences.append(_difference(comparison, inside, first, steps, other, n))
-    return differences
-
-
-def _difference(
-    comparison: Comparison, inside: np.ndarray, group: str, steps: int, other: str, other_steps: int
-) -> Difference:
-    tests = {}
-    for figure in TESTED:
-        one, two = (
-            comparison.of_group(figure, name, n)[:, inside].mean(0)
-            for name, n in ((group, steps), (other, other_steps))
-        )
-        if not np.isnan([one, two]).any():
-            tests[figure] = _paired_test(one, two)
-    return Difference(group, steps, other, other_steps, int(inside.sum()), tests)
-
-
-def _paired_test(one: np.ndarray, two: np.ndarray) -> PairedTest:
-    from scipy.stats import ttest_rel  # imported here, because it takes long
-
-    apart = one - two
-    if len(apart) < 2 or not np.isfinite(apart).all():
-        return PairedTest(float(apart.mean()), np.nan, np.nan)
-    error = float(apart.std(ddof=1) / np.sqrt(len(apart)))
-    p = float(ttest_rel(one, two).pvalue) if error > 0 else np.nan
-    return PairedTest(float(apart.mean()), error, p)
+    return Comparison(groups, sources, tuple(windows), steps, figures, n_samples)
 
 
 def _check(candidates: Sequence[Candidate], windows: Sequence[Window]) -> None:
@@ -337,7 +167,9 @@ def _check(candidates: Sequence[Candidate], windows: Sequence[Window]) -> None:
     for group, source, model in candidates:
         optional = "has-profile" in model.config.encoders
         if input_width(model.config) > width and not optional:
-            raise InputError(f"The model {source} takes profiles: give --profiles.")
+            raise InputError(
+                f"The model {source} takes profiles: give --profiles, or --profile-kind for those of the set."
+            )
         key = group, model.fingerprint()
         if key in known:
             raise InputError(
@@ -364,76 +196,19 @@ def _batches(
 
 
 def _measure_pickled(
-    weights: bytes, windows: Sequence[Window], steps: Sequence[int], seed: int, controls: bool
+    weights: bytes,
+    windows: Sequence[Window],
+    steps: Sequence[int],
+    seed: int,
+    controls: bool,
+    n_samples: int,
 ) -> dict[str, np.ndarray]:
-    return measure(_load(weights), windows, steps, seed, controls)
+    return measure(_load(weights), windows, steps, seed, controls, n_samples)
 
 
 @lru_cache(maxsize=1)
 def _load(weights: bytes) -> NemoModel:
     return pickle.loads(weights)
-
-
-def _simulate(
-    model: NemoModel,
-    s: Tensor,
-    mask: Tensor,
-    steps: Sequence[int],
-    seed: int,
-    start: Tensor | None,
-) -> Tensor:
-    """Positions after each number of steps, shape (K, B, L, 3), Angstrom; for a baseline, (1, B, L, 3)."""
-    with evaluation_mode(model), torch.no_grad():
-        batch = model.condition_batch(s, mask)
-        x = batch.initial_positions() if start is None else centred(start, mask)
-        states = [x]
-        schedule = batch.schedule(steps[-1])
-        if model.energy is not None:
-            for before, after in pairwise(steps):
-                trajectory = batch.rollout(
-                    after - before, x, seed=seed, first_step=before, schedule=schedule
-                )
-                x = trajectory.x[-1]
-                states.append(x)
-        return torch.stack(states)
-
-
-def _figures(x: Mapping[str, Tensor], native: Tensor) -> dict[str, float]:
-    """Figures of the structures of one window, each (L, 3)."""
-    own = x["own"]
-    tm = _tm(own, native)
-    figures = {
-        "tm": tm,
-        "rmsd_angstrom": _rmsd(own, native),
-        "mirror_gap": tm - _tm(own * own.new_tensor([1, 1, -1]), native),
-    }
-    if own.isfinite().all():
-        figures |= {
-            "rg_ratio": float(radius_of_gyration(own) / radius_of_gyration(native)),
-            "contact_precision": contact_precision(own, native),
-            "bond_error_angstrom": float((_bonds(own) - _bonds(native)).abs().mean()),
-        }
-    for name in x.keys() & {"shuffled", "swapped"}:
-        figures[f"{name}_gap"] = tm - _tm(x[name], native)
-    if "drift" in x:
-        figures["drift_angstrom"] = _rmsd(x["drift"], native)
-    return figures
-
-
-def _tm(x: Tensor, native: Tensor) -> float:
-    return tm_score(x, native) if x.isfinite().all() else 0.0
-
-
-def _rmsd(x: Tensor, native: Tensor) -> float:
-    return float(rmsd(x.double(), native.double())) if x.isfinite().all() else np.inf
-
-
-def _bonds(x: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(x[1:] - x[:-1], dim=-1)
-
-
-def _padded(arrays: Sequence[np.ndarray]) -> Tensor:
-    return pad_sequence([torch.from_numpy(array).float() for array in arrays], batch_first=True)
 
 
 def _mean(values: np.ndarray) -> float:

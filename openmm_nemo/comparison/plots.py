@@ -40,7 +40,7 @@ def plot_dots(panels: Sequence[Dots], file: str | os.PathLike[str], title: str) 
     from matplotlib.figure import Figure
 
     rows = panels[0].labels
-    figure = Figure(figsize=(11, 1.8 + 0.42 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(5 + 3 * len(panels), 1.8 + 0.42 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=10)
     axes = figure.subplots(1, len(panels), sharey=True, width_ratios=[3, *[2] * (len(panels) - 1)])

@@ -14,6 +14,9 @@ from openmm_nemo.residues import MIN_LENGTH
 MAX_WINDOWS = 2**16
 """Maximum number of windows of a part, each with its own noise."""
 
+MAX_FOREIGN = 50
+"""Maximum number of foreign structures per window."""
+
 
 class Window(NamedTuple):
     """An unbroken stretch of a domain, and the inputs of the networks for it: L residues, q input channels.
@@ -35,6 +38,9 @@ class Window(NamedTuple):
         none.
     number : int
         Number of its noise within the part.
+    foreign : tuple of ndarray, shape (L, 3)
+        C-alpha positions of the first L residues of up to 50 other windows of the part, from other clusters, spread
+        evenly over those that are long enough.
     """
 
     id: str
@@ -45,6 +51,7 @@ class Window(NamedTuple):
     shuffled: np.ndarray
     swapped: np.ndarray | None
     number: int
+    foreign: tuple[np.ndarray, ...] = ()
 
 
 def draw_windows(
@@ -55,8 +62,9 @@ def draw_windows(
     max_length: int,
     seed: int,
     profiles: Mapping[str, np.ndarray] | None = None,
+    whole_from: int | None = None,
 ) -> list[Window]:
-    """Draw one random window from each of some domains, spread evenly over each part.
+    """Draw one random window from each of some domains, spread evenly over each part; or take whole domains.
 
     Parameters
     ----------
@@ -73,6 +81,8 @@ def draw_windows(
         Random seed of the windows, permutations and swaps.
     profiles : mapping of str to ndarray (L, 20), optional
         By the id of the domain; domains without one are left out.
+    whole_from : int, optional
+        Take whole domains without chain breaks, from this to ``max_length`` residues.
 
     Returns
     -------
@@ -89,11 +99,16 @@ def draw_windows(
     windows: list[Window] = []
     for part in dict.fromkeys(parts):
         names = [name for name in split.ids(part) if profiles is None or name in profiles]
+        if whole_from is not None:
+            found = (domains[position[name]] for name in names)
+            names = [d.id for d in found if not d.breaks and whole_from <= len(d) <= max_length]
         count = min(n_windows, len(names), MAX_WINDOWS)
         chosen = [domains[position[names[k * len(names) // count]]] for k in range(count)]
         chosen = [d for d in chosen if (np.diff(d.segments) >= MIN_LENGTH).any()]
         if not chosen:
             what = "domains" if profiles is None else "domains with profiles"
+            if whole_from is not None:
+                what += f" of {whole_from} to {max_length} residues without chain breaks"
             raise InputError(f"The part {part} of the split has no {what}: choose another --part.")
         generator = np.random.default_rng((seed, PARTS.index(part)))
         dataset = DomainDataset(chosen, max_length, seed, profiles)
@@ -136,6 +151,7 @@ def _windows_of(
     examples = [dataset[Draw(0, k)] for k in range(len(dataset))]
     examples.sort(key=lambda example: len(example.sequence))  # less padding
     inputs = [collate([example]).s[0].numpy() for example in examples]
+    natives = [np.array(example.domain.ca) for example in examples]
     for number, (example, s) in enumerate(zip(examples, inputs, strict=True)):
         domain, n = example.domain, len(example.sequence)
         others = [
@@ -145,13 +161,16 @@ def _windows_of(
             and len(other.sequence) >= n
             and not (domain.cluster and domain.cluster == other.domain.cluster)
         ]
+        count = min(len(others), MAX_FOREIGN)
+        spread = [others[k * len(others) // count] for k in range(count)]
         yield Window(
             id=domain.id,
             part=part,
             level=split.places[domain.id].level,
-            native=np.array(domain.ca),
+            native=natives[number],
             s=s,
             shuffled=s[generator.permutation(n)],
             swapped=inputs[generator.choice(others)][:n] if others else None,
             number=number,
+            foreign=tuple(natives[k][:n] for k in spread),
         )

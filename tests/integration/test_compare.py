@@ -1,14 +1,17 @@
 """``openmm-nemo compare`` on a small set with untrained models."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.image
+import numpy as np
 import pytest
 import torch
 
 from openmm_nemo import NemoConfig, NemoModel
-from openmm_nemo.data import Split
+from openmm_nemo.data import DomainSet, Split, write_domains
+from openmm_nemo.data.families.profiles import ColumnFrequencies
 from tests.helpers import command_line, contents, names, refused
 from tests.sets import write_set
 
@@ -61,6 +64,76 @@ def test_groups_are_compared_and_repeat_to_the_byte(inputs, tmp_path):
     assert text.count("\n| untrained tiny | 3 | 3 |") >= 3
     assert "the rnn" in outcome.out
     assert matplotlib.image.imread(tmp_path / "a" / "compare.png")[..., :3].std() > 0.05
+
+
+@pytest.fixture(scope="module")
+def fold(inputs) -> Path:
+    """The inputs, with a set that has profiles of most domains and a model with fixed functions that takes them."""
+    generator = np.random.default_rng(1)
+    domains = []
+    for number, domain in enumerate(DomainSet(inputs / "set" / "domains.safetensors")):
+        roots = generator.integers(1, 255, (len(domain), 20), dtype=np.uint8)
+        deep = {"deep": ColumnFrequencies(roots)} if number % 5 else {}
+        domains.append(replace(domain, profiles=deep))
+    (inputs / "profiled").mkdir()
+    write_domains(inputs / "profiled" / "domains.safetensors", domains)
+    small = {"node_channels": 8, "pair_channels": 4, "sequence_blocks": 1, "pair_blocks": 1}
+    config = NemoConfig.preset("fold", profile=True).to_dict() | small | {"imputation_blocks": 1}
+    torch.manual_seed(3)
+    model = NemoModel(NemoConfig.from_dict(config))
+    for name, parameter in model.named_parameters():
+        if name.endswith("coefficients.weight"):
+            torch.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(inputs / "fold")
+    return inputs
+
+
+def test_whole_domains_are_sampled_with_the_profiles_of_the_set(fold, tmp_path):
+    data = ["--set", fold / "profiled", "--split", fold / "split.json", "--part", "train"]
+    whole = ["--whole", "--min-length", "12", "--max-length", "15", "--samples", "2"]
+    model = ["--model", f"fold={fold / 'fold'}", "--steps", "4", "--workers", "1"]
+    rows = {}
+    for kind in ("deep", "none"):
+        out = tmp_path / kind
+        outcome = command_line(
+            "compare", *data, *whole, *model, "--profile-kind", kind, "--out", out
+        )
+        assert outcome.code == 0, outcome.err
+        with open(out / "windows.csv", newline="") as file:
+            rows[kind] = {row["id"]: row for row in csv.DictReader(file) if row["steps"] == "4"}
+    with_profile = {
+        d.id
+        for d in DomainSet(fold / "profiled" / "domains.safetensors")
+        if d.profiles and 12 <= len(d) <= 15
+    }
+    train = Split.read(fold / "split.json").ids("train")
+    assert rows["deep"].keys() == with_profile & set(train) < rows["none"].keys()
+    assert all(
+        rows["deep"][name]["energy_kt"] != rows["none"][name]["energy_kt"] for name in rows["deep"]
+    )
+    assert any(row["tm_best"] != row["tm"] for row in rows["deep"].values())
+    assert any(row["threading_z"] != "nan" for row in rows["deep"].values())
+    text = (tmp_path / "deep" / "compare.md").read_text(encoding="utf-8")
+    n = len(rows["deep"])
+    title = f"# Comparison on {n} whole domains of 12 to 15 residues, seed 1, 2 samples, profiles: deep\n"
+    assert text.startswith(title)
+    for kind in ("structures", "chosen samples", "controls", "energy", "contacts", "reach"):
+        assert f"\n## train: {n} windows, {kind}\n" in text
+    assert f"\n## train: differences on {n} windows, samples of lowest U\n" in text
+    assert "| fold | - | 1 | pair term |" in text
+
+
+def test_options_that_contradict_each_other_are_refused(fold, tmp_path):
+    model = ("--model", f"fold={fold / 'fold'}")
+
+    def refusal(*others: str | Path) -> str:
+        return refused(*arguments(fold, tmp_path / "out", *model, *others))
+
+    names(refusal("--min-length", "5"), "--min-length", "--whole")
+    names(refusal("--whole", "--min-length", "13"), "--min-length 13", "--max-length 12")
+    names(refusal("--profile-kind", "deep"), "domains.safetensors", "deep", "--profile-kind")
+    both = ("--profile-kind", "deep", "--profiles", "some.jsonl")
+    names(refusal(*both), "--profiles", "--profile-kind deep")
 
 
 def test_bad_input_is_refused(inputs, tmp_path):

@@ -32,6 +32,8 @@ COVERED = {
     "cli/simulation": ["unit/test_cli.py", "integration/test_simulate.py"],
     "cli/splits": ["unit/data/test_splits.py"],
     "cli/training": ["integration/test_train.py"],
+    "comparison/differences": ["unit/comparison/test_comparison.py"],
+    "comparison/measures": ["unit/comparison/test_comparison.py"],
     "comparison/plots": ["unit/comparison/test_comparison.py"],
     "comparison/tables": ["unit/comparison/test_comparison.py"],
     "comparison/windows": ["unit/comparison/test_comparison.py"],

@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import replace
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,20 +13,16 @@ from scipy.stats import t as student
 from torch import nn
 
 from openmm_nemo import NemoConfig, NemoModel
-from openmm_nemo.comparison.comparison import (
-    FIGURES,
-    Candidate,
-    Comparison,
-    compare,
-    measure,
-    paired_differences,
-)
-from openmm_nemo.comparison.tables import comparison_lines, write_comparison
+from openmm_nemo.comparison.comparison import Candidate, Comparison, compare
+from openmm_nemo.comparison.differences import paired_differences
+from openmm_nemo.comparison.measures import FIGURES, measure
+from openmm_nemo.comparison.tables import comparison_lines, tables, write_comparison
 from openmm_nemo.comparison.windows import Window, check_splits, draw_windows
 from openmm_nemo.conditioning import BaselineOutput
 from openmm_nemo.data import DomainSet, Split
 from openmm_nemo.errors import InputError
-from openmm_nemo.geometry import cartesian_to_internal
+from openmm_nemo.geometry import cartesian_to_internal, rmsd
+from openmm_nemo.geometry.similarity import tm_score
 from openmm_nemo.residues import AMINO_ACIDS
 from tests.helpers import normal, raises, random_chain
 from tests.sets import write_set
@@ -205,10 +202,82 @@ def test_without_controls_the_rest_is_the_same():
     w = window(24, 8)
     with_, without = (measure(tiny(1), [w], [0, 3], 1, controls=c) for c in (True, False))
     for name in FIGURES:
-        if name in ("shuffled_gap", "swapped_gap", "drift_angstrom"):
+        if name in ("shuffled_gap", "swapped_gap", "drift_angstrom") or name.startswith(
+            ("noise", "adam")
+        ):
             assert np.isnan(without[name]).all()
         else:
             np.testing.assert_array_equal(with_[name], without[name])
+
+
+# Samples and diagnostics
+
+
+def fold(seed: int) -> NemoModel:
+    """A small model whose energy has fixed functions, with coefficients."""
+    torch.manual_seed(seed)
+    small = {"node_channels": 8, "pair_channels": 4, "sequence_blocks": 2, "pair_blocks": 2}
+    small |= {"imputation_blocks": 2}
+    model = NemoModel(NemoConfig.from_dict(NemoConfig.preset("fold").to_dict() | small)).eval()
+    for name, parameter in model.named_parameters():
+        if name.endswith("coefficients.weight"):
+            nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def test_samples_are_simulations_from_their_own_starts():
+    model, w = fold(1), window(24, 6, number=3)
+    natives = tuple(random_chain(24, seed=60 + k).float().numpy() for k in range(12))
+    w = w._replace(foreign=natives)
+    figures = measure(model, [w], [0, 6], seed=2, controls=False, n_samples=3)
+    chain = model.condition("".join(AMINO_ACIDS[k] for k in w.s.argmax(1))).copies(1)
+    first = (2 * 4 + 2) * 2**16 + 3
+    native = torch.from_numpy(w.native)
+    x, start, clipped = [], [], []
+    for seed in (first, first + 2**50, first + 2**51):
+        start.append(chain.initial_positions(None if seed == first else seed)[0])
+        trajectory = chain.rollout(6, start[-1][None], seed=seed, schedule=chain.schedule(6))
+        x.append(trajectory.x[-1, 0])
+        clipped.append(trajectory.clipped.float().mean().item())
+    assert min((a - b).abs().max() for a, b in pairwise(start)) > 1
+    tm = [tm_score(y, native) for y in x]
+    energy = [chain.energy(y[None]).item() for y in x]
+    native_energy = chain.energy(native[None]).item()
+    of_foreign = [chain.energy(torch.from_numpy(y)[None]).item() for y in natives]
+    expected = {
+        "tm": np.mean(tm),
+        "tm_best": max(tm),
+        "tm_lowest": tm[int(np.argmin(energy))],
+        "mirror_gap": tm[0] - tm_score(x[0] * MIRROR, native),
+        "energy_kt": np.mean(energy) / 24,
+        "energy_gap_kt": (native_energy - np.mean(energy)) / 24,
+        "native_lowest": float(native_energy < min(energy)),
+        "threading_z": (native_energy - np.mean(of_foreign)) / np.std(of_foreign, ddof=1),
+        "moved_angstrom": np.mean([rmsd(*pair) for pair in zip(x, start, strict=True)]),
+        "clipped": np.mean(clipped),
+    }
+    for name, value in expected.items():
+        assert figures[name][1, 0] == pytest.approx(value, rel=1e-3, abs=1e-4), name
+    assert np.isfinite(figures["pairs_l5_6"]).all()
+    assert np.isnan(figures["adam_tm"]).all()
+    # Step 0 is z(0) alone, and one sample is the first one.
+    one = measure(model, [w], [0, 6], seed=2, controls=False)
+    for name in FIGURES:
+        np.testing.assert_array_equal(figures[name][0], one[name][0])
+    assert one["tm"][1, 0] == pytest.approx(tm[0], abs=1e-4)
+    for choice in ("lowest", "jury", "best"):
+        np.testing.assert_array_equal(one[f"tm_{choice}"], one["tm"])
+
+
+def test_controls_show_what_noise_and_a_minimisation_reach():
+    model, w = fold(2), window(20, 7)
+    figures = {name: values[:, 0] for name, values in measure(model, [w], [0, 12], 1).items()}
+    assert figures["adam_energy_kt"][1] < figures["energy_kt"][0] - 0.1
+    assert figures["noise_moved_angstrom"][1] != pytest.approx(figures["moved_angstrom"][1])
+    reach = ("moved_angstrom", "clipped", "noise_tm", "noise_moved_angstrom", "adam_tm")
+    for name in (*reach, "adam_rmsd_angstrom", "adam_energy_kt"):
+        assert np.isnan(figures[name][0])
+        assert np.isfinite(figures[name][1])
 
 
 # Windows
@@ -254,6 +323,32 @@ def test_the_sequence_of_a_relative_is_no_control(inputs):
     assert all(w.swapped is None for w in draw_windows(related, split, ["train"], 9, 10, 1))
 
 
+def test_whole_domains_are_complete_unbroken_and_of_these_lengths(inputs):
+    domains, split = inputs
+    broken = [replace(d, breaks=(5,)) if k % 3 == 0 else d for k, d in enumerate(domains)]
+    windows = draw_windows(broken, split, ["train"], 99, 14, 1, whole_from=12)
+    expected = {d.id for d in broken if not d.breaks and 12 <= len(d) <= 14}
+    assert {w.id for w in windows} == expected & set(split.ids("train"))
+    by_id = {d.id: d for d in domains}
+    for w in windows:
+        np.testing.assert_array_equal(w.native, by_id[w.id].ca)
+    with raises(InputError, "train", "17", "20", "chain breaks", "--part"):
+        draw_windows(domains, split, ["train"], 9, 20, 1, whole_from=17)
+
+
+def test_foreign_structures_are_of_other_clusters_and_cut_to_the_same_length(inputs):
+    domains, split = inputs
+    paired = [replace(domain, cluster=f"c{k // 2}") for k, domain in enumerate(domains)]
+    windows = draw_windows(paired, split, ["train"], 99, 99, 1)
+    cluster = {d.id: d.cluster for d in paired}
+    for w in windows:
+        n = len(w.s)
+        allowed = [o for o in windows if len(o.s) >= n and cluster[o.id] != cluster[w.id]]
+        found = [next(o.id for o in allowed if (o.native[:n] == x).all()) for x in w.foreign]
+        assert len(set(found)) == len(found) == len(allowed)
+    assert min(len(w.foreign) for w in windows) < 10 < max(len(w.foreign) for w in windows)
+
+
 def test_no_window_is_its_own_control(inputs):
     domains, split = inputs
     unknown = [replace(domain, cluster="") for domain in domains]
@@ -281,7 +376,7 @@ def test_profiles_are_given_to_profile_models_alone(inputs):
     found = compare(candidates, windows[:2], [1], 1, workers=1)
     assert np.isfinite(found.figures["tm"]).all()
     plain = draw_windows(domains, split, ["train"], 99, 12, 1)
-    with raises(InputError, "--profiles"):
+    with raises(InputError, "--profiles", "--profile-kind"):
         compare(candidates, plain, [1], 1, workers=1)
     # A model that works without a profile is compared without one.
     config = replace(with_profile.config, encoders=("one-hot", "profile", "has-profile"))
@@ -331,17 +426,19 @@ def made_up() -> Comparison:
 
 def test_spreads_are_over_the_seeds_of_a_group(made_up):
     lines = list(comparison_lines(made_up))
-    start = lines.index("test: 3 windows")
-    block = [line.split() for line in lines[start + 2 : start + 5]]
+    start = lines.index("test: 3 windows, structures")
+    block = [line.split() for line in lines[start + 2 : start + 11]]
     # Seeds after 20 steps: means 0.5 and 0.6; before: 0.2 and 0.4.
-    assert block[0][:6] == ["nemo", "0", "2", "0.300", "±", "0.141"]
-    assert block[1][:7] == ["nemo", "20", "2", "0.550", "±", "0.071", "inf"]
-    assert block[2][:4] == ["rnn", "0", "1", "0.200"]
+    assert block[0][:8] == ["all", "3", "nemo", "0", "2", "0.300", "±", "0.141"]
+    assert block[1][:9] == ["all", "3", "nemo", "20", "2", "0.550", "±", "0.071", "inf"]
+    assert block[2][:6] == ["all", "3", "rnn", "0", "1", "0.200"]
     # Contacts: one seed knows one window, the other two.
-    assert block[1][8:11] == ["0.350", "±", "0.212"]
+    assert block[1][9:12] == ["0.350", "±", "0.212"]
     assert "rnn   20" not in "\n".join(lines)
-    assert "test, new at level C: 2 windows" in lines
-    assert not any("level A" in line for line in lines)
+    assert [row[:2] for row in block[3:]] == [["C", "2"]] * 3 + [["H", "1"]] * 3
+    # The level C: means of 0.15 and 0.35.
+    assert block[3][4:8] == ["2", "0.250", "±", "0.141"]
+    assert lines[start + 11] == ""
 
 
 def test_the_paired_test_is_that_of_the_textbook(made_up):
@@ -362,6 +459,44 @@ def test_the_paired_test_is_that_of_the_textbook(made_up):
     assert "drift_angstrom" not in difference.tests
     (alone,) = paired_differences(made_up, made_up.inside(["train"]))[1:]
     assert np.isnan(alone.tests["tm"][1:]).all()
+
+
+def test_each_kind_of_figure_has_its_table(made_up):
+    known = made_up.figures
+    known["tm_lowest"] = known["tm"] + 0.1
+    known["energy_gap_kt"][:2, 1] = [[1, 2, 3, 4], [2, 3, 4, 5]]
+    known["pairs_l5_6"][:2] = 0.25
+    known["structures_l5_6"][:2] = [[[0.5] * 4, [0.75] * 4]] * 2
+    known["separation_l5_6"][:] = 0.125
+    known["adam_tm"][:2, 1] = 0.375
+    found = {table.heading: table.cells for table in tables(replace(made_up, n_samples=2))}
+    assert found["train: 1 windows, energy"] == [
+        ("model", "steps", "seeds", "gap (kT)"),
+        ("nemo", "20", "2", "1.50 ± 0.71"),
+    ]
+    assert found["train: 1 windows, contacts"] == [
+        ("model", "steps", "seeds", "by", "L/5, ≥ 6"),
+        ("nemo", "-", "2", "pair term", "0.250 ± 0.000"),
+        ("nemo", "0", "2", "structures", "0.500 ± 0.000"),
+        ("nemo", "20", "2", "structures", "0.750 ± 0.000"),
+        ("-", "-", "-", "separation", "0.125"),
+    ]
+    assert found["train: 1 windows, reach"][1] == ("nemo", "20", "2", "0.375 ± 0.000")
+    chosen = found["train: 1 windows, chosen samples"]
+    assert chosen[0][3:5] == ("TM: mean", "TM: lowest U")
+    assert chosen[1][4] == "0.300 ± 0.000"
+    lowest = found["test: differences on 3 windows, samples of lowest U"]
+    assert lowest[1][:6] == ("nemo", "20", "nemo", "0", "3", "+0.2500")
+    alone = {table.heading for table in tables(made_up)}
+    assert not any("chosen" in heading or "lowest" in heading for heading in alone)
+
+
+def test_legends_are_given_once(made_up, tmp_path):
+    write_comparison(tmp_path, made_up, "A title")
+    text = (tmp_path / "compare.md").read_text(encoding="utf-8")
+    assert text.count("Means over windows") == text.count("paired t-test") == 1
+    assert text.count("## train") == text.count("## test") == 2
+    assert "|---|--:|---|--:|--:|" in text
 
 
 def test_files_have_a_line_for_each_model_and_each_window(made_up, tmp_path):
