@@ -11,16 +11,14 @@ from openmm_nemo.networks.blocks import convolution
 class _LinearHead(CoefficientHead):
     """One linear layer, ``coefficients``; an untrained model starts from zero."""
 
-    coefficients: nn.Conv1d | nn.Conv2d
-
     def initialise(self) -> None:
         """Start with zero energy."""
-        nn.init.zeros_(self.coefficients.weight)
+        nn.init.zeros_(self.get_parameter("coefficients.weight"))
 
     def scale(self, factor: float, strength: float) -> None:
         """Multiply all coefficients by ``factor`` and ``strength``."""
         with torch.no_grad():
-            for parameter in self.coefficients.parameters():
+            for parameter in self.parameters():
                 parameter.mul_(factor * strength)
 
 
