@@ -67,6 +67,12 @@ def assert_trajectory(out, expected):
     np.testing.assert_allclose(frames(out, "coarse.dcd").xyz, expected, rtol=0, atol=1e-6)
 
 
+def interrupt(step):
+    """Press Ctrl-C once the first block of the schedule is over."""
+    if step > 11:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
 def recorded(out):
     return json.loads((out / "run.json").read_text())["settings"]
 
@@ -101,10 +107,6 @@ def test_a_model_that_does_not_anneal_runs_at_its_temperature(tmp_path):
 def test_an_interrupted_simulation_is_resumed_with_its_schedule_bit_by_bit(
     annealed, folder, tmp_path
 ):
-    def interrupt(step):
-        if step > 11:  # in the second block of the schedule
-            os.kill(os.getpid(), signal.SIGINT)
-
     settings = SimulationSettings(
         SEQUENCE,
         str(folder),
@@ -127,10 +129,12 @@ def test_an_interrupted_simulation_is_resumed_with_its_schedule_bit_by_bit(
 
 def test_an_extended_simulation_stays_at_the_last_factor(options, protein, tmp_path):
     out = complete(tmp_path / "run", *options, "--report-interval", 1, "--steps", 22)
-    for steps in (30, 40):
-        outcome = simulate(out, "--resume", "--steps", steps)
-        assert outcome.code == 0, outcome
-        names(outcome.out, f"step {steps}", "600 to 30 K", "22 steps")
+    with SimulationRun(out) as run:
+        assert not run.run(40, interrupt)
+        assert run.step < 30
+    outcome = simulate(out, "--resume")
+    assert outcome.code == 0, outcome
+    names(outcome.out, "step 40", "600 to 30 K", "22 steps")
     assert_trajectory(out, rollout(protein, 40, protein.schedule(22)))
     assert recorded(out)["anneal"] == [22, 2.0, 0.1, 10]
 
