@@ -93,6 +93,11 @@ SEQUENCE_ID = "sequence"
     show_default=True,
     help="Temperature, kelvin.",
 )
+@click.option(
+    "--no-anneal",
+    is_flag=True,
+    help="Keep the temperature constant, also with a model whose schedule changes it.",
+)
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Random seed.")
 @click.option(
     "--model",
@@ -140,6 +145,7 @@ def sample(
     n_samples: int,
     steps: int,
     temperature: float,
+    no_anneal: bool,
     seed: int,
     engine: str,
     **sources: Any,
@@ -164,7 +170,9 @@ def sample(
             "--workers are processes on this machine, but --scheduler has its own: leave --workers out."
         )
     proteins = _proteins(**sources)
-    settings = SamplingSettings(name_of_model(model), n_samples, steps, temperature, seed, engine)
+    settings = SamplingSettings(
+        name_of_model(model), n_samples, steps, temperature, seed, engine, not no_anneal
+    )
     network = NemoModel.from_pretrained(model)
     if not network.trained:
         click.echo(

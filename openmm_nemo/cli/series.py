@@ -16,6 +16,15 @@ from openmm_nemo.runs.settings import SimulationSettings
 from openmm_nemo.runs.simulation import SimulationRun
 
 
+def plan_of(run: SimulationRun, total: int) -> str:
+    """What a run up to ``total`` steps simulates, in words."""
+    s = run.settings
+    plan = f"{len(s.sequence)} residues, seed {s.seed}, to step {total}"
+    if s.schedule is not None:
+        plan += f", annealed: {s.temperatures} over the first {s.schedule.steps} steps"
+    return plan
+
+
 def advance(run: SimulationRun, total: int, label: str) -> bool:
     """Advance a run to ``total`` steps and add the all-atom model, if it has one; false if it was interrupted."""
     complete = run.step == total
@@ -46,10 +55,7 @@ def simulate_series(
                 with series.run(name) as run:
                     if run.step >= total and not (run.step == total and run.lacks_all_atom_model):
                         continue
-                    click.echo(
-                        f"{name}: simulating {len(of_protein.sequence)} residues, seed {run.settings.seed}, to step "
-                        f"{total}."
-                    )
+                    click.echo(f"{name}: simulating {plan_of(run, total)}.")
                     complete = advance(run, total, name)
             except InputError as error:
                 click.echo(f"Not simulated: {name}: {error}")

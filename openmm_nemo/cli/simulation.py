@@ -20,7 +20,7 @@ from openmm_nemo.cli.inputs import (
     sequence_of,
     structure_options,
 )
-from openmm_nemo.cli.series import advance, simulate_series
+from openmm_nemo.cli.series import advance, plan_of, simulate_series
 from openmm_nemo.data import Structure
 from openmm_nemo.data.families.profiles import read_profile, read_profiles
 from openmm_nemo.encoders.embedding import read_embedding, read_embeddings
@@ -75,6 +75,13 @@ ONE_SOURCE = "Give one of --pdb, --sequence, --fasta, and --trajectory with --to
     "--temperature",
     type=click.FloatRange(0, min_open=True),
     help="Temperature, kelvin.  [default: 300]",
+)
+@click.option(
+    "--no-anneal",
+    "anneal",
+    flag_value=False,
+    default=None,
+    help="Keep the temperature constant, also with a model whose schedule changes it.",
 )
 @click.option(
     "--seed",
@@ -193,9 +200,7 @@ def simulate(out: Path, steps: int | None, threads: int, resume: bool, **options
             click.echo(
                 f"Model {run.settings.model} is untrained (random weights): expect no meaningful structure."
             )
-        click.echo(
-            f"Simulating {len(run.protein.sequence)} residues, seed {run.settings.seed}, to step {total}."
-        )
+        click.echo(f"Simulating {plan_of(run, total)}.")
         if run.settings.source is not None:
             for name in run.settings.source.changed_files():
                 click.echo(
@@ -318,4 +323,5 @@ def _reference(
 
 
 def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    parameters = click.get_current_context().command.params
+    return next(parameter.opts[0] for parameter in parameters if parameter.name == name)

@@ -26,6 +26,11 @@ class Schedule(NamedTuple):
     coldest: float
     block: int = 10
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether all factors are 1."""
+        return self.hottest == self.coldest == 1
+
     def factor(self, step: int) -> float:
         """Factor of a step, counted from 0."""
         last = max(-(-self.steps // self.block) - 1, 1)

@@ -7,6 +7,7 @@ import numpy as np
 import openmm as mm
 from openmm import app, unit
 
+from openmm_nemo.dynamics import Schedule
 from openmm_nemo.engine.forces import check_particles, create_force
 from openmm_nemo.engine.integrator import NemoLangevinIntegrator
 from openmm_nemo.engine.protein import Protein
@@ -107,6 +108,7 @@ def create_integrator(
     seed: int | None = None,
     system: mm.System | None = None,
     particles: Sequence[int] | None = None,
+    schedule: Schedule | None = None,
     **options: Any,
 ) -> NemoLangevinIntegrator:
     """Integrator with the step sizes and preconditioners that the sequence network chose.
@@ -122,6 +124,9 @@ def create_integrator(
     particles : sequence of int, optional
         For a protein in a larger system: the system, and the indices of its particles that are the residues, in order.
         They form the only chain; all other particles take Cartesian steps with C = 1.
+    schedule : Schedule, optional
+        Factors of the temperature and the step sizes: ``protein.schedule(n_steps)`` anneals a run of ``n_steps`` steps
+        as the model was trained. Default: the temperature is constant.
     **options
         Other arguments of `NemoLangevinIntegrator`.
 
@@ -155,7 +160,9 @@ def create_integrator(
         "internal_preconditioner": internal,
         "chains": chains,
     }
-    return NemoLangevinIntegrator(temperature, seed=seed, **(arguments | options))
+    return NemoLangevinIntegrator(
+        temperature, seed=seed, schedule=schedule, **(arguments | options)
+    )
 
 
 def initial_positions(protein: Protein, seed: int | None = None) -> unit.Quantity:

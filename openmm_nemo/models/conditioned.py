@@ -249,12 +249,21 @@ class ConditionedModel(nn.Module):
         return add_to_system(self, system, particles, backend, force_group)
 
     def create_integrator(
-        self, temperature: Any = 300.0, seed: int | None = None, **options: Any
+        self,
+        temperature: Any = 300.0,
+        seed: int | None = None,
+        schedule: Schedule | None = None,
+        **options: Any,
     ) -> "NemoLangevinIntegrator":
-        """Integrator with this protein's step sizes; see `openmm_nemo.engine.create_integrator`."""
+        """Integrator with this protein's step sizes; see `openmm_nemo.engine.create_integrator`.
+
+        The temperature is constant by default. To anneal a simulation as the model was trained::
+
+            integrator = protein.create_integrator(300 * unit.kelvin, schedule=protein.schedule(n_steps))
+        """
         from openmm_nemo.engine import create_integrator
 
-        return create_integrator(self, temperature, seed, **options)
+        return create_integrator(self, temperature, seed, schedule=schedule, **options)
 
     def initial_positions(self, seed: int | None = None) -> "unit.Quantity":
         """Initial positions, shape (L, 3), nm, as an OpenMM Quantity; see `openmm_nemo.engine.initial_positions`."""

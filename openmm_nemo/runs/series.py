@@ -55,7 +55,7 @@ class SimulationSeries:
             if settings is None:
                 self._resume(steps)
             else:
-                self._begin(dict(settings))
+                self._begin(settings)
             self._at_end = at_end.pop_all()
 
     def __enter__(self) -> "SimulationSeries":
@@ -70,9 +70,9 @@ class SimulationSeries:
         begun = RunFolder(path, SIMULATION).holds_run
         return SimulationRun(path, None if begun else self.settings[name])
 
-    def _begin(self, settings: dict[str, SimulationSettings]) -> None:
+    def _begin(self, settings: Mapping[str, SimulationSettings]) -> None:
         self.folder.check_new((SIMULATION.record, *settings))
-        self.settings = settings
+        self.settings = dict(settings)
         self._load_model()
         for name, of_protein in settings.items():
             try:
@@ -80,6 +80,7 @@ class SimulationSeries:
                     of_protein.sequence, of_protein.profile, embedding=of_protein.embedding
                 )
                 protein.require_energy()
+                self.settings[name] = of_protein.with_schedule(protein)
             except InputError as error:
                 raise InputError(f"{name}: {error}") from None
         self._write_record()

@@ -1,12 +1,14 @@
 """Settings of a simulation, and their record in its folder."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from openmm_nemo.dynamics import Schedule
 from openmm_nemo.engine.trajectory import check_format
 from openmm_nemo.errors import InputError
+from openmm_nemo.models import ConditionedModel
 from openmm_nemo.runs.folder import RunKind
 from openmm_nemo.runs.source import SourceStructure
 
@@ -35,6 +37,10 @@ class SimulationSettings:
         Total number of steps.
     temperature : float
         Temperature, kelvin.
+    anneal : bool or Schedule
+        Schedule of the temperature and the step sizes; False: they are constant. Default, or True: the model's over
+        ``steps`` steps, which the record of the run then has, so that later steps of an extended run use the last
+        factor.
     report_interval : int
         Steps between frames and lines of the table.
     trajectory, atoms : str
@@ -66,6 +72,7 @@ class SimulationSettings:
     seed: int
     steps: int = 250
     temperature: float = 300.0
+    anneal: bool | Schedule = True
     report_interval: int = 10
     trajectory: str = "coarse.dcd"
     atoms: str = "atoms.dcd"
@@ -104,10 +111,39 @@ class SimulationSettings:
                 f"Both trajectories are named {self.atoms!r}: give two different names."
             )
 
+    @property
+    def schedule(self) -> Schedule | None:
+        """Schedule of a run that has begun; None: the temperature is constant."""
+        return None if isinstance(self.anneal, bool) else self.anneal
+
+    @property
+    def temperatures(self) -> str:
+        """Temperature of a run that has begun, in words."""
+        if self.schedule is None:
+            return f"{self.temperature:g} K"
+        first, last = (
+            self.temperature * self.schedule.factor(step) for step in (0, self.schedule.steps - 1)
+        )
+        return f"{first:g} K" if first == last else f"{first:g} to {last:g} K"
+
+    def with_schedule(self, protein: ConditionedModel) -> "SimulationSettings":
+        """The settings of a run that begins: True becomes the schedule of the protein's model, if it has one."""
+        if self.anneal is not True:
+            return self
+        schedule = protein.schedule(self.steps)
+        return replace(self, anneal=False if schedule.is_constant else schedule)
+
     @classmethod
     def parse(cls, values: dict[str, Any]) -> "SimulationSettings":
         """Settings from their values in a record."""
-        return cls(**values | {"source": SourceStructure.parse(values.get("source"))})
+        anneal = values.get("anneal", False)  # which earlier versions did not
+        return cls(
+            **values
+            | {
+                "source": SourceStructure.parse(values.get("source")),
+                "anneal": Schedule(*anneal) if isinstance(anneal, list) else anneal,
+            }
+        )
 
 
 class SimulationRecord(NamedTuple):

@@ -175,6 +175,7 @@ class SimulationRun:
         outputs = (settings.trajectory, settings.atoms, STATE_FILE, PLOT_FILE)
         self.folder.check_new((*outputs, *FINAL_FILES, ALL_ATOM_FILE, *XML_FILES))
         self._load_model(settings)
+        settings = settings.with_schedule(self.protein)
         self.simulation = self._create_simulation(settings)
         platform = self.simulation.context.getPlatform().getName()
         self.settings = replace(settings, platform=platform)
@@ -257,7 +258,7 @@ class SimulationRun:
                 simulation = app.Simulation(
                     self.protein.topology,
                     self.protein.create_system(backend),
-                    self.protein.create_integrator(s.temperature, s.seed),
+                    self.protein.create_integrator(s.temperature, s.seed, s.schedule),
                     mm.Platform.getPlatformByName(name),
                 )
             except mm.OpenMMException as error:
@@ -278,7 +279,7 @@ class SimulationRun:
         state = self.simulation.context.getState(positions=True)
         self._outputs.complete(
             state.getPositions(asNumpy=True)._value,
-            f"{len(s.sequence)} residues, {model}, {s.temperature:g} K, seed {s.seed}",
+            f"{len(s.sequence)} residues, {model}, {s.temperatures}, seed {s.seed}",
         )
         self._write_checkpoint()
 

@@ -12,7 +12,11 @@ STEPS_KEPT = 10
 
 
 def sample_with_torch(
-    protein: ConditionedModel, seeds: range, steps: int, temperature: float = 300.0
+    protein: ConditionedModel,
+    seeds: range,
+    steps: int,
+    temperature: float = 300.0,
+    anneal: bool = True,
 ) -> Tensor:
     """Last states of independent simulations, as one batch.
 
@@ -24,6 +28,8 @@ def sample_with_torch(
     steps : int
     temperature : float
         Temperature, kelvin.
+    anneal : bool
+        Follow the model's schedule of temperature and step sizes; otherwise they are constant.
 
     Returns
     -------
@@ -32,7 +38,7 @@ def sample_with_torch(
     """
     batch = protein.copies(len(seeds))
     x = batch.initial_positions(seeds[0])
-    schedule = batch.schedule(steps)
+    schedule = batch.schedule(steps) if anneal else None
     for first in range(0, steps, STEPS_KEPT):
         n_steps = min(STEPS_KEPT, steps - first)
         trajectory = batch.rollout(
@@ -48,14 +54,19 @@ def sample_with_torch(
 
 
 def sample_with_openmm(
-    protein: ConditionedModel, seeds: range, steps: int, temperature: float = 300.0
+    protein: ConditionedModel,
+    seeds: range,
+    steps: int,
+    temperature: float = 300.0,
+    anneal: bool = True,
 ) -> Tensor:
     """As `sample_with_torch`, in OpenMM, one simulation after another.
 
     Uses the Reference platform, which every OpenMM has, with positions in double precision and one thread; most of the
     time is spent in the network.
     """
-    integrator = protein.create_integrator(temperature)
+    schedule = protein.schedule(steps) if anneal else None
+    integrator = protein.create_integrator(temperature, schedule=schedule)
     reference = mm.Platform.getPlatformByName("Reference")
     context = mm.Context(protein.create_system(), integrator, reference)
     context.setPositions(protein.initial_positions())

@@ -80,6 +80,8 @@ class SamplingSettings:
     engine : {"torch", "openmm"}
         The PyTorch simulator, many chains at once, or the integrator in OpenMM, one chain after another. The results
         are the same to rounding.
+    anneal : bool
+        Follow the model's schedule of temperature and step sizes; otherwise they are constant.
     """
 
     model: str
@@ -88,6 +90,7 @@ class SamplingSettings:
     temperature: float = 300.0
     seed: int = 1
     engine: str = "torch"
+    anneal: bool = True
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:
@@ -388,7 +391,8 @@ class _Record(NamedTuple):
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> "_Record":
-        settings, inputs = dict(values["settings"]), dict(values["inputs"])
+        # Earlier versions had no choice.
+        settings, inputs = {"anneal": True, **values["settings"]}, dict(values["inputs"])
         return cls(
             settings,
             settings.pop("n_samples"),
@@ -482,7 +486,8 @@ def run_task(weights: bytes, task: Task) -> Samples | str:
     kept = slice(task.wanted.start - simulated.start, task.wanted.stop - simulated.start)
     try:
         if protein.has_energy:
-            x = ENGINES[settings.engine](protein, seeds, settings.steps, settings.temperature)[kept]
+            sample = ENGINES[settings.engine]
+            x = sample(protein, seeds, settings.steps, settings.temperature, settings.anneal)[kept]
         else:
             x = protein.initial_state().unsqueeze(0)
     except mm.OpenMMException as error:

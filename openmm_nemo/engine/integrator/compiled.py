@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import openmm as mm
 
+from openmm_nemo.dynamics import Schedule
 from openmm_nemo.engine.integrator.interface import LangevinInterface, Settings, split_chains
 from openmm_nemo.plugin import core_functions
 
@@ -64,6 +65,14 @@ class CompiledIntegrator(LangevinInterface, mm.Integrator):  # noqa: D101 (below
 
     def _set(self, name: str, value: float) -> None:
         _check(core_functions().openmm_nemo_set(int(self.this), name.encode(), value))
+
+    def _get_schedule(self) -> Schedule:
+        steps, hottest, coldest, block = (self._get(f"schedule_{n}") for n in Schedule._fields)
+        return Schedule(int(steps), hottest, coldest, int(block))
+
+    def _set_schedule(self, schedule: Schedule) -> None:
+        for name, value in schedule._asdict().items():
+            self._set(f"schedule_{name}", value)
 
 
 def _check(problem: bytes | None) -> None:

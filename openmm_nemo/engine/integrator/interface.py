@@ -7,11 +7,16 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from openmm import unit
 
+from openmm_nemo.dynamics import Schedule
 from openmm_nemo.engine.units import value_in
 
 Detrend = bool | Literal["system"]
 
 DETREND_CODES: dict[Detrend, int] = {False: 0, True: 1, "system": 2}
+
+
+CONSTANT = Schedule(1, 1.0, 1.0)
+"""What an integrator without a schedule has."""
 
 
 class Settings(NamedTuple):
@@ -77,10 +82,15 @@ class LangevinInterface:
     rejected sub-step leaves everything in place. It is exact to the rounding of the platform's energies, and computed
     on the host.
 
+    With a schedule, the run is annealed: the factor of a step, counted by `getNumSteps`, multiplies the temperature,
+    eps_x and eps_z, which the getters return without it. With ``metropolis=True``, each step is then proposed and
+    decided at its own temperature: it leaves exp(-U/kT) dx of that temperature invariant. XML and copies keep the
+    schedule; checkpoints and States keep only the number of steps, so give it to a new integrator that loads one.
+
     Parameters
     ----------
     temperature : Quantity or float
-        Temperature, kelvin; it alone determines kT.
+        Temperature, kelvin; it determines kT, together with the schedule if there is one.
     cartesian_step : Quantity or float
         eps_x, nm^2: variance of the Cartesian noise per step where C = 1.
     internal_step : float
@@ -102,6 +112,9 @@ class LangevinInterface:
         Particle indices of every chain, in chain order. Default: all particles are one chain.
     metropolis : bool
         Accept or reject each sub-step, see above. Needs the compiled integrator.
+    schedule : Schedule, optional
+        Factors of the temperature and both step sizes, see `openmm_nemo.dynamics.Schedule`; `ConditionedModel.schedule`
+        makes one. Default: the temperature is constant.
 
     Raises
     ------
@@ -122,6 +135,7 @@ class LangevinInterface:
         seed: int | None = None,
         chains: Sequence[Sequence[int]] | None = None,
         metropolis: bool = False,
+        schedule: Schedule | None = None,
     ):
         if detrend not in DETREND_CODES:
             raise ValueError(f"detrend is {detrend!r}: it must be True, False or 'system'.")
@@ -140,6 +154,7 @@ class LangevinInterface:
         self.setInternalStep(internal_step)
         self.setMaxDisplacement(math.inf if metropolis else max_displacement)
         self.setRandomNumberSeed(seed or 0)
+        self.setSchedule(schedule)
 
     def _create(self, settings: Settings) -> None:
         """Make the OpenMM object."""
@@ -151,6 +166,14 @@ class LangevinInterface:
 
     def _set(self, name: str, value: float) -> None:
         """Set a parameter."""
+        raise NotImplementedError
+
+    def _get_schedule(self) -> Schedule:
+        """The schedule, or `CONSTANT`."""
+        raise NotImplementedError
+
+    def _set_schedule(self, schedule: Schedule) -> None:
+        """Set a schedule that has been checked."""
         raise NotImplementedError
 
     # Parameters
@@ -186,6 +209,25 @@ class LangevinInterface:
     def setMaxDisplacement(self, displacement: Any) -> None:
         """Set the speed limit of the internal step, nm per step; infinite: none."""
         self._set_positive("max_displacement", value_in(displacement, unit.nanometer))
+
+    def getSchedule(self) -> Schedule | None:
+        """Factors of the temperature and both step sizes; None: they are constant."""
+        schedule = self._get_schedule()
+        return None if schedule == CONSTANT else schedule
+
+    def setSchedule(self, schedule: Schedule | None) -> None:
+        """Set the factors of the temperature and both step sizes, from the next step on; None: they are constant."""
+        if schedule is None or schedule.is_constant:
+            schedule = CONSTANT
+        for name, value in schedule._asdict().items():
+            if not 0 < value < math.inf:
+                raise ValueError(
+                    f"{name} is {value} in {schedule}: it must be positive and finite."
+                )
+        for name, number in (("steps", schedule.steps), ("block", schedule.block)):
+            if number != int(number):
+                raise ValueError(f"{name} is {number} in {schedule}: it must be a whole number.")
+        self._set_schedule(schedule)
 
     def getDetrend(self) -> Detrend:
         """Whose net translation and rotation are removed: True (each chain), False (none) or "system"."""

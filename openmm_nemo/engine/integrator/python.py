@@ -11,9 +11,21 @@ import openmm as mm
 import torch
 from torch import Tensor
 
-from openmm_nemo.dynamics import StepOptions, StepParameters, langevin_noise, mixed_step
+from openmm_nemo.dynamics import (
+    Schedule,
+    StepOptions,
+    StepParameters,
+    langevin_noise,
+    mixed_step,
+)
+from openmm_nemo.dynamics.schedule import scaled
 from openmm_nemo.dynamics.steps import cartesian_displacement
-from openmm_nemo.engine.integrator.interface import LangevinInterface, Settings, split_chains
+from openmm_nemo.engine.integrator.interface import (
+    CONSTANT,
+    LangevinInterface,
+    Settings,
+    split_chains,
+)
 from openmm_nemo.engine.integrator.layout import ChainLayout, chain_layout, summary
 from openmm_nemo.engine.units import ANGSTROM_PER_NM, GAS_CONSTANT
 from openmm_nemo.geometry import detrend, detrend_rigidly
@@ -143,6 +155,7 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
             self.getMeasureCorrection(),
         )
         kt = GAS_CONSTANT * self._get("temperature")
+        schedule = self._get_schedule()
         self._progress, self._loaded_checkpoint = self._reconcile(), False
         for _ in range(steps):
             state = context.getState(positions=True, forces=True, energy=True, groups=groups)
@@ -153,14 +166,16 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
                 raise mm.OpenMMException(f"The forces are not finite at step {number}.")
             if not math.isfinite(state.getPotentialEnergy()._value):
                 raise mm.OpenMMException(f"The energy is not finite at step {number}.")
-            gradient = force / (-kt * ANGSTROM_PER_NM)
+            factor = schedule.factor(number)
+            now = scaled(parameters, factor)
+            gradient = force / (-kt * factor * ANGSTROM_PER_NM)
             noise = self._draw(number, int(abs(self._progress.seed)), layout)
             chains, longest = layout.particles.shape
             result = mixed_step(
                 before[layout.particles],
                 gradient[layout.particles],
                 noise[:chains, :longest],
-                parameters,
+                now,
                 options,
             )
             x, inside = before.clone(), layout.mask > 0
@@ -168,8 +183,8 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
                 x[layout.free] += cartesian_displacement(
                     gradient[layout.free].unsqueeze(0),
                     noise[-1:, layout.free, 0],
-                    parameters._replace(
-                        cartesian_step=parameters.cartesian_step[:1],
+                    now._replace(
+                        cartesian_step=now.cartesian_step[:1],
                         cartesian_preconditioner=layout.free_preconditioner,
                     ),
                 )[0]
@@ -262,17 +277,36 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
 
         context.loadCheckpoint = load_checkpoint
 
+    def _get_schedule(self) -> Schedule:
+        if "schedule" not in self._tables():
+            return CONSTANT
+        steps, hottest, coldest, block = self._table("schedule").tolist()
+        return Schedule(int(steps), hottest, coldest, int(block))
+
+    def _set_schedule(self, schedule: Schedule) -> None:
+        # A table is kept in XML, but not in checkpoints, whose form does not change then.
+        tables = self._tables()
+        if "schedule" in tables:
+            values = [float(len(schedule)), *schedule]
+            tables["schedule"].setFunctionParameters(values)
+        elif schedule != CONSTANT:
+            self._add_table("schedule", np.array(schedule, dtype=float))
+
     def _add_table(self, name: str, values: np.ndarray) -> None:
         # A table must not be empty: its first entry is the number of the others.
         self.addTabulatedFunction(
             name, mm.Discrete1DFunction([float(len(values)), *values.tolist()])
         )
 
+    def _tables(self) -> dict[str, mm.Discrete1DFunction]:
+        n = self.getNumTabulatedFunctions()
+        return {self.getTabulatedFunctionName(i): self.getTabulatedFunction(i) for i in range(n)}
+
     def _table(self, name: str) -> np.ndarray:
-        for i in range(self.getNumTabulatedFunctions()):
-            if self.getTabulatedFunctionName(i) == name:
-                return np.array(self.getTabulatedFunction(i).getFunctionParameters()[1:])
-        raise mm.OpenMMException(f"This integrator has no {name}: it is not a NEMO integrator.")
+        tables = self._tables()
+        if name not in tables:
+            raise mm.OpenMMException(f"This integrator has no {name}: it is not a NEMO integrator.")
+        return np.array(tables[name].getFunctionParameters()[1:])
 
     def _get(self, name: str) -> float:
         if name == "noise_seed":

@@ -243,15 +243,16 @@ void CommonNemoKernel::uploadSlots() {
 
 bool CommonNemoKernel::execute(ContextImpl& context, const NemoLangevinIntegrator& integrator) {
     ContextSelector selector(cc);
-    const Parameters& p = integrator.parameters;
+    StepSizes now = integrator.nextStep();
     if (*orderChanged)
         uploadSlots();
     displace->setArg(0, (unsigned int) integrator.counters.noiseSeed);
     displace->setArg(1, (unsigned int) integrator.counters.steps);
-    setMixedArg(2, 1 / (GAS_CONSTANT * p.temperature));
-    setMixedArg(3, sqrt(p.cartesianStep) * ANGSTROM_PER_NM);
-    setMixedArg(4, sqrt(p.internalStep));
-    setMixedArg(5, isfinite(p.maxDisplacement) ? p.maxDisplacement * ANGSTROM_PER_NM : -1);
+    setMixedArg(2, 1 / (GAS_CONSTANT * now.temperature));
+    setMixedArg(3, sqrt(now.cartesianStep) * ANGSTROM_PER_NM);
+    setMixedArg(4, sqrt(now.internalStep));
+    double limit = integrator.parameters.maxDisplacement;
+    setMixedArg(5, isfinite(limit) ? limit * ANGSTROM_PER_NM : -1);
     displace->execute(numSegments * groupSize, groupSize);
     if (stepsSinceCheck == 0)
         firstStep = integrator.counters.steps;

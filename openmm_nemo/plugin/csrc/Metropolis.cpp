@@ -16,7 +16,7 @@ Metropolis::Metropolis(const Layout& systemLayout)
 }
 
 void Metropolis::step(ContextImpl& context, NemoLangevinIntegrator& integrator) {
-    const Parameters& p = integrator.parameters;
+    now = integrator.nextStep();
     Counters& counters = integrator.counters;
     int groups = integrator.getIntegrationForceGroups();
     // Minimizers, other integrators and changes of the box do not notify this integrator.
@@ -40,11 +40,11 @@ void Metropolis::step(ContextImpl& context, NemoLangevinIntegrator& integrator) 
     before = current.x;
     const Counters countersBefore = counters;
     try {
-        if (p.cartesianStep > 0) {
+        if (now.cartesianStep > 0) {
             counters.acceptedCartesian += tryCartesian(context, integrator, u[0]);
             counters.proposedCartesian++;
         }
-        if (p.internalStep > 0) {
+        if (now.internalStep > 0) {
             counters.acceptedInternal += tryInternal(context, integrator, u[1]);
             counters.proposedInternal++;
         }
@@ -66,11 +66,10 @@ void Metropolis::step(ContextImpl& context, NemoLangevinIntegrator& integrator) 
 }
 
 bool Metropolis::tryCartesian(ContextImpl& context, const NemoLangevinIntegrator& integrator, double u) {
-    const Parameters& p = integrator.parameters;
-    double half = 0.5 / (GAS_CONSTANT * p.temperature);
+    double half = 0.5 / (GAS_CONSTANT * now.temperature);
     proposal.x = current.x;
     auto propose = [&](int particle, int bead) {
-        double variance = p.cartesianStep * layout.cartesianPreconditioner[particle];
+        double variance = now.cartesianStep * layout.cartesianPreconditioner[particle];
         Vec3 normal(noiseOf(bead, 0), noiseOf(bead, 1), noiseOf(bead, 2));
         proposal.x[particle] += current.force[particle] * (half * variance) + normal * sqrt(variance);
     };
@@ -84,10 +83,10 @@ bool Metropolis::tryCartesian(ContextImpl& context, const NemoLangevinIntegrator
         for (int particle : layout.freeParticles)
             propose(particle, particle);
     }
-    return decide(context, integrator, u, [&]() {
+    return decide(context, u, [&]() {
         double sum = 0;
         for (int i : moving) {
-            double variance = p.cartesianStep * layout.cartesianPreconditioner[i];
+            double variance = now.cartesianStep * layout.cartesianPreconditioner[i];
             if (variance == 0)
                 continue;
             Vec3 d = proposal.x[i] - current.x[i];
@@ -99,8 +98,7 @@ bool Metropolis::tryCartesian(ContextImpl& context, const NemoLangevinIntegrator
 }
 
 bool Metropolis::tryInternal(ContextImpl& context, const NemoLangevinIntegrator& integrator, double u) {
-    const Parameters& p = integrator.parameters;
-    double kT = GAS_CONSTANT * p.temperature;
+    double kT = GAS_CONSTANT * now.temperature;
     int numChains = layout.chains.size();
     Slopes here, there;
     slopesAt(current, kT, here);
@@ -116,7 +114,7 @@ bool Metropolis::tryInternal(ContextImpl& context, const NemoLangevinIntegrator&
         for (int j = 0; j < n; j++) {
             x[j] = current.x[chain[j]] * ANGSTROM_PER_NM;
             for (int k = 0; k < min(j, 3); k++) {
-                double variance = p.internalStep * layout.internalPreconditioner[chain[j]][k];
+                double variance = now.internalStep * layout.internalPreconditioner[chain[j]][k];
                 dz[c][j][k] = sqrt(variance) * noiseOf(j, k) - 0.5 * variance * here.gradient[c][j][k];
             }
         }
@@ -125,13 +123,13 @@ bool Metropolis::tryInternal(ContextImpl& context, const NemoLangevinIntegrator&
         for (int j = 0; j < n; j++)
             proposal.x[chain[j]] = rebuilt[j] / ANGSTROM_PER_NM;
     }
-    return decide(context, integrator, u, [&]() {
+    return decide(context, u, [&]() {
         slopesAt(proposal, kT, there);
         double sum = there.logVolume - here.logVolume;
         for (int c = 0; c < numChains; c++)
             for (int j = 0; j < (int) dz[c].size(); j++)
                 for (int k = 0; k < min(j, 3); k++) {
-                    double variance = p.internalStep * layout.internalPreconditioner[layout.chains[c][j]][k];
+                    double variance = now.internalStep * layout.internalPreconditioner[layout.chains[c][j]][k];
                     if (variance == 0)
                         continue;
                     double forth = dz[c][j][k] + 0.5 * variance * here.gradient[c][j][k];
@@ -143,8 +141,8 @@ bool Metropolis::tryInternal(ContextImpl& context, const NemoLangevinIntegrator&
 }
 
 template <class LogRatio>
-bool Metropolis::decide(ContextImpl& context, const NemoLangevinIntegrator& integrator, double u, LogRatio logRatio) {
-    double kT = GAS_CONSTANT * integrator.parameters.temperature;
+bool Metropolis::decide(ContextImpl& context, double u, LogRatio logRatio) {
+    double kT = GAS_CONSTANT * now.temperature;
     place(context, proposal.x);
     evaluate(context, proposal, knownGroups);
     // NaN is never accepted.

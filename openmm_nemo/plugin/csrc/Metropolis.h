@@ -38,7 +38,7 @@ private:
     bool tryInternal(OpenMM::ContextImpl& context, const NemoLangevinIntegrator& integrator, double u);
     /** Computes energy and forces at proposal.x and takes it with probability min(1, exp(-(E'-E)/kT + logRatio())). */
     template <class LogRatio>
-    bool decide(OpenMM::ContextImpl& context, const NemoLangevinIntegrator& integrator, double u, LogRatio logRatio);
+    bool decide(OpenMM::ContextImpl& context, double u, LogRatio logRatio);
     void evaluate(OpenMM::ContextImpl& context, State& state, int groups);
     void place(OpenMM::ContextImpl& context, const std::vector<OpenMM::Vec3>& x);
     void slopesAt(const State& state, double kT, Slopes& slopes);
@@ -48,6 +48,7 @@ private:
         return noise[k][bead];
     }
     Layout layout;
+    StepSizes now = {};
     std::vector<int> moving; // particles that take Cartesian steps
     bool known;
     int knownGroups;

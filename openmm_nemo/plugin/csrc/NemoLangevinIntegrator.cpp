@@ -27,6 +27,14 @@ void NemoLangevinIntegrator::setSeed(int seed) {
     counters.noiseSeed = (seed != 0 ? seed : 1 + (unsigned int) osrngseed() % LARGEST_SEED);
 }
 
+StepSizes NemoLangevinIntegrator::nextStep() const {
+    const Parameters& p = parameters;
+    long long blocks = (p.scheduleSteps + p.scheduleBlock - 1) / p.scheduleBlock, last = max(blocks - 1, 1LL);
+    double share = (double) min(counters.steps / p.scheduleBlock, last) / last;
+    double factor = p.hottest * pow(p.coldest / p.hottest, share);
+    return {p.temperature * factor, p.cartesianStep * factor, p.internalStep * factor};
+}
+
 void NemoLangevinIntegrator::initialize(ContextImpl& c) {
     if (owner != NULL && &c.getOwner() != owner)
         throw OpenMMException("This Integrator is already bound to a context");

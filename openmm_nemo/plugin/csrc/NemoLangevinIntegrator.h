@@ -25,10 +25,20 @@ struct Parameters {
     Detrend detrend = Detrend::Chains;
     bool measureCorrection = false;
     bool metropolis = false;
-    int seed = 0;                                     // 0: every integrator draws its own
+    int seed = 0; // 0: every integrator draws its own
+    // Annealing: openmm_nemo/dynamics/schedule.py
+    long long scheduleSteps = 1, scheduleBlock = 10;
+    double hottest = 1, coldest = 1;
     std::vector<std::vector<int>> chains;             // empty: all particles are one chain
     std::vector<double> cartesianPreconditioner;      // one per particle, or empty: 1
     std::vector<OpenMM::Vec3> internalPreconditioner; // one per particle, or empty: 1
+};
+
+/** Temperature and step sizes of one step. */
+struct StepSizes {
+    double temperature;   // kelvin
+    double cartesianStep; // nm^2
+    double internalStep;  // in the units of z
 };
 
 /** What an integrator has done, and the seed that it did it with. Kept in checkpoints. */
@@ -51,6 +61,8 @@ public:
     ~NemoLangevinIntegrator();
     Parameters parameters;
     Counters counters;
+    /** Temperature and step sizes of the next step, times the factor of the schedule. */
+    StepSizes nextStep() const;
     /** Sets the seed of the noise; 0: draws one at random. */
     void setSeed(int seed);
     void step(int steps) override;

@@ -1,5 +1,6 @@
 #include "Properties.h"
 #include "openmm/OpenMMException.h"
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <istream>
@@ -20,6 +21,7 @@ enum class Kind {
     Parameter, // may be set at any time; also kept there
     Noise,     // the seed in use; kept only in checkpoints
     Seed,      // the seed as it was set; kept only in XML, so that copies draw their own if it is 0
+    Schedule,  // may be set at any time; kept only in XML, if its factors are not 1
     Setting    // fixed when the integrator is made; kept only in its XML
 };
 
@@ -33,13 +35,14 @@ constexpr Range POSITIVE = {Limits::denorm_min(), Limits::max(), "positive and f
 constexpr Range NOT_NEGATIVE = {0, Limits::max(), "finite and not negative"};
 constexpr Range POSITIVE_OR_INFINITE = {Limits::denorm_min(), Limits::infinity(), "positive"};
 constexpr Range COUNT = {0, 9007199254740992.0, "not negative"}; // up to 2^53, which a double holds exactly
+constexpr Range POSITIVE_COUNT = {1, COUNT.most, "positive"};
 constexpr Range FLAG = {0, 1, "0 or 1"};
 constexpr Range DETREND = {0, 2, "0, 1 or 2"};
 constexpr Range SEED = {0, LARGEST_SEED, "from 0 to 2147483647"};
 constexpr Range NOISE_SEED = {1, LARGEST_SEED, "from 1 to 2147483647"};
 
-using Member = variant<double Parameters::*, int Parameters::*, bool Parameters::*, Detrend Parameters::*,
-                       double Counters::*, int Counters::*, long long Counters::*>;
+using Member = variant<double Parameters::*, int Parameters::*, long long Parameters::*, bool Parameters::*,
+                       Detrend Parameters::*, double Counters::*, int Counters::*, long long Counters::*>;
 
 struct Property {
     const char* name;    // in Python
@@ -64,6 +67,10 @@ constexpr Property PROPERTIES[] = {
     {"max_displacement", "maxDisplacement", Kind::Parameter, &Parameters::maxDisplacement, POSITIVE_OR_INFINITE},
     {"noise_seed", "noiseSeed", Kind::Noise, &Counters::noiseSeed, NOISE_SEED},
     {"seed", "randomSeed", Kind::Seed, &Parameters::seed, SEED},
+    {"schedule_steps", "scheduleSteps", Kind::Schedule, &Parameters::scheduleSteps, POSITIVE_COUNT},
+    {"schedule_hottest", "scheduleHottest", Kind::Schedule, &Parameters::hottest, POSITIVE},
+    {"schedule_coldest", "scheduleColdest", Kind::Schedule, &Parameters::coldest, POSITIVE},
+    {"schedule_block", "scheduleBlock", Kind::Schedule, &Parameters::scheduleBlock, POSITIVE_COUNT},
     {"detrend", "detrend", Kind::Setting, &Parameters::detrend, DETREND},
     {"measure_correction", "measureCorrection", Kind::Setting, &Parameters::measureCorrection, FLAG},
     {"metropolis", "metropolis", Kind::Setting, &Parameters::metropolis, FLAG},
@@ -110,13 +117,15 @@ const Property& propertyCalled(const string& name) {
     throw OpenMMException("NemoLangevinIntegrator has no property '" + name + "'.");
 }
 
-bool isIn(const Property& property, Extent extent) {
+bool isIn(const Property& property, Extent extent, bool hasSchedule = false) {
     switch (property.kind) {
     case Kind::Counter:
     case Kind::Parameter:
         return true;
     case Kind::Noise:
         return extent == Extent::Checkpoint;
+    case Kind::Schedule:
+        return extent == Extent::All && hasSchedule;
     default:
         return extent == Extent::All;
     }
@@ -133,7 +142,7 @@ double getProperty(const NemoLangevinIntegrator& integrator, const string& name)
 
 void setProperty(NemoLangevinIntegrator& integrator, const string& name, double value) {
     const Property& property = propertyCalled(name);
-    if (property.kind != Kind::Parameter && property.kind != Kind::Seed)
+    if (property.kind != Kind::Parameter && property.kind != Kind::Seed && property.kind != Kind::Schedule)
         throw OpenMMException(name + " cannot be set.");
     assign(property, name, value, integrator.parameters, integrator.counters);
     if (property.kind == Kind::Seed)
@@ -141,8 +150,9 @@ void setProperty(NemoLangevinIntegrator& integrator, const string& name, double 
 }
 
 void writeProperties(const NemoLangevinIntegrator& integrator, Extent extent, SerializationNode& node) {
+    bool hasSchedule = (integrator.parameters.hottest != 1 || integrator.parameters.coldest != 1);
     for (const Property& property : PROPERTIES)
-        if (isIn(property, extent))
+        if (isIn(property, extent, hasSchedule))
             visit(property, integrator.parameters, integrator.counters, [&](const auto& source) {
                 if constexpr (is_same_v<decltype(source), const double&>)
                     node.setDoubleProperty(property.xmlName, source);
@@ -154,14 +164,17 @@ void writeProperties(const NemoLangevinIntegrator& integrator, Extent extent, Se
 void readProperties(NemoLangevinIntegrator& integrator, Extent extent, const SerializationNode& node,
                     const set<string>& otherProperties, const set<string>& elements) {
     set<string> known = otherProperties;
+    bool hasSchedule = any_of(begin(PROPERTIES), end(PROPERTIES), [&](const Property& property) {
+        return property.kind == Kind::Schedule && node.hasProperty(property.xmlName);
+    });
     for (const Property& property : PROPERTIES)
-        if (isIn(property, extent))
+        if (isIn(property, extent, hasSchedule))
             known.insert(property.xmlName);
     requireKnown(node, known, elements);
     Parameters parameters = integrator.parameters;
     Counters counters = integrator.counters;
     for (const Property& property : PROPERTIES)
-        if (isIn(property, extent))
+        if (isIn(property, extent, hasSchedule))
             assign(property, property.xmlName, numberIn(node, property.xmlName), parameters, counters);
     integrator.parameters = parameters;
     // A state does not take back what the integrator has done since: replicas that share it would draw the same noise.

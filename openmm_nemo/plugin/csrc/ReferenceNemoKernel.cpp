@@ -29,6 +29,7 @@ private:
     bool moveChain(int number, const NemoLangevinIntegrator& integrator);
     void moveFreeParticles(const NemoLangevinIntegrator& integrator);
     ReferencePlatform::PlatformData& data;
+    StepSizes now = {};
     unique_ptr<Layout> layout;
     int numBeads = 0;
     long long failed = -1, clippedSteps = 0;
@@ -59,6 +60,7 @@ void ReferenceNemoKernel::initialize(const Layout& systemLayout, const NemoLange
 
 bool ReferenceNemoKernel::execute(ContextImpl& context, const NemoLangevinIntegrator& integrator) {
     const Parameters& p = integrator.parameters;
+    now = integrator.nextStep();
     allX.clear();
     allD.clear();
     bool clipped = false;
@@ -115,8 +117,8 @@ bool ReferenceNemoKernel::moveChain(int number, const NemoLangevinIntegrator& in
     uint32_t step = (uint32_t) integrator.counters.steps;
 
     langevinNoise(integrator.counters.noiseSeed, step, number, CartesianStream, n, normal);
-    double forceScale = -1 / (GAS_CONSTANT * p.temperature * ANGSTROM_PER_NM);
-    double sqrtEpsX = sqrt(p.cartesianStep) * ANGSTROM_PER_NM, sqrtEpsZ = sqrt(p.internalStep);
+    double forceScale = -1 / (GAS_CONSTANT * now.temperature * ANGSTROM_PER_NM);
+    double sqrtEpsX = sqrt(now.cartesianStep) * ANGSTROM_PER_NM, sqrtEpsZ = sqrt(now.internalStep);
     for (int i = 0; i < n; i++) {
         x[i] = (*data.positions)[chain[i]] * ANGSTROM_PER_NM;
         gradient[i] = (*data.forces)[chain[i]] * forceScale;
@@ -171,7 +173,6 @@ void ReferenceNemoKernel::moveFreeParticles(const NemoLangevinIntegrator& integr
     if (layout->freeParticles.empty())
         return;
     // Their noise is that of one more chain, with the particles' own indices as beads.
-    const Parameters& p = integrator.parameters;
     int n = layout->freeParticles.back() + 1;
     for (vector<double>& v : noise)
         v.resize(n);
@@ -179,8 +180,8 @@ void ReferenceNemoKernel::moveFreeParticles(const NemoLangevinIntegrator& integr
     langevinNoise(integrator.counters.noiseSeed, (uint32_t) integrator.counters.steps, layout->chains.size(),
                   CartesianStream, n, normal);
     for (int i : layout->freeParticles) {
-        double deviation = sqrt(p.cartesianStep) * cartesianRoot[i]; // nm
-        Vec3 drift = (*data.forces)[i] * (0.5 * deviation * deviation / (GAS_CONSTANT * p.temperature));
+        double deviation = sqrt(now.cartesianStep) * cartesianRoot[i]; // nm
+        Vec3 drift = (*data.forces)[i] * (0.5 * deviation * deviation / (GAS_CONSTANT * now.temperature));
         allX.push_back((*data.positions)[i] * ANGSTROM_PER_NM);
         allD.push_back((drift + Vec3(noise[0][i], noise[1][i], noise[2][i]) * deviation) * ANGSTROM_PER_NM);
     }

@@ -33,6 +33,11 @@ def test_a_schedule_of_one_block_stays_at_its_first_factor():
     assert [Schedule(4, 2.0, 0.1).factor(step) for step in (0, 3)] == [2.0, 2.0]
 
 
+def test_a_schedule_is_constant_if_all_its_factors_are_one():
+    assert Schedule(30, 1.0, 1.0).is_constant
+    assert not any(Schedule(30, *ends).is_constant for ends in ((2, 1), (1, 0.5), (2, 2)))
+
+
 SCHEDULE = Schedule(steps=6, hottest=2.0, coldest=0.5, block=2)
 
 

@@ -80,6 +80,7 @@ def test_defaults_are_those_of_the_docstring(platform_name):
         "seed": None,
         "chains": None,
         "metropolis": False,
+        "schedule": None,
     }
     explicit = NemoLangevinIntegrator(
         300,

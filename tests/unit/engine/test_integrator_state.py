@@ -12,6 +12,7 @@ import pytest
 from openmm import app
 
 from openmm_nemo import NemoLangevinIntegrator
+from openmm_nemo.dynamics import Schedule
 from openmm_nemo.engine.integrator import CompiledIntegrator, LangevinInterface
 from tests.helpers import platform
 from tests.unit.engine.toys import make_context, positions_of, random_walk, run, toy_system
@@ -32,6 +33,7 @@ OPTIONS = {
     "measure_correction": True,
     "seed": 2**31 - 5,
     "chains": CHAINS,
+    "schedule": Schedule(7, 2.0, 0.3, block=2),
 }
 
 COPIES = {
@@ -46,7 +48,13 @@ COPIES = {
 def everything(i: NemoLangevinIntegrator) -> dict:
     names = [*vars(LangevinInterface), *vars(NemoLangevinIntegrator)]
     own = [name for name in names if name.startswith("get")]
-    assert {"getTemperature", "getChains", "getRandomNumberSeed", "getNumSteps"} <= set(own)
+    assert {
+        "getTemperature",
+        "getSchedule",
+        "getChains",
+        "getRandomNumberSeed",
+        "getNumSteps",
+    } <= set(own)
     return {name: getattr(i, name)() for name in own} | {"groups": i.getIntegrationForceGroups()}
 
 
@@ -82,7 +90,9 @@ def test_copies_outlive_the_original_and_are_independent(name):
     integrator = NemoLangevinIntegrator(**OPTIONS)
     again = COPIES[name](integrator)
     again.setTemperature(77)
+    again.setSchedule(None)
     assert integrator.getTemperature()._value == 321.5
+    assert integrator.getSchedule() == OPTIONS["schedule"]
     del integrator
     toy_context(again)
     assert again.getTemperature()._value == 77

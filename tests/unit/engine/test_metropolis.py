@@ -3,6 +3,7 @@
 `Walk` takes the steps of `openmm_nemo.dynamics.metropolis`, float64, with the same seed.
 """
 
+import copy
 import itertools
 import math
 from typing import NamedTuple
@@ -13,9 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from openmm_nemo.dynamics import StepParameters, langevin_noise
+from openmm_nemo.dynamics import Schedule, StepParameters, langevin_noise
 from openmm_nemo.dynamics.metropolis import evaluate, metropolis_step
 from openmm_nemo.dynamics.noise import acceptance_numbers
+from openmm_nemo.dynamics.schedule import scaled
 from openmm_nemo.engine.integrator import CompiledIntegrator
 from openmm_nemo.geometry import (
     bond_angles,
@@ -137,6 +139,12 @@ class Walk:
             self.parameters.internal_preconditioner[row, : len(chain)] = c_z[chain]
         self.parameters.cartesian_preconditioner[-1, toy.free] = c_x[toy.free]
 
+    def at(self, factor: float) -> "Walk":
+        """The sampler with its temperature and step sizes times a factor."""
+        changed = copy.copy(self)
+        changed.scale, changed.parameters = self.scale / factor, scaled(self.parameters, factor)
+        return changed
+
     def integrator(self, **changes) -> CompiledIntegrator:
         return CompiledIntegrator(**{**self.arguments, **changes})
 
@@ -200,6 +208,23 @@ def test_steps_are_those_of_the_specification(toy, name):
     rates = np.array(context.getIntegrator().getAcceptanceRates())
     np.testing.assert_allclose(rates, accepted / n_steps, rtol=1e-12)
     assert ((rates > 0.1) & (rates < 0.9)).all()
+
+
+@PLATFORMS
+def test_each_step_of_an_annealed_run_is_exact_at_its_own_temperature(name):
+    toy, schedule = "chains and free particles", Schedule(30, 2.0, 0.3, block=4)
+    walk = Walk(TOYS[toy], toy, seed=17, temperature=330.0)
+    context = walk.context(name, schedule=schedule)
+    accepted = np.zeros(2)
+    for number in range(36):
+        x = torch.tensor(positions_of(context) * 10)
+        expected, margins = walk.at(schedule.factor(number)).step(x, number)
+        assert min(abs(margin) for margin in margins) > 100 * METROPOLIS[name]
+        context.getIntegrator().step(1)
+        found = positions_of(context)
+        np.testing.assert_allclose(found, expected / 10, rtol=0, atol=METROPOLIS[name])
+        accepted += [margin > 0 for margin in margins]
+    assert ((accepted > 3) & (accepted < 33)).all()
 
 
 def separable(name: str, steps: int, frames: int, **options) -> dict[str, np.ndarray]:

@@ -17,6 +17,7 @@ WRITTEN = Path(__file__).parent / "written"
 """Integrators, a state and a checkpoint that version 0.1.0 wrote after five steps, and what the getters said then."""
 
 PARAMETERS = "temperature", "cartesian_step", "internal_step", "max_displacement", "seed"
+SCHEDULE = "schedule_steps", "schedule_hottest", "schedule_coldest", "schedule_block"
 SETTINGS = "detrend", "measure_correction", "metropolis"
 COUNTERS = (
     "steps",
@@ -39,10 +40,13 @@ def integrator() -> CompiledIntegrator:
 
 
 def test_every_property_can_be_read():
-    values = {name: integrator()._get(name) for name in (*PARAMETERS, *SETTINGS, *COUNTERS)}
+    values = {
+        name: integrator()._get(name) for name in (*PARAMETERS, *SCHEDULE, *SETTINGS, *COUNTERS)
+    }
     assert values["temperature"] == 300
     assert values["seed"] == integrator()._get("noise_seed") == 3
     assert values["detrend"] == 1
+    assert [values[name] for name in SCHEDULE] == [1, 1, 1, 10]
     assert {values[name] for name in COUNTERS} == {0}
 
 
@@ -55,7 +59,7 @@ def test_an_unknown_name_is_an_error(name):
         integrator()._set(name, 1.0)
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("name", [*PARAMETERS, *SCHEDULE])
 def test_parameters_can_be_set(name):
     changed = integrator()
     changed._set(name, 7.0)
@@ -79,6 +83,10 @@ def test_what_is_fixed_or_counted_cannot_be_set(name):
         ("internal_step", float("inf")),
         ("max_displacement", 0),
         ("max_displacement", float("nan")),
+        ("schedule_steps", 0),
+        ("schedule_hottest", 0),
+        ("schedule_coldest", float("inf")),
+        ("schedule_block", 0.5),
         ("seed", -1),
         ("seed", 2.0**31),
         ("seed", 1.5),
@@ -131,6 +139,7 @@ def test_an_unknown_element_in_xml_is_an_error_that_names_it(place):
         ('detrend="1"', 'detrend="3"', "detrend is 3: it must be 0, 1 or 2"),
         ('metropolis="0"', 'metropolis="2"', "metropolis is 2: it must be 0 or 1"),
         ('stepSize="1"', 'stepSize="1ps"', "stepSize='1ps', which is not a number"),
+        ('stepSize="1"', 'stepSize="1" scheduleSteps="9"', "lacks the property 'scheduleHottest'"),
         ('particle="2"', 'particle="2.5"', "particle='2.5', which is not a whole number"),
         ('particle="2"', 'particle="3e9"', "particle='3e9', which is not a whole number"),
         ('c="2"', 'c="-2"', "c='-2': it must be finite and not negative"),
@@ -169,6 +178,7 @@ def told(written: CompiledIntegrator) -> dict:
     names = [name for name in dir(written) if name.startswith("get")]
     values = {name: getattr(written, name)() for name in names}
     plain = {name: getattr(value, "_value", value) for name, value in values.items()}
+    assert plain.pop("getSchedule") is None  # version 0.1.0 had none
     return json.loads(json.dumps(plain))
 
 

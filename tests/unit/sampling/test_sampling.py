@@ -32,6 +32,7 @@ from openmm_nemo.sampling.sampling import (
 )
 from tests.helpers import contents, need_plugin, raises
 from tests.tolerances import assert_close
+from tests.unit.models.chains import make_model
 
 SEQUENCE = "GSAVLKDEFWYPTNQH"
 A, B, C = (Protein(name, SEQUENCE[:n]) for name, n in (("a", 12), ("b", 16), ("c", 9)))
@@ -121,6 +122,19 @@ def test_both_engines_give_the_last_states_of_single_simulations(model, dtype, s
     assert (expected[0] - expected[1]).norm(dim=-1).max() > 1
     for sample in (sample_with_torch, sample_with_openmm):
         assert_close(sample(protein, seeds, steps, temperature), expected, "trajectory")
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("implementation")
+def test_both_engines_follow_the_schedule_of_the_model_unless_told_not_to():
+    protein = make_model("fold").condition(SEQUENCE)
+    ends = []
+    for anneal in (True, False):
+        single = [protein.rollout(25, seed=seed, anneal=anneal).x[-1, 0] for seed in (7, 8)]
+        ends.append(torch.stack(single))
+        for sample in (sample_with_torch, sample_with_openmm):
+            assert_close(sample(protein, range(7, 9), 25, anneal=anneal), ends[-1], "trajectory")
+    assert (ends[0] - ends[1]).abs().max() > 1
 
 
 def test_batches_of_one_and_of_seven_are_the_same(model):
