@@ -51,6 +51,11 @@ def check(modules, model, inputs) -> None:
         assert_close(sequence.internal_step[b], protein.internal_step, "rounding")
 
 
+def test_modules_of_a_model_with_fixed_functions_are_the_networks(inputs):
+    model = make_model("fold", dtype=torch.float32)
+    check(scripted_networks(model), model, inputs)
+
+
 def test_modules_are_the_networks(model, inputs):
     model.train()
     check(scripted_networks(model), model, inputs)
