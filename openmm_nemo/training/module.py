@@ -22,6 +22,7 @@ from openmm_nemo.models.migration import current_names
 from openmm_nemo.residues import MIN_LENGTH
 from openmm_nemo.training.force_matching import FORCES, FramePool, force_error
 from openmm_nemo.training.losses import LEARNT_TERMS, LOSSES, Prediction
+from openmm_nemo.training.parts import train_only
 from openmm_nemo.training.prediction import RolloutSettings, predict, update_statistics
 from openmm_nemo.training.processes import mean_over_processes, running_statistics
 from openmm_nemo.training.settings import ModelSettings, StageSettings, TrainingSettings
@@ -127,6 +128,7 @@ class NemoTraining(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Weighted sum of the stage's losses."""
         stage, _ = self.settings.stage_of(self.global_step)
+        train_only(self.model, stage.train)
         seed = self._seed("update", self.global_step)
         torch.manual_seed(seed)  # for dropout
         self._growth = GradientGrowth()

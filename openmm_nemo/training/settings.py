@@ -11,9 +11,13 @@ from openmm_nemo.errors import InputError
 from openmm_nemo.models.pretrained import list_models
 from openmm_nemo.training.force_matching import FORCES
 from openmm_nemo.training.losses import LEARNT_TERMS, LOSSES
+from openmm_nemo.training.parts import PARTS, has_part
 from openmm_nemo.training.prediction import RolloutSettings
 
-NEED_SIMULATOR = ("likelihood", "energy_size", "lyapunov", FORCES, *LEARNT_TERMS)
+OF_THE_ENERGY = ("likelihood", "energy_size", "lyapunov", FORCES)
+"""Losses that depend on the energy, also where no step of a simulation is back-propagated."""
+
+NEED_SIMULATOR = (*OF_THE_ENERGY, *LEARNT_TERMS)
 """Losses that need an energy, which a baseline does not have."""
 
 
@@ -133,6 +137,9 @@ class StageSettings(_Table):
     from_data : float
         Fraction of the roll-outs that start from the data, and learn to stay there; all others start from the initial
         state of the networks, and learn to get there.
+    train : tuple of str
+        Parts of the model that the stage trains, names in `openmm_nemo.training.parts.PARTS`: "scales", "heads" or
+        both; all else stays as it is. Default: the whole model.
     losses : dict of str to float
         Weights of `openmm_nemo.training.losses.LOSSES` and of "forces", see `openmm_nemo.training.force_matching`;
         losses that are not named are not used.
@@ -146,6 +153,7 @@ class StageSettings(_Table):
     backpropagated: int = Field(0, ge=0)
     states: int = Field(1, ge=1)
     from_data: float = Field(0.0, ge=0, le=1)
+    train: tuple[str, ...] = ()
     losses: dict[str, float]
     learning_rate: float = Field(1e-3, gt=0)
 
@@ -159,6 +167,14 @@ class StageSettings(_Table):
             if not weight > 0:
                 raise ValueError(f"the weight of {name} is {weight}, use a positive number")
         return losses
+
+    @field_validator("train")
+    @classmethod
+    def _parts(cls, parts: tuple[str, ...]) -> tuple[str, ...]:
+        for name in parts:
+            if name not in PARTS:
+                raise ValueError(f"there is no part {name!r}, use {' and '.join(PARTS)}")
+        return parts
 
     @model_validator(mode="after")
     def _ordered(self) -> "StageSettings":
@@ -240,7 +256,8 @@ def read_settings(path: Path) -> TrainingSettings:
     InputError
         If it cannot be read, or a key is missing, unknown or has a wrong value; if a baseline has a precision or
         settings that need an energy; if the model takes inputs that sets of domains do not have; if a stage learns from
-        forces that are not given, or with profiles, or has a loss of an energy term that the model does not have.
+        forces that are not given, or with profiles, or has a loss of an energy term that the model does not have; if a
+        stage trains a part that the model does not have, or that its losses do not depend on.
     """
     try:
         values = tomllib.loads(path.read_text())
@@ -259,6 +276,7 @@ def read_settings(path: Path) -> TrainingSettings:
     _check_encoders(path, settings, config)
     _check_forces(path, settings)
     _check_terms(path, settings, config)
+    _check_parts(path, settings, config)
     folder = path.resolve().parent
     files: dict[str, Any] = {
         name: folder / value
@@ -304,6 +322,23 @@ def _check_terms(path: Path, settings: TrainingSettings, config: NemoConfig) -> 
                 raise InputError(
                     f"{path}: stages.{number}.losses has {loss}, but the model does not have the energy term {term}: "
                     "add it to model.changes.terms, or leave the loss out."
+                )
+
+
+def _check_parts(path: Path, settings: TrainingSettings, config: NemoConfig) -> None:
+    depend = {"scales": OF_THE_ENERGY, "heads": NEED_SIMULATOR}
+    for number, stage in enumerate(settings.stages):
+        place = f"{path}: stages.{number}.train"
+        for part in stage.train:
+            if not has_part(config, part):
+                raise InputError(
+                    f"{place} has {part}, but the model has none: leave it out, or give the model an energy with fixed "
+                    "functions."
+                )
+            if not (stage.backpropagated or set(depend[part]) & set(stage.losses)):
+                raise InputError(
+                    f"{place} has {part}, but none of the stage's losses depends on it: add one of "
+                    f"{', '.join(depend[part])}, or backpropagated steps."
                 )
 
 
