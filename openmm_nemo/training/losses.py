@@ -30,6 +30,9 @@ MIN_SEPARATION = 3
 LEARNT_TERMS = {"pair_likelihood": "pair-basis", "chain_likelihood": "chain-basis"}
 """Losses on a single term of the energy, and the term that each needs."""
 
+COMPARING = ("likelihood", "contrastive_likelihood")
+"""Losses that compare the energies of natives with those of the model's positions, which a simulation must find."""
+
 PAIR_SHARE = 0.3
 """Fraction of the pairs that the pair likelihood uses in an update."""
 
@@ -93,6 +96,19 @@ class Likelihood(nn.Module):
     def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
         """Difference of the energies, kT; shape (B,)."""
         return prediction.energy(batch.x) - prediction.energy(prediction.x.detach())
+
+
+class ContrastiveLikelihood(Likelihood):
+    """The same per residue, so that chains of all lengths count alike.
+
+    The model's positions are negatives at the end of the schedule that users simulate with, which is colder than 300 K:
+    then its gradient vanishes where natives are as low as what this schedule finds, rather than at the maximum of the
+    likelihood.
+    """
+
+    def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Difference of the energies, kT per residue; shape (B,)."""
+        return super().forward(prediction, batch) / batch.mask.sum(-1)
 
 
 class EnergySize(nn.Module):
@@ -265,6 +281,7 @@ class ChainLikelihood(nn.Module):
 
 LOSSES: dict[str, Callable[[], nn.Module]] = {
     "likelihood": Likelihood,
+    "contrastive_likelihood": ContrastiveLikelihood,
     "energy_size": EnergySize,
     "distances": Distances,
     "initial_distances": lambda: Distances(initial=True),

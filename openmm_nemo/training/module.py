@@ -21,7 +21,7 @@ from openmm_nemo.models import NemoModel
 from openmm_nemo.models.migration import current_names
 from openmm_nemo.residues import MIN_LENGTH
 from openmm_nemo.training.force_matching import FORCES, FramePool, force_error
-from openmm_nemo.training.losses import LEARNT_TERMS, LOSSES, Prediction
+from openmm_nemo.training.losses import COMPARING, LEARNT_TERMS, LOSSES, Prediction
 from openmm_nemo.training.parts import train_only
 from openmm_nemo.training.prediction import RolloutSettings, predict, update_statistics
 from openmm_nemo.training.processes import mean_over_processes, running_statistics
@@ -151,7 +151,15 @@ class NemoTraining(lightning.LightningModule):
         total = self._weighted(stage, prediction, batch)
         self.log("loss/total", total, prog_bar=True, logger=False)
         self._metrics["loss/total"] = total
+        if any(name in COMPARING for name in stage.losses):
+            self._metrics |= self.gap_metrics(prediction, batch)
         return total
+
+    @torch.no_grad()
+    def gap_metrics(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
+        """Mean of U(native) - U(sample), kT per residue, and the share of natives that are below their samples."""
+        gap = self.losses["contrastive_likelihood"](prediction, batch)
+        return {"energy/gap": gap.mean(), "energy/natives_below": (gap < 0).float().mean()}
 
     def _weighted(self, stage: StageSettings, prediction: Prediction, batch: Batch) -> Tensor:
         total = prediction.x.new_zeros(())

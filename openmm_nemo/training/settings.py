@@ -10,11 +10,11 @@ from openmm_nemo.config import NemoConfig
 from openmm_nemo.errors import InputError
 from openmm_nemo.models.pretrained import list_models
 from openmm_nemo.training.force_matching import FORCES
-from openmm_nemo.training.losses import LEARNT_TERMS, LOSSES
+from openmm_nemo.training.losses import COMPARING, LEARNT_TERMS, LOSSES
 from openmm_nemo.training.parts import PARTS, has_part
 from openmm_nemo.training.prediction import RolloutSettings
 
-OF_THE_ENERGY = ("likelihood", "energy_size", "lyapunov", FORCES)
+OF_THE_ENERGY = (*COMPARING, "energy_size", "lyapunov", FORCES)
 """Losses that depend on the energy, also where no step of a simulation is back-propagated."""
 
 NEED_SIMULATOR = (*OF_THE_ENERGY, *LEARNT_TERMS)
@@ -180,6 +180,8 @@ class StageSettings(_Table):
     def _ordered(self) -> "StageSettings":
         if self.min_steps is not None and self.min_steps > self.steps:
             raise ValueError(f"min_steps is {self.min_steps}, use at most steps ({self.steps})")
+        if "contrastive_likelihood" in self.losses and not self.steps:
+            raise ValueError("contrastive_likelihood learns from simulations, give the stage steps")
         return self
 
     def rollout(self, seed: int) -> RolloutSettings:
