@@ -1,6 +1,6 @@
 """Losses, one class for each term of nemo.md section 6 (paper, 3.2 and B.2); all give one number per chain, (B,)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +13,7 @@ from openmm_nemo.geometry import bond_angles, pair_geometry
 from openmm_nemo.geometry.vectors import length, place_rows, unit
 from openmm_nemo.models.batch import ConditionedBatch
 from openmm_nemo.residues import AMINO_ACIDS
+from openmm_nemo.training.denoising import cartesian_error, internal_error
 from openmm_nemo.training.tm_superposition import tm_superpose
 
 CONTACT_DISTANCE = 12.0
@@ -32,6 +33,12 @@ LEARNT_TERMS = {"pair_likelihood": "pair-basis", "chain_likelihood": "chain-basi
 
 COMPARING = ("likelihood", "contrastive_likelihood")
 """Losses that compare the energies of natives with those of the model's positions, which a simulation must find."""
+
+CARTESIAN_NOISE = (0.1, 0.3, 1.0)
+"""Angstrom: from vibrations to about the distance at which the pair functions change."""
+
+INTERNAL_NOISE = (0.03, 0.1, 0.3)
+"""Radian: 0.3 is as much as angles vary, and turns the ends of a chain of 100 residues by several Angstrom."""
 
 PAIR_SHARE = 0.3
 """Fraction of the pairs that the pair likelihood uses in an update."""
@@ -279,7 +286,43 @@ class ChainLikelihood(nn.Module):
         return loss
 
 
-LOSSES: dict[str, Callable[[], nn.Module]] = {
+class CartesianDenoising(nn.Module):
+    """Denoising score matching on positions, see `openmm_nemo.training.denoising.cartesian_error`.
+
+    Parameters
+    ----------
+    sizes : sequence of float
+        Sizes of the noise, Angstrom.
+    """
+
+    def __init__(self, sizes: Sequence[float] = CARTESIAN_NOISE) -> None:
+        super().__init__()
+        self.sizes = tuple(sizes)
+
+    def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Shape (B,); 1 on average without an energy."""
+        return cartesian_error(prediction.energy, batch.x, batch.mask, self.sizes)
+
+
+class InternalDenoising(nn.Module):
+    """Denoising score matching on angles and dihedrals, see `openmm_nemo.training.denoising.internal_error`.
+
+    Parameters
+    ----------
+    sizes : sequence of float
+        Sizes of the noise, radian.
+    """
+
+    def __init__(self, sizes: Sequence[float] = INTERNAL_NOISE) -> None:
+        super().__init__()
+        self.sizes = tuple(sizes)
+
+    def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Shape (B,); 1 on average without an energy."""
+        return internal_error(prediction.energy, batch.x, batch.mask, self.sizes)
+
+
+LOSSES: dict[str, Callable[..., nn.Module]] = {
     "likelihood": Likelihood,
     "contrastive_likelihood": ContrastiveLikelihood,
     "energy_size": EnergySize,
@@ -297,6 +340,8 @@ LOSSES: dict[str, Callable[[], nn.Module]] = {
     "secondary_structure": SecondaryStructure,
     "pair_likelihood": PairLikelihood,
     "chain_likelihood": ChainLikelihood,
+    "denoising_x": CartesianDenoising,
+    "denoising_z": InternalDenoising,
     "lyapunov": Lyapunov,
 }
 """All losses by name, as used in the settings."""

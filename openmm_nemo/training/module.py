@@ -91,7 +91,13 @@ class NemoTraining(lightning.LightningModule):
         self.force_frames = force_frames
         torch.manual_seed(settings.seed)
         self.model = first_model(settings.model)
-        self.losses = nn.ModuleDict({name: make() for name, make in LOSSES.items()})
+        options = {
+            "denoising_x": {"sizes": settings.cartesian_noise},
+            "denoising_z": {"sizes": settings.internal_noise},
+        }
+        self.losses = nn.ModuleDict(
+            {name: make(**options.get(name, {})) for name, make in LOSSES.items()}
+        )
         self.damping = AdaptiveDamping()
         self.skipped = 0
         self.was_skipped = False

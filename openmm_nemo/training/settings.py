@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -10,12 +10,20 @@ from openmm_nemo.config import NemoConfig
 from openmm_nemo.errors import InputError
 from openmm_nemo.models.pretrained import list_models
 from openmm_nemo.training.force_matching import FORCES
-from openmm_nemo.training.losses import COMPARING, LEARNT_TERMS, LOSSES
+from openmm_nemo.training.losses import (
+    CARTESIAN_NOISE,
+    COMPARING,
+    INTERNAL_NOISE,
+    LEARNT_TERMS,
+    LOSSES,
+)
 from openmm_nemo.training.parts import PARTS, has_part
 from openmm_nemo.training.prediction import RolloutSettings
 
-OF_THE_ENERGY = (*COMPARING, "energy_size", "lyapunov", FORCES)
+OF_THE_ENERGY = (*COMPARING, "energy_size", "denoising_x", "denoising_z", "lyapunov", FORCES)
 """Losses that depend on the energy, also where no step of a simulation is back-propagated."""
+
+Sizes = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
 
 NEED_SIMULATOR = (*OF_THE_ENERGY, *LEARNT_TERMS)
 """Losses that need an energy, which a baseline does not have."""
@@ -207,6 +215,8 @@ class TrainingSettings(_Table):
     precision : str
         "32", or "bf16", with which the sequence network and the imputation multiply 16-bit numbers; see
         `openmm_nemo.models.precision`.
+    cartesian_noise, internal_noise : tuple of float
+        Sizes of the noise, Angstrom and radian, in the losses "denoising_x" and "denoising_z".
     warm_up : int
         Updates of each stage during which the learning rate rises to its value.
     max_gradient_norm : float
@@ -225,6 +235,8 @@ class TrainingSettings(_Table):
     model: ModelSettings = ModelSettings()
     stages: list[StageSettings] = Field(min_length=1)
     precision: Literal["32", "bf16"] = "32"
+    cartesian_noise: Sizes = CARTESIAN_NOISE
+    internal_noise: Sizes = INTERNAL_NOISE
     warm_up: int = Field(100, ge=0)
     max_gradient_norm: float = Field(1.0, gt=0)
     skip_factor: float = Field(1000.0, ge=1)
