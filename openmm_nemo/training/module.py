@@ -19,6 +19,7 @@ from openmm_nemo.errors import InputError
 from openmm_nemo.geometry import superpose
 from openmm_nemo.models import NemoModel
 from openmm_nemo.models.migration import current_names
+from openmm_nemo.networks.normalization import BatchRenorm, limits
 from openmm_nemo.residues import MIN_LENGTH
 from openmm_nemo.training.force_matching import FORCES, FramePool, force_error
 from openmm_nemo.training.losses import COMPARING, LEARNT_TERMS, LOSSES, Prediction
@@ -135,6 +136,7 @@ class NemoTraining(lightning.LightningModule):
         """Weighted sum of the stage's losses."""
         stage, _ = self.settings.stage_of(self.global_step)
         train_only(self.model, stage.train)
+        self._set_limits()
         seed = self._seed("update", self.global_step)
         torch.manual_seed(seed)  # for dropout
         self._growth = GradientGrowth()
@@ -166,6 +168,15 @@ class NemoTraining(lightning.LightningModule):
         """Mean of U(native) - U(sample), kT per residue, and the share of natives that are below their samples."""
         gap = self.losses["contrastive_likelihood"](prediction, batch)
         return {"energy/gap": gap.mean(), "energy/natives_below": (gap < 0).float().mean()}
+
+    def _set_limits(self) -> None:
+        """Set the limits of Batch Renormalisation, which depend only on the number of the update."""
+        if self.settings.renormalisation is None:
+            return
+        r_max, d_max = limits(self.global_step, *self.settings.renormalisation)
+        for part in self.model.modules():
+            if isinstance(part, BatchRenorm):
+                part.r_max, part.d_max = r_max, d_max
 
     def _weighted(self, stage: StageSettings, prediction: Prediction, batch: Batch) -> Tensor:
         total = prediction.x.new_zeros(())

@@ -4,7 +4,15 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from openmm_nemo.config import NemoConfig
 from openmm_nemo.errors import InputError
@@ -217,6 +225,9 @@ class TrainingSettings(_Table):
         `openmm_nemo.models.precision`.
     cartesian_noise, internal_noise : tuple of float
         Sizes of the noise, Angstrom and radian, in the losses "denoising_x" and "denoising_z".
+    renormalisation : tuple of int, optional
+        Updates of the run at which the limits of Batch Renormalisation begin to rise and at which they have risen, see
+        `openmm_nemo.networks.normalization.limits`. Default: they never rise, which is Batch Normalisation.
     warm_up : int
         Updates of each stage during which the learning rate rises to its value.
     max_gradient_norm : float
@@ -237,11 +248,19 @@ class TrainingSettings(_Table):
     precision: Literal["32", "bf16"] = "32"
     cartesian_noise: Sizes = CARTESIAN_NOISE
     internal_noise: Sizes = INTERNAL_NOISE
+    renormalisation: tuple[NonNegativeInt, NonNegativeInt] | None = None
     warm_up: int = Field(100, ge=0)
     max_gradient_norm: float = Field(1.0, gt=0)
     skip_factor: float = Field(1000.0, ge=1)
     ema_decay: float = Field(0.999, ge=0, lt=1)
     validate_every: int = Field(200, ge=1)
+
+    @field_validator("renormalisation")
+    @classmethod
+    def _rising(cls, updates: tuple[int, int] | None) -> tuple[int, int] | None:
+        if updates is not None and updates[0] >= updates[1]:
+            raise ValueError(f"the updates are {list(updates)}, give first the smaller one")
+        return updates
 
     @property
     def updates(self) -> int:

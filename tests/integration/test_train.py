@@ -30,6 +30,7 @@ description = "A model of a test."
 seed = 3
 warm_up = 2
 validate_every = 4
+renormalisation = [1, 6]
 [data]
 set = "set"
 split = "split.json"
