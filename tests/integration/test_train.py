@@ -193,7 +193,8 @@ def test_the_model_card_tells_what_the_run_came_to(run, tmp_path):
     split = Split.read(run / "split.json")
     assert f"| train |  | {len(split.ids('train'))} |" in card
     assert (
-        "| 2 | 5 | 4 |  | 3 | 2 | 0.0 |  | 0.001 | distances 1, angles 0.5, likelihood 0.01," in card
+        "| 2 | 5 | 4 |  | 3 | 2 | 0.0 |  | 0.001 | distances 1, angles 0.5, likelihood 0.01,"
+        in card
     )
     # Every file that it shows is there.
     for name in re.findall(r"\]\(([^)]+)\)|`(\w+\.pt)`", card):
