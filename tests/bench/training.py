@@ -204,7 +204,7 @@ def _measure_paper() -> None:
     data = settings.data
     whole = update * data.batch_size * (data.max_length / PAPER_LENGTH) ** 2
     print(
-        f"paper.toml, 1 chain of {PAPER_LENGTH} residues: {times[0]:.1f} s per update with 1 step, {step:.1f} s for "
+        f"paper.toml, 1 chain of {PAPER_LENGTH} residues: {times[0]:.2f} s per update with 1 step, {step:.2f} s for "
         f"each further step\n  extrapolated: {update / 60:.0f} minutes per update with {stage.steps} steps, "
         f"{whole / 3600:.0f} hours with {data.batch_size} chains of {data.max_length} residues",
         flush=True,
