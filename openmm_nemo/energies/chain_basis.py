@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from openmm_nemo.config import NemoConfig
 from openmm_nemo.energies.basis import NodeHead
+from openmm_nemo.energies.scales import Scales
 from openmm_nemo.energies.term import Coefficients, EnergyTerm
 from openmm_nemo.geometry import bond_angles
 from openmm_nemo.geometry.features import chain_features
@@ -68,10 +69,10 @@ class ChainFunctions(nn.Module):
 
 
 class ChainBasis(EnergyTerm):
-    """sum_j l_j . f(a_j, d_j) with f from `ChainFunctions`, over residues with a dihedral; bounded.
+    """c sum_j l_j . f(a_j, d_j) with f from `ChainFunctions`, over residues with a dihedral; bounded.
 
     Its coefficients are learnt directly, see `openmm_nemo.training.losses`: exp(-l . f) is the density of a residue's
-    angle and dihedral, relative to a reference. ``scale`` is its weight relative to the other terms.
+    angle and dihedral, relative to a reference. The scale c is the weight of the term.
 
     Parameters
     ----------
@@ -82,7 +83,7 @@ class ChainBasis(EnergyTerm):
 
     def __init__(self, config: NemoConfig) -> None:
         super().__init__(config)
-        self.scale = nn.Parameter(torch.tensor(1.0))
+        self.scales = Scales([1.0])
         self.functions = ChainFunctions()
         self.grid: Tensor
         self.reference: Tensor
@@ -111,7 +112,7 @@ class ChainBasis(EnergyTerm):
         mask = mask.to(x.dtype)
         values = self.functions(chain_features(without_padding(x, mask))[:, 3:])
         energies = (coefficients[0][:, 3:] * values).sum(-1) * mask[:, 3:]
-        return self.scale * energies.sum(1)
+        return self.scales()[0] * energies.sum(1)
 
     def bins(self, x: Tensor) -> Tensor:
         """Bin of the angle and the dihedral (..., L-3), int64, of residues 3 ... L-1 of ``x (..., L, 3)``."""

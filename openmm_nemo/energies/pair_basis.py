@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from openmm_nemo.config import NemoConfig
 from openmm_nemo.energies.backbone import MIN_SEPARATION, separations
 from openmm_nemo.energies.basis import PairHead
+from openmm_nemo.energies.scales import Scales
 from openmm_nemo.energies.term import Coefficients, EnergyTerm
 from openmm_nemo.geometry import radial_basis
 from openmm_nemo.geometry.features import smooth_pair_geometry
@@ -35,6 +36,11 @@ SMALLEST = 1e-30
 N_DIRECTIONS = 24
 MAX_SEPARATION = 63
 """Pairs farther apart in sequence share one reference."""
+
+SCALE_SEPARATIONS = (MIN_SEPARATION, 6, 12, 24)
+"""Smallest sequence separations of the ranges that have a scale each."""
+
+INITIAL_SCALE = 0.5
 
 NEAR, FAR_WEIGHT = 14.0, 0.3
 """Pairs beyond this distance (Angstrom) count less in `PairBasis.cross_entropy`: they are mostly chance."""
@@ -79,11 +85,11 @@ class PairFunctions(nn.Module):
 
 
 class PairBasis(EnergyTerm):
-    """(1/2) sum_{i, j} l_ij . f(D_ij, v_ij) over residues three or more apart, with f of `PairFunctions`; bounded.
+    """(1/2) sum_{i, j} c l_ij . f(D_ij, v_ij) over residues three or more apart, with f of `PairFunctions`; bounded.
 
     Its coefficients are learnt directly, see `openmm_nemo.training.losses`: exp(-l . f) is the density of a pair's
     distance and direction, relative to a reference. Pairs are not independent, so their sum counts the same evidence
-    several times; ``scale`` compensates for this.
+    several times; the scales c, one for each of the ranges `SCALE_SEPARATIONS`, compensate for this.
 
     Parameters
     ----------
@@ -94,13 +100,15 @@ class PairBasis(EnergyTerm):
 
     def __init__(self, config: NemoConfig) -> None:
         super().__init__(config)
-        self.scale = nn.Parameter(torch.tensor(0.5))
+        self.scales = Scales([INITIAL_SCALE] * len(SCALE_SEPARATIONS))
         self.functions = PairFunctions()
         self.min_separation, self.straight = (
             MIN_SEPARATION,
             STRAIGHT,
         )  # TorchScript cannot see globals
 
+        self.scale_separations: Tensor
+        self.register_buffer("scale_separations", torch.tensor(SCALE_SEPARATIONS), persistent=False)
         self.directions: Tensor
         self.grid: Tensor
         self.reference: Tensor
@@ -129,13 +137,12 @@ class PairBasis(EnergyTerm):
         distance, direction = smooth_pair_geometry(
             without_padding(x, mask), mask, self.straight, math.inf
         )
-        apart = (separations(x.shape[1], x.device) >= self.min_separation).to(x.dtype)
-        energies = (
-            (coefficients[0] * self.functions(distance, direction)).sum(-1)
-            * apart
-            * pair_mask(mask)
-        )
-        return 0.5 * self.scale * energies.sum(dim=[1, 2])
+        separation = separations(x.shape[1], x.device)
+        # Range 0, of nearer residues, has no energy.
+        number = torch.bucketize(separation, self.scale_separations, right=True)
+        scale = F.pad(self.scales(), (1, 0))[number]
+        energies = (coefficients[0] * self.functions(distance, direction)).sum(-1)
+        return 0.5 * (energies * scale * pair_mask(mask)).sum(dim=[1, 2])
 
     def bins(self, distance: Tensor) -> Tensor:
         """Index of the nearest radial function, int64; the last one also holds everything farther."""

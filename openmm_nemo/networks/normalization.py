@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+R_MAX, D_MAX = 3.0, 5.0
+"""Limits at the end of training (Ioffe 2017, section 4)."""
+
 
 class BatchRenorm(nn.Module):
     """Batch Renormalisation of 1D (B, C, L) and 2D (B, C, L, L) features.
@@ -24,7 +27,7 @@ class BatchRenorm(nn.Module):
     Attributes
     ----------
     r_max, d_max : float
-        Limits of the correction, to be raised during training. The defaults 1 and 0 are Batch
+        Limits of the correction, to be raised during training, see `limits`. The defaults 1 and 0 are Batch
         Normalisation; with both infinite, training normalises by the running statistics alone.
     """
 
@@ -80,3 +83,9 @@ class BatchRenorm(nn.Module):
             self.running_var.lerp_(unbiased, self.momentum)
         scale = r / sigma
         return scale, d - mean * scale
+
+
+def limits(update: int, first: int, last: int) -> tuple[float, float]:
+    """r_max and d_max in an update: 1 and 0 up to ``first``, then rising to `R_MAX` and `D_MAX` at ``last``."""
+    share = min(max((update - first) / (last - first), 0.0), 1.0)
+    return 1 + share * (R_MAX - 1), share * D_MAX

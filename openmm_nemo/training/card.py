@@ -170,12 +170,18 @@ def _stages(stages: Sequence[StageSettings]) -> str:
     rows = [
         (
             number,
-            *("" if (value := getattr(stage, key)) is None else value for key in keys),
+            *(_cell(getattr(stage, key)) for key in keys),
             ", ".join(f"{loss} {weight:g}" for loss, weight in stage.losses.items()),
         )
         for number, stage in enumerate(stages, 1)
     ]
     return _table(("", *(key.replace("_", " ") for key in keys), "losses and their weights"), rows)
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return "" if value is None else value
 
 
 def _settings(settings: TrainingSettings) -> Iterable[tuple[str, object]]:

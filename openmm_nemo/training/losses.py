@@ -1,6 +1,6 @@
 """Losses, one class for each term of nemo.md section 6 (paper, 3.2 and B.2); all give one number per chain, (B,)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +13,7 @@ from openmm_nemo.geometry import bond_angles, pair_geometry
 from openmm_nemo.geometry.vectors import length, place_rows, unit
 from openmm_nemo.models.batch import ConditionedBatch
 from openmm_nemo.residues import AMINO_ACIDS
+from openmm_nemo.training.denoising import cartesian_error, internal_error
 from openmm_nemo.training.tm_superposition import tm_superpose
 
 CONTACT_DISTANCE = 12.0
@@ -29,6 +30,15 @@ MIN_SEPARATION = 3
 
 LEARNT_TERMS = {"pair_likelihood": "pair-basis", "chain_likelihood": "chain-basis"}
 """Losses on a single term of the energy, and the term that each needs."""
+
+COMPARING = ("likelihood", "contrastive_likelihood")
+"""Losses that compare the energies of natives with those of the model's positions, which a simulation must find."""
+
+CARTESIAN_NOISE = (0.1, 0.3, 1.0)
+"""Angstrom: from vibrations to about the distance at which the pair functions change."""
+
+INTERNAL_NOISE = (0.03, 0.1, 0.3)
+"""Radian: 0.3 is as much as angles vary, and turns the ends of a chain of 100 residues by several Angstrom."""
 
 PAIR_SHARE = 0.3
 """Fraction of the pairs that the pair likelihood uses in an update."""
@@ -93,6 +103,19 @@ class Likelihood(nn.Module):
     def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
         """Difference of the energies, kT; shape (B,)."""
         return prediction.energy(batch.x) - prediction.energy(prediction.x.detach())
+
+
+class ContrastiveLikelihood(Likelihood):
+    """The same per residue, so that chains of all lengths count alike.
+
+    The model's positions are negatives at the end of the schedule that users simulate with, which is colder than 300 K:
+    then its gradient vanishes where natives are as low as what this schedule finds, rather than at the maximum of the
+    likelihood.
+    """
+
+    def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Difference of the energies, kT per residue; shape (B,)."""
+        return super().forward(prediction, batch) / batch.mask.sum(-1)
 
 
 class EnergySize(nn.Module):
@@ -263,8 +286,45 @@ class ChainLikelihood(nn.Module):
         return loss
 
 
-LOSSES: dict[str, Callable[[], nn.Module]] = {
+class CartesianDenoising(nn.Module):
+    """Denoising score matching on positions, see `openmm_nemo.training.denoising.cartesian_error`.
+
+    Parameters
+    ----------
+    sizes : sequence of float
+        Sizes of the noise, Angstrom.
+    """
+
+    def __init__(self, sizes: Sequence[float] = CARTESIAN_NOISE) -> None:
+        super().__init__()
+        self.sizes = tuple(sizes)
+
+    def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Shape (B,); 1 on average without an energy."""
+        return cartesian_error(prediction.energy, batch.x, batch.mask, self.sizes)
+
+
+class InternalDenoising(nn.Module):
+    """Denoising score matching on angles and dihedrals, see `openmm_nemo.training.denoising.internal_error`.
+
+    Parameters
+    ----------
+    sizes : sequence of float
+        Sizes of the noise, radian.
+    """
+
+    def __init__(self, sizes: Sequence[float] = INTERNAL_NOISE) -> None:
+        super().__init__()
+        self.sizes = tuple(sizes)
+
+    def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Shape (B,); 1 on average without an energy."""
+        return internal_error(prediction.energy, batch.x, batch.mask, self.sizes)
+
+
+LOSSES: dict[str, Callable[..., nn.Module]] = {
     "likelihood": Likelihood,
+    "contrastive_likelihood": ContrastiveLikelihood,
     "energy_size": EnergySize,
     "distances": Distances,
     "initial_distances": lambda: Distances(initial=True),
@@ -280,6 +340,8 @@ LOSSES: dict[str, Callable[[], nn.Module]] = {
     "secondary_structure": SecondaryStructure,
     "pair_likelihood": PairLikelihood,
     "chain_likelihood": ChainLikelihood,
+    "denoising_x": CartesianDenoising,
+    "denoising_z": InternalDenoising,
     "lyapunov": Lyapunov,
 }
 """All losses by name, as used in the settings."""

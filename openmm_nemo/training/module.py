@@ -19,9 +19,11 @@ from openmm_nemo.errors import InputError
 from openmm_nemo.geometry import superpose
 from openmm_nemo.models import NemoModel
 from openmm_nemo.models.migration import current_names
+from openmm_nemo.networks.normalization import BatchRenorm, limits
 from openmm_nemo.residues import MIN_LENGTH
 from openmm_nemo.training.force_matching import FORCES, FramePool, force_error
-from openmm_nemo.training.losses import LEARNT_TERMS, LOSSES, Prediction
+from openmm_nemo.training.losses import COMPARING, LEARNT_TERMS, LOSSES, Prediction
+from openmm_nemo.training.parts import train_only
 from openmm_nemo.training.prediction import RolloutSettings, predict, update_statistics
 from openmm_nemo.training.processes import mean_over_processes, running_statistics
 from openmm_nemo.training.settings import ModelSettings, StageSettings, TrainingSettings
@@ -90,7 +92,13 @@ class NemoTraining(lightning.LightningModule):
         self.force_frames = force_frames
         torch.manual_seed(settings.seed)
         self.model = first_model(settings.model)
-        self.losses = nn.ModuleDict({name: make() for name, make in LOSSES.items()})
+        options = {
+            "denoising_x": {"sizes": settings.cartesian_noise},
+            "denoising_z": {"sizes": settings.internal_noise},
+        }
+        self.losses = nn.ModuleDict(
+            {name: make(**options.get(name, {})) for name, make in LOSSES.items()}
+        )
         self.damping = AdaptiveDamping()
         self.skipped = 0
         self.was_skipped = False
@@ -127,6 +135,8 @@ class NemoTraining(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Weighted sum of the stage's losses."""
         stage, _ = self.settings.stage_of(self.global_step)
+        train_only(self.model, stage.train)
+        self._set_limits()
         seed = self._seed("update", self.global_step)
         torch.manual_seed(seed)  # for dropout
         self._growth = GradientGrowth()
@@ -149,7 +159,24 @@ class NemoTraining(lightning.LightningModule):
         total = self._weighted(stage, prediction, batch)
         self.log("loss/total", total, prog_bar=True, logger=False)
         self._metrics["loss/total"] = total
+        if any(name in COMPARING for name in stage.losses):
+            self._metrics |= self.gap_metrics(prediction, batch)
         return total
+
+    @torch.no_grad()
+    def gap_metrics(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
+        """Mean of U(native) - U(sample), kT per residue, and the share of natives that are below their samples."""
+        gap = self.losses["contrastive_likelihood"](prediction, batch)
+        return {"energy/gap": gap.mean(), "energy/natives_below": (gap < 0).float().mean()}
+
+    def _set_limits(self) -> None:
+        """Set the limits of Batch Renormalisation, which depend only on the number of the update."""
+        if self.settings.renormalisation is None:
+            return
+        r_max, d_max = limits(self.global_step, *self.settings.renormalisation)
+        for part in self.model.modules():
+            if isinstance(part, BatchRenorm):
+                part.r_max, part.d_max = r_max, d_max
 
     def _weighted(self, stage: StageSettings, prediction: Prediction, batch: Batch) -> Tensor:
         total = prediction.x.new_zeros(())

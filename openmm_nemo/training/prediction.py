@@ -22,7 +22,7 @@ class RolloutSettings:
     Attributes
     ----------
     steps : int
-        Steps per roll-out; 0: the initial state is the prediction.
+        Steps per roll-out; 0: z(0) is the prediction.
     backpropagated : int
         Number of last steps through which gradients flow; if it is all steps, gradients reach the initial state.
     states : int
@@ -46,7 +46,7 @@ def predict(
     lyapunov: bool = False,
     precision: str = "32",
 ) -> Prediction:
-    """Simulate the chains of a batch from their sequences.
+    """Simulate the chains of a batch from their sequences, as users do: same starts, annealing and noise.
 
     The energy is a pure function: no dropout, and normalisation by running statistics, see `update_statistics`.
 
@@ -58,7 +58,8 @@ def predict(
     seed : int
         Random seed.
     from_data : Tensor, shape (B,), bool, optional
-        Chains whose roll-outs start from the data; all others start from x0, the initial state of the networks.
+        Chains whose roll-outs start from the data; all others start where simulations do, see
+        `ConditionedBatch.initial_positions`, with the seed.
     damping : float
         See `openmm_nemo.dynamics.backpropagation.trainable_rollout`.
     growth : GradientGrowth, optional
@@ -90,9 +91,9 @@ def predict(
         )
     free = max(settings.steps - settings.backpropagated, 0)
     schedule = chains.schedule(settings.steps)
-    x = x0
+    x = chains.initial_positions(seed) if settings.steps else x0
     if from_data is not None:
-        x = torch.where(from_data[:, None, None], centred(batch.x, batch.mask), x0)
+        x = torch.where(from_data[:, None, None], centred(batch.x, batch.mask), x)
     if free:
         with torch.no_grad():
             x = chains.rollout(free, x, seed=seed, schedule=schedule).x[-1]

@@ -2,18 +2,38 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from openmm_nemo.config import NemoConfig
 from openmm_nemo.errors import InputError
 from openmm_nemo.models.pretrained import list_models
 from openmm_nemo.training.force_matching import FORCES
-from openmm_nemo.training.losses import LEARNT_TERMS, LOSSES
+from openmm_nemo.training.losses import (
+    CARTESIAN_NOISE,
+    COMPARING,
+    INTERNAL_NOISE,
+    LEARNT_TERMS,
+    LOSSES,
+)
+from openmm_nemo.training.parts import PARTS, has_part
 from openmm_nemo.training.prediction import RolloutSettings
 
-NEED_SIMULATOR = ("likelihood", "energy_size", "lyapunov", FORCES, *LEARNT_TERMS)
+OF_THE_ENERGY = (*COMPARING, "energy_size", "denoising_x", "denoising_z", "lyapunov", FORCES)
+"""Losses that depend on the energy, also where no step of a simulation is back-propagated."""
+
+Sizes = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
+
+NEED_SIMULATOR = (*OF_THE_ENERGY, *LEARNT_TERMS)
 """Losses that need an energy, which a baseline does not have."""
 
 
@@ -133,6 +153,9 @@ class StageSettings(_Table):
     from_data : float
         Fraction of the roll-outs that start from the data, and learn to stay there; all others start from the initial
         state of the networks, and learn to get there.
+    train : tuple of str
+        Parts of the model that the stage trains, names in `openmm_nemo.training.parts.PARTS`: "scales", "heads" or
+        both; all else stays as it is. Default: the whole model.
     losses : dict of str to float
         Weights of `openmm_nemo.training.losses.LOSSES` and of "forces", see `openmm_nemo.training.force_matching`;
         losses that are not named are not used.
@@ -146,6 +169,7 @@ class StageSettings(_Table):
     backpropagated: int = Field(0, ge=0)
     states: int = Field(1, ge=1)
     from_data: float = Field(0.0, ge=0, le=1)
+    train: tuple[str, ...] = ()
     losses: dict[str, float]
     learning_rate: float = Field(1e-3, gt=0)
 
@@ -160,10 +184,20 @@ class StageSettings(_Table):
                 raise ValueError(f"the weight of {name} is {weight}, use a positive number")
         return losses
 
+    @field_validator("train")
+    @classmethod
+    def _parts(cls, parts: tuple[str, ...]) -> tuple[str, ...]:
+        for name in parts:
+            if name not in PARTS:
+                raise ValueError(f"there is no part {name!r}, use {' and '.join(PARTS)}")
+        return parts
+
     @model_validator(mode="after")
     def _ordered(self) -> "StageSettings":
         if self.min_steps is not None and self.min_steps > self.steps:
             raise ValueError(f"min_steps is {self.min_steps}, use at most steps ({self.steps})")
+        if "contrastive_likelihood" in self.losses and not self.steps:
+            raise ValueError("contrastive_likelihood learns from simulations, give the stage steps")
         return self
 
     def rollout(self, seed: int) -> RolloutSettings:
@@ -189,6 +223,11 @@ class TrainingSettings(_Table):
     precision : str
         "32", or "bf16", with which the sequence network and the imputation multiply 16-bit numbers; see
         `openmm_nemo.models.precision`.
+    cartesian_noise, internal_noise : tuple of float
+        Sizes of the noise, Angstrom and radian, in the losses "denoising_x" and "denoising_z".
+    renormalisation : tuple of int, optional
+        Updates of the run at which the limits of Batch Renormalisation begin to rise and at which they have risen, see
+        `openmm_nemo.networks.normalization.limits`. Default: they never rise, which is Batch Normalisation.
     warm_up : int
         Updates of each stage during which the learning rate rises to its value.
     max_gradient_norm : float
@@ -207,11 +246,21 @@ class TrainingSettings(_Table):
     model: ModelSettings = ModelSettings()
     stages: list[StageSettings] = Field(min_length=1)
     precision: Literal["32", "bf16"] = "32"
+    cartesian_noise: Sizes = CARTESIAN_NOISE
+    internal_noise: Sizes = INTERNAL_NOISE
+    renormalisation: tuple[NonNegativeInt, NonNegativeInt] | None = None
     warm_up: int = Field(100, ge=0)
     max_gradient_norm: float = Field(1.0, gt=0)
     skip_factor: float = Field(1000.0, ge=1)
     ema_decay: float = Field(0.999, ge=0, lt=1)
     validate_every: int = Field(200, ge=1)
+
+    @field_validator("renormalisation")
+    @classmethod
+    def _rising(cls, updates: tuple[int, int] | None) -> tuple[int, int] | None:
+        if updates is not None and updates[0] >= updates[1]:
+            raise ValueError(f"the updates are {list(updates)}, give first the smaller one")
+        return updates
 
     @property
     def updates(self) -> int:
@@ -240,7 +289,8 @@ def read_settings(path: Path) -> TrainingSettings:
     InputError
         If it cannot be read, or a key is missing, unknown or has a wrong value; if a baseline has a precision or
         settings that need an energy; if the model takes inputs that sets of domains do not have; if a stage learns from
-        forces that are not given, or with profiles, or has a loss of an energy term that the model does not have.
+        forces that are not given, or with profiles, or has a loss of an energy term that the model does not have; if a
+        stage trains a part that the model does not have, or that its losses do not depend on.
     """
     try:
         values = tomllib.loads(path.read_text())
@@ -259,6 +309,7 @@ def read_settings(path: Path) -> TrainingSettings:
     _check_encoders(path, settings, config)
     _check_forces(path, settings)
     _check_terms(path, settings, config)
+    _check_parts(path, settings, config)
     folder = path.resolve().parent
     files: dict[str, Any] = {
         name: folder / value
@@ -304,6 +355,23 @@ def _check_terms(path: Path, settings: TrainingSettings, config: NemoConfig) -> 
                 raise InputError(
                     f"{path}: stages.{number}.losses has {loss}, but the model does not have the energy term {term}: "
                     "add it to model.changes.terms, or leave the loss out."
+                )
+
+
+def _check_parts(path: Path, settings: TrainingSettings, config: NemoConfig) -> None:
+    depend = {"scales": OF_THE_ENERGY, "heads": NEED_SIMULATOR}
+    for number, stage in enumerate(settings.stages):
+        place = f"{path}: stages.{number}.train"
+        for part in stage.train:
+            if not has_part(config, part):
+                raise InputError(
+                    f"{place} has {part}, but the model has none: leave it out, or give the model an energy with fixed "
+                    "functions."
+                )
+            if not (stage.backpropagated or set(depend[part]) & set(stage.losses)):
+                raise InputError(
+                    f"{place} has {part}, but none of the stage's losses depends on it: add one of "
+                    f"{', '.join(depend[part])}, or backpropagated steps."
                 )
 
 

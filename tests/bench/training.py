@@ -16,12 +16,18 @@ from openmm_nemo import NemoConfig, NemoModel
 from openmm_nemo.data.batches import Batch
 from openmm_nemo.residues import AMINO_ACIDS
 from openmm_nemo.training.losses import LOSSES
+from openmm_nemo.training.module import NemoTraining
 from openmm_nemo.training.prediction import RolloutSettings, predict
+from openmm_nemo.training.settings import read_settings
 from tests.helpers import generator, random_chain
 
 LENGTH = 64
 STEPS = 100
 REPEATS = 3
+
+CONFIGS = Path("examples/configs")
+PAPER_LENGTH = 48
+"""Residues at which the paper's training is measured; its pairs, which cost most, grow with the square."""
 
 # A process of its own for every roll-out. Its peak (VmHWM) is compared with that of one that does all this with chains
 # of 8 residues alone: same code loaded, next to no data. A single step would be no base to compare with, because most
@@ -69,6 +75,8 @@ def main() -> None:
     print(f"load of the machine: {os.getloadavg()[0]:.1f}; chains of {LENGTH} residues")
     _compare_memory()
     _measure_speed()
+    _measure_direct()
+    _measure_paper()
     print(f"load of the machine: {os.getloadavg()[0]:.1f}")
 
 
@@ -120,20 +128,22 @@ def _measure_speed() -> None:
             )
 
 
-def _batch(n_chains: int) -> Batch:
-    """Random sequences and chains."""
-    residues = torch.randint(len(AMINO_ACIDS), (n_chains, LENGTH), generator=generator(1))
-    backbone = torch.zeros(n_chains, LENGTH, 5, 3)
-    backbone[:, :, 1] = random_chain(n_chains, LENGTH)
+def _batch(n_chains: int, length: int = LENGTH) -> Batch:
+    """Random sequences, profiles and chains."""
+    residues = torch.randint(len(AMINO_ACIDS), (n_chains, length), generator=generator(1))
+    backbone = random_chain(n_chains, length).float().unsqueeze(2).repeat(1, 1, 5, 1)
+    profile = torch.rand(n_chains, length, len(AMINO_ACIDS), generator=generator(2))
+    one_hot = F.one_hot(residues, len(AMINO_ACIDS)).float()
+    mask = torch.ones(n_chains, length)
     return Batch(
         ids=tuple(map(str, range(n_chains))),
-        s=F.one_hot(residues, len(AMINO_ACIDS)).float(),
-        mask=torch.ones(n_chains, LENGTH),
+        s=torch.cat([one_hot, profile, mask.unsqueeze(-1)], dim=-1),
+        mask=mask,
         backbone=backbone,
-        atom_mask=torch.ones(n_chains, LENGTH, 5),
+        atom_mask=torch.ones(n_chains, length, 5),
         dssp=torch.zeros_like(residues),
-        profile=torch.zeros(n_chains, LENGTH, len(AMINO_ACIDS)),
-        contacts=torch.zeros(n_chains, LENGTH),
+        profile=profile,
+        contacts=torch.zeros(n_chains, length),
     )
 
 
@@ -165,3 +175,47 @@ def _passes(
     middle = time.process_time()
     total.backward()
     return middle - start, time.process_time() - middle
+
+
+def _measure_direct() -> None:
+    """Updates of the model and batch of nemo-fold.toml, of windows of the mean length."""
+    settings = read_settings(CONFIGS / "nemo-fold.toml")
+    data = settings.data
+    length = (data.min_length + data.max_length) // 2
+    batch = _batch(data.batch_size, length)
+    print(f"\nnemo-fold.toml, {data.batch_size} windows of {length} residues")
+    for precision in ("32", "bf16"):
+        training = NemoTraining(settings.model_copy(update={"precision": precision}))
+        times = [_seconds_per_update(training, batch) for _ in range(REPEATS + 1)][1:]
+        print(f"  {precision:>5}: {statistics.median(times):.2f} s per update", flush=True)
+
+
+def _measure_paper() -> None:
+    """Updates of paper.toml, extrapolated from one short chain and a few steps."""
+    settings = read_settings(CONFIGS / "paper.toml")
+    (stage,) = settings.stages
+    times = []
+    for steps in (1, 3):
+        short = stage.model_copy(update={"steps": steps, "backpropagated": steps})
+        training = NemoTraining(settings.model_copy(update={"stages": [short]}))
+        times.append(_seconds_per_update(training, _batch(1, PAPER_LENGTH)))
+    step = (times[1] - times[0]) / 2
+    update = times[0] + (stage.steps - 1) * step
+    data = settings.data
+    whole = update * data.batch_size * (data.max_length / PAPER_LENGTH) ** 2
+    print(
+        f"paper.toml, 1 chain of {PAPER_LENGTH} residues: {times[0]:.2f} s per update with 1 step, {step:.2f} s for "
+        f"each further step\n  extrapolated: {update / 60:.0f} minutes per update with {stage.steps} steps, "
+        f"{whole / 3600:.0f} hours with {data.batch_size} chains of {data.max_length} residues",
+        flush=True,
+    )
+
+
+def _seconds_per_update(training: NemoTraining, batch: Batch) -> float:
+    """Processor time of an update: losses, gradients and weights."""
+    training.log = lambda *_, **__: None  # without a trainer, there is no log
+    optimizer = torch.optim.Adam(training.parameters(), lr=1e-4)
+    start = time.process_time()
+    training.training_step(batch, 0).backward()
+    optimizer.step()
+    return time.process_time() - start

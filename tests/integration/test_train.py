@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import re
 import shutil
@@ -29,6 +30,7 @@ description = "A model of a test."
 seed = 3
 warm_up = 2
 validate_every = 4
+renormalisation = [1, 6]
 [data]
 set = "set"
 split = "split.json"
@@ -109,6 +111,43 @@ changes = {{terms = ["pair-basis", "chain-basis", "backbone"], trunk = "dilated"
         assert_close(content["state_dict"][name], reference, "rounding")  # a mean of equal numbers
 
 
+def test_likelihood_learns_scales_and_then_heads(inputs, tmp_path):
+    """A 'fold' model of crops; all other weights stay as the direct stage left them."""
+    head, _, _ = CONFIG.partition("[[stages]]")
+    path = inputs / "likelihood.toml"
+    stages = [
+        "updates = 2\nlosses = {pair_likelihood = 1.0, chain_likelihood = 1.0}",
+        'updates = 2\nsteps = 6\ntrain = ["scales"]\nlosses = {contrastive_likelihood = 1.0}',
+        'updates = 2\nsteps = 6\ntrain = ["heads"]\nfrom_data = 0.5\nlosses = {contrastive_likelihood = 1.0}',
+    ]
+    weights = []
+    for n in (1, 2, 3):
+        path.write_text(
+            head
+            + "".join(f"[[stages]]\n{stage}\n" for stage in stages[:n])
+            + """[model]
+preset = "fold"
+changes = {node_channels = 8, pair_channels = 4, sequence_blocks = 1, pair_blocks = 1, imputation_blocks = 1}
+"""
+        )
+        out = tmp_path / f"run{n}"
+        outcome = command_line("train", path, "--out", out)
+        assert outcome.code == 0, outcome.err
+        weights.append(read_checkpoint(out / "last.ckpt")["current_model_state"])
+    parts = ("scales.logarithms", "term_heads")
+    for before, after, part in zip(weights, weights[1:], parts, strict=False):
+        changed = {name for name in before if not torch.equal(before[name], after[name])}
+        # Normalisations follow the batches in all stages.
+        changed = {name for name in changed if ".running_" not in name}
+        assert changed
+        assert all(part in name for name in changed)
+    with open(out / "metrics.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["energy/gap"]]
+    assert [int(row["step"]) for row in rows] == [5]
+    assert 0 <= float(rows[0]["energy/natives_below"]) <= 1
+    assert math.isclose(float(rows[0]["energy/gap"]), float(rows[0]["loss/contrastive_likelihood"]))
+
+
 def test_the_exported_model_has_the_averaged_weights_and_the_split(inputs, run, tmp_path):
     outcome = command_line("export", run / "last.ckpt", "--out", tmp_path / "model")
     assert outcome.code == 0, outcome.err
@@ -154,7 +193,8 @@ def test_the_model_card_tells_what_the_run_came_to(run, tmp_path):
     split = Split.read(run / "split.json")
     assert f"| train |  | {len(split.ids('train'))} |" in card
     assert (
-        "| 2 | 5 | 4 |  | 3 | 2 | 0.0 | 0.001 | distances 1, angles 0.5, likelihood 0.01," in card
+        "| 2 | 5 | 4 |  | 3 | 2 | 0.0 |  | 0.001 | distances 1, angles 0.5, likelihood 0.01,"
+        in card
     )
     # Every file that it shows is there.
     for name in re.findall(r"\]\(([^)]+)\)|`(\w+\.pt)`", card):

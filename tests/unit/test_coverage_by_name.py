@@ -62,6 +62,7 @@ COVERED = {
     "energies/chain_basis": ["unit/energies/test_basis_terms.py"],
     "energies/pair_basis": ["unit/energies/test_basis_terms.py"],
     "energies/registry": ["unit/energies/test_contract.py"],
+    "energies/scales": ["unit/energies/test_basis_terms.py"],
     "energies/term": ["unit/energies/test_contract.py"],
     "engine/force_frames": ["unit/engine/test_record_forces.py"],
     "engine/integrator/compiled": [

@@ -92,11 +92,40 @@ def test_pair_basis_is_the_sum_over_pairs():
                 expected += 0.5 * 0.5 * float(coefficients[0, i, j] @ torch.tensor(values).double())
     u = term(x[None], [coefficients], torch.ones(1, N))
     assert u.item() == pytest.approx(expected, rel=1e-5)  # centres are float32
+
+
+def test_ranges_of_separation_have_scales():
+    """Pairs 3 to 5, 6 to 11, 12 to 23, and 24 or more residues apart; the sum is that of what is in each range."""
+    n, factors = 26, (0.5, 0.7, 1.1, 1.3)
+    term, x = make("pair-basis"), 0.4 * random_chain(26, seed=4)
+    coefficients, mask = normal(1, n, n, pair.N_FUNCTIONS, seed=1), torch.ones(1, n)
+    separation = (torch.arange(n)[:, None] - torch.arange(n)).abs()
+    energies = []
+    for low, high in ((3, 5), (6, 11), (12, 23), (24, 99)):
+        chosen = ((separation >= low) & (separation <= high)).double()[None, :, :, None]
+        energies.append(term(x[None], [coefficients * chosen], mask).item() / 0.5)
+    assert min(map(abs, energies)) > 0.01
+    set_scales(term, factors)
+    expected = sum(c * u for c, u in zip(factors, energies, strict=True))
+    assert term(x[None], [coefficients], mask).item() == pytest.approx(expected, rel=1e-6)
+
+
+def set_scales(term: torch.nn.Module, factors: tuple[float, ...]) -> None:
     with torch.no_grad():
-        term.scale.mul_(3)
-    assert term(x[None], [coefficients], torch.ones(1, N)).item() == pytest.approx(
-        3 * expected, rel=1e-5
-    )
+        term.scales.logarithms.copy_(torch.tensor(factors).log())
+
+
+def test_scales_do_not_change_what_is_learnt_directly():
+    for name in ("pair-basis", "chain-basis"):
+        term, other = make(name), make(name)
+        set_scales(other, tuple(3.0 for _ in other.scales()))
+        x, mask = random_chain(12, seed=3)[None], torch.ones(1, 12).double()
+        n = pair.N_FUNCTIONS if name == "pair-basis" else chain.N_FUNCTIONS
+        coefficients = normal(1, 12, *([12] if name == "pair-basis" else []), n)
+        share = (1.0,) if name == "pair-basis" else ()
+        loss, same = (t.cross_entropy(x, coefficients, mask, *share) for t in (term, other))
+        assert loss.equal(same)
+        assert not term(x, [coefficients], mask).isclose(other(x, [coefficients], mask)).any()
 
 
 def test_chain_basis_is_the_sum_over_residues_with_a_dihedral():
@@ -111,6 +140,9 @@ def test_chain_basis_is_the_sum_over_residues_with_a_dihedral():
     )
     u = term(x[None], [coefficients], torch.ones(1, N))
     assert u.item() == pytest.approx(expected, rel=1e-5)
+    set_scales(term, (1.7,))
+    u = term(x[None], [coefficients], torch.ones(1, N))
+    assert u.item() == pytest.approx(1.7 * expected, rel=1e-5)
 
 
 def test_backbone_is_bonds_and_hard_cores():
@@ -124,8 +156,12 @@ def test_backbone_is_bonds_and_hard_cores():
         3 * max(0, 4.2 - math.dist(x[i], x[j])) ** 2 for i in range(N) for j in range(i + 3, N)
     ]
     assert sum(cores) >= 3 * 1.2**2 - 1e-9
-    u = make("backbone")(x[None], [], torch.ones(1, N))
+    term = make("backbone")
+    u = term(x[None], [], torch.ones(1, N))
     assert u.item() == pytest.approx(expected + sum(cores), rel=1e-9)
+    set_scales(term, (0.5, 2.0))
+    u = term(x[None], [], torch.ones(1, N))
+    assert u.item() == pytest.approx(0.5 * expected + 2 * sum(cores), rel=1e-6)
 
 
 def test_pairs_far_apart_have_no_energy_and_no_force():

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from openmm_nemo.networks import BatchRenorm
+from openmm_nemo.networks.normalization import limits
 from tests.tolerances import assert_close
 
 SHAPES = {1: (3, 5, 11), 2: (3, 5, 6, 6)}
@@ -83,6 +84,12 @@ def test_limits_of_the_paper_and_no_gradient_through_them():
         torch.autograd.grad((expected * cotangent).sum(), x)[0],
         "rounding",
     )
+
+
+def test_limits_rise_from_those_of_batch_normalisation():
+    assert [limits(update, 10, 30) for update in (0, 10, 15, 20, 30, 99)] == [
+        (1, 0), (1, 0), (1.5, 1.25), (2, 2.5), (3, 5), (3, 5)
+    ]  # fmt: skip
 
 
 def test_padding_does_not_enter_the_statistics():

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from openmm_nemo import NemoModel
 from openmm_nemo.errors import InputError
+from openmm_nemo.networks.normalization import BatchRenorm
 from openmm_nemo.training.module import NemoTraining, first_model
 from openmm_nemo.training.settings import (
     ModelSettings,
@@ -51,6 +52,38 @@ def test_the_learning_rate_rises_and_falls_in_every_stage():
     assert rate(40) == pytest.approx(1e-3 / 4)
     assert rate(50) == pytest.approx(0.5e-3)
     assert rate(60) == 0
+
+
+@pytest.mark.parametrize("preset", ["tiny", "fold"])
+def test_limits_of_renormalisation_follow_the_number_of_the_update(batch, monkeypatch, preset):
+    """A resumed run needs only this number; 'fold' renormalises in its imputation alone."""
+    settings = TrainingSettings(
+        description="A test.",
+        data={"set": "set", "split": "split.json"},
+        model={"preset": preset},
+        renormalisation=(10, 30),
+        stages=[{"updates": 40, "losses": LOSSES}],
+    )
+    module = NemoTraining(settings)
+    parts = {n: m for n, m in module.model.named_modules() if isinstance(m, BatchRenorm)}
+    rooms = {name.split(".")[0] for name in parts}
+    both = {"sequence_network", "energy", "imputation"}
+    assert rooms == ({"imputation"} if preset == "fold" else both)
+    for update, expected in ((3, (1, 0)), (25, (2.5, 3.75)), (39, (3, 5))):
+        monkeypatch.setattr(NemoTraining, "global_step", update)
+        monkeypatch.setattr(module, "log", lambda *_, **__: None)
+        module.training_step(batch, 0)
+        assert {(part.r_max, part.d_max) for part in parts.values()} == {expected}
+
+
+def test_limits_of_renormalisation_that_do_not_rise_are_refused():
+    with raises(ValidationError, "renormalisation", 30, 10):
+        TrainingSettings(
+            description="A test.",
+            data={"set": "set", "split": "split.json"},
+            renormalisation=(30, 10),
+            stages=[{"updates": 40, "losses": LOSSES}],
+        )
 
 
 @pytest.mark.parametrize("path", sorted(Path("examples/configs").rglob("*.toml")), ids=str)
