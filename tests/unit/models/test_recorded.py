@@ -25,13 +25,13 @@ FINGERPRINTS = {
     "rnn-mini": "238b3783e500cc646ef8edbd86889c5bb28802a16dd34a2bdfecac51e852f6c8",
 }
 
-# Of models made after torch.manual_seed(3).
+# Of models made after torch.manual_seed(3), see `projection`.
 RANDOM = {
-    ("tiny", False): "71ac178e072833f0d664a92babd902a099c6f26696444b4a4a47202588feac1b",
-    ("tiny", True): "eec719a294db3320b45d91e34044beb647c44dfb1c9ae34b61d9c40bb390ec5d",
-    ("small", False): "55f340557e6205383ed18947e688e0ef26151824df24b3788685922d190986e8",
-    ("small", True): "24d4f4f98313b60915905562a8375329d002066a49f4640b41af8f8f89fd490e",
-    ("baseline", False): "54559e2f86eb213f64ef63483f77c374c783b6ae4e5219656a806e7207aac11c",
+    ("tiny", False): 35.7521,
+    ("tiny", True): 2.0203,
+    ("small", False): 114.1378,
+    ("small", True): -85.3259,
+    ("baseline", False): -9.3202,
 }
 
 
@@ -84,6 +84,17 @@ def test_fingerprints_which_runs_are_resumed_by_are_the_same(name):
     assert NemoModel.from_pretrained(FOLDERS / name).fingerprint() == FINGERPRINTS[name]
 
 
+def projection(model: NemoModel) -> float:
+    """A number to which every weight contributes, each with another factor."""
+    total = 0.0
+    for k, parameter in enumerate(model.parameters()):
+        values = parameter.detach().double().flatten()
+        total += float(
+            (values * torch.cos(torch.arange(len(values), dtype=torch.float64) + k)).sum()
+        )
+    return total
+
+
 @pytest.mark.parametrize(("preset", "profile"), RANDOM)
 def test_random_models_of_a_seed_are_the_same(preset, profile):
     if preset == "baseline":
@@ -91,7 +102,8 @@ def test_random_models_of_a_seed_are_the_same(preset, profile):
     else:
         config = NemoConfig.preset(preset, profile)
     torch.manual_seed(3)
-    assert NemoModel(config).fingerprint() == RANDOM[preset, profile]
+    # Random numbers and logarithms differ by rounding between processors.
+    assert abs(projection(NemoModel(config)) - RANDOM[preset, profile]) < 1e-3
 
 
 @pytest.mark.parametrize("name", FINGERPRINTS)
