@@ -20,6 +20,9 @@ SECONDARY_STRUCTURE_CLASSES = 8
 CARTESIAN_STEP = 0.02  # Angstrom^2
 INTERNAL_STEP = 0.002  # at 20 residues
 LEVER_AWARE_STEP = 0.01
+STIFF_STEP = 0.006
+"""Cartesian step with the bonds of the term "backbone". A chain of springs diverges if half the variance times the largest
+curvature, four times that of a spring (12 kT / (0.3 Angstrom)^2), is more than 2, which is at 0.0075 Angstrom^2."""
 
 
 class SequenceOutput(NamedTuple):
@@ -96,6 +99,8 @@ class SequenceNetwork(nn.Module):
         self.lever_aware = config.lever_aware
         if config.lever_aware:
             self.internal_step = LEVER_AWARE_STEP
+        if "backbone" in config.terms:
+            self.cartesian_step = STIFF_STEP
         heads = {name: term.make_head(config, c1, c2) for name, term in terms_of(config).items()}
         self.term_heads: Any = nn.ModuleDict(heads)
         self.initial_state = InitialState(c1)

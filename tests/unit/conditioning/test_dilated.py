@@ -100,7 +100,7 @@ def test_an_untrained_network_has_no_energy_of_fixed_functions_and_the_default_s
     out = network(s, mask)
     assert len(out.coefficients) == 2
     assert all(values.eq(0).all() for values in out.coefficients)
-    assert out.cartesian_step.item() == pytest.approx(0.02)
+    assert out.cartesian_step.item() == pytest.approx(0.006)
     assert out.internal_step.item() == pytest.approx(0.01)  # whatever the length
     levers = [min(1, 4 / max(1, min(j, 30 - j))) for j in range(30)]
     expected = torch.tensor([[1.0, lever, lever] for lever in levers])

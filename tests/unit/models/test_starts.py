@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
+from openmm_nemo import NemoConfig, NemoModel
 from openmm_nemo.dynamics import Schedule
 from openmm_nemo.energies.chain_basis import GRID_ANGLES, N_ANGLES, N_DIHEDRALS
 from openmm_nemo.geometry import bond_angles
@@ -68,3 +69,11 @@ def test_a_simulation_starts_from_a_draw_and_follows_the_schedule(protein):
     constant = protein.copies(1).rollout(25, found.x[0], seed=4)
     assert torch.equal(plain.x, constant.x)
     assert not torch.equal(plain.x, found.x)
+
+
+def test_bonds_of_an_annealed_simulation_have_their_length():
+    """With Cartesian steps that are too long for their stiffness, they would oscillate by 0.4 Angstrom."""
+    torch.manual_seed(1)
+    protein = NemoModel(NemoConfig.preset("fold")).condition("A" * 30)
+    b, _, _ = bond_angles(protein.rollout(200, n_chains=8, seed=3).x[-1])
+    assert (b - 3.8).square().mean().sqrt() < 0.1
