@@ -8,7 +8,6 @@ from torch import Tensor
 
 from openmm_nemo.config import NemoConfig
 from openmm_nemo.energies.basis import NoHead
-from openmm_nemo.energies.scales import Scales
 from openmm_nemo.energies.term import Coefficients, EnergyTerm
 from openmm_nemo.geometry.features import chain_features
 from openmm_nemo.geometry.padding import pair_mask, without_padding
@@ -25,8 +24,7 @@ MIN_SEPARATION = 3
 class Backbone(EnergyTerm):
     """Bonds of 3.8 Angstrom and repulsion of residues that overlap; no coefficients, bounded from below.
 
-    U = sum_j c_1 k (sqrt(1 + ((b_j - 3.8) / w)^2) - 1) + sum_{i < j} c_2 (K / 2) max(0, D0 - D_ij)^2, with the
-    scales c_1 and c_2, initially 1.
+    U = sum_j k (sqrt(1 + ((b_j - 3.8) / w)^2) - 1) + sum_{i < j} (c / 2) max(0, D0 - D_ij)^2.
 
     Parameters
     ----------
@@ -47,7 +45,6 @@ class Backbone(EnergyTerm):
 
     def __init__(self, config: NemoConfig) -> None:
         super().__init__(config)
-        self.scales = Scales([1.0, 1.0])
         # TorchScript cannot see globals.
         self.bond_width, self.bond_strength = BOND_WIDTH, BOND_STRENGTH
         self.core_diameter, self.core_stiffness = CORE_DIAMETER, CORE_STIFFNESS
@@ -64,8 +61,7 @@ class Backbone(EnergyTerm):
         overlap = F.relu(self.core_diameter - distance) * apart * pair_mask(mask)
         # Each pair occurs twice.
         core = 0.25 * self.core_stiffness * (overlap * overlap).sum(dim=[1, 2])
-        scales = self.scales()
-        return scales[0] * self.bond_strength * strain.sum(1) + scales[1] * core
+        return self.bond_strength * strain.sum(1) + core
 
 
 def separations(n: int, device: torch.device) -> Tensor:

@@ -81,7 +81,8 @@ def test_gradient_is_the_difference_of_the_terms(profiles, model):
     loss.mean().backward()
     chains = prediction.chains
     n = profiles.mask.sum(1)
-    for name, term in model.energy.terms.items():
+    for name in ("pair-basis", "chain-basis"):
+        term = model.energy.terms[name]
         scales = term.scales.logarithms
         expected = []
         for k in range(len(scales)):

@@ -15,7 +15,6 @@ TERMS = ["pair-basis", "chain-basis", "backbone"]
 SCALES = {
     "energy.terms.pair-basis.scales.logarithms",
     "energy.terms.chain-basis.scales.logarithms",
-    "energy.terms.backbone.scales.logarithms",
 }
 
 
@@ -47,7 +46,7 @@ def test_parts_are_scales_and_heads():
 def test_a_model_has_a_part_if_it_has_weights(part, terms):
     model = model_of(terms)
     before = torch.get_rng_state()
-    expected = {"scales": terms != ["learned"], "heads": terms != ["backbone"]}
+    expected = {"scales": terms == TERMS, "heads": terms != ["backbone"]}
     assert has_part(model.config, part) == expected[part]
     assert torch.get_rng_state().equal(before)
     # It looks at a model without numbers.
