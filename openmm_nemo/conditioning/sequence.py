@@ -21,8 +21,8 @@ CARTESIAN_STEP = 0.02  # Angstrom^2
 INTERNAL_STEP = 0.002  # at 20 residues
 LEVER_AWARE_STEP = 0.01
 STIFF_STEP = 0.006
-"""Cartesian step with the bonds of the term "backbone". A chain of springs diverges if half the variance times the largest
-curvature, four times that of a spring (12 kT / (0.3 Angstrom)^2), is more than 2, which is at 0.0075 Angstrom^2."""
+"""Cartesian step with the bonds of the term "backbone". A chain of springs diverges if half the variance times the
+largest curvature, four times that of a spring (12 kT / (0.3 Angstrom)^2), is more than 2: at 0.0075 Angstrom^2."""
 
 
 class SequenceOutput(NamedTuple):
