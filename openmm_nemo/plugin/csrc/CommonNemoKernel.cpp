@@ -3,6 +3,7 @@
 // three are ComputeContexts.
 #include "Constants.h"
 #include "NemoKernel.h"
+#include "NemoKernelFactory.h"
 #include "openmm/OpenMMException.h"
 #include "openmm/PluginInitializer.h"
 #include "openmm/common/ComputeArray.h"
