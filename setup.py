@@ -32,7 +32,7 @@ def library(name: str, sources: list[str], platform: str | None = None) -> Exten
 
 def gpu_library(platform: str) -> Extension:
     """The kernels for a GPU platform."""
-    return library(f"libOpenMMNemo{platform}", ["CommonNemoKernel"], platform)
+    return library(f"libOpenMMNemo{platform}", ["CommonBasisKernel", "CommonNemoKernel"], platform)
 
 
 class BuildPlugin(build_ext):

@@ -236,7 +236,7 @@ double BasisPairs::compute(const vector<Vec3>& positions, const vector<array<Vec
 
 void BasisPairs::findNeighbours(const vector<Vec3>& positions) {
     centres.assign(numBlocks, Vec3());
-    vector<double> radii(numBlocks);
+    radii.assign(numBlocks, 0);
     for (int k = 0; k < numBlocks; k++) {
         int first = k * WIDTH, end = min(n, first + WIDTH);
         for (int i = first; i < end; i++)
@@ -259,11 +259,15 @@ void BasisPairs::findNeighbours(const vector<Vec3>& positions) {
 }
 
 /** Pairs of a residue with those of several blocks. */
-VECTORIZED static void addRow(const Vec3& position, const Vec3* centres, const vector<int>& blocks, float* own,
-                              const float* const* others, const float* coefficients, float* ownGradient,
+VECTORIZED static void addRow(const Vec3& position, const Vec3* centres, const double* radii, const vector<int>& blocks,
+                              float* own, const float* const* others, const float* coefficients, float* ownGradient,
                               float* const* gradients, double& energy) {
     Lanes energies = {}, collected[12] = {};
     for (int block : blocks) {
+        Vec3 d = position - centres[block];
+        double reach = CUTOFF + radii[block];
+        if (d.dot(d) > reach * reach)
+            continue;
         const float* columns[12];
         float* targets[12];
         for (int m = 0; m < 12; m++) {
@@ -271,7 +275,7 @@ VECTORIZED static void addRow(const Vec3& position, const Vec3* centres, const v
             targets[m] = gradients[m] + block * WIDTH;
         }
         for (int b = 0; b < 3; b++)
-            own[b] = position[b] - centres[block][b];
+            own[b] = d[b];
         const float* c = coefficients + (size_t) (block - blocks[0]) * PER_PAIR * WIDTH;
         pairBasis(own, columns, c, collected, targets, energies);
     }
@@ -297,8 +301,8 @@ void BasisPairs::computePart(const vector<Vec3>& positions, int index, int count
             float own[12];
             for (int m = 3; m < 12; m++)
                 own[m] = others[m][i];
-            addRow(positions[i], centres.data(), blocks, own, others, &coefficients[rowStart[i] * PER_PAIR * WIDTH],
-                   ownGradient, gradients, part.energy);
+            addRow(positions[i], centres.data(), radii.data(), blocks, own, others,
+                   &coefficients[rowStart[i] * PER_PAIR * WIDTH], ownGradient, gradients, part.energy);
         }
         if (backbone)
             for (int block : blocks)

@@ -37,7 +37,7 @@ private:
         Columns gradients;
         double energy;
     };
-    /** Centres of the blocks, and which are near each other. */
+    /** Centres and radii of the blocks, and which are near each other. */
     void findNeighbours(const std::vector<OpenMM::Vec3>& positions);
     void computePart(const std::vector<OpenMM::Vec3>& positions, int index, int count, Part& part) const;
     int n, numBlocks;
@@ -47,6 +47,7 @@ private:
     std::vector<float> coefficients;
     Columns chain;
     std::vector<OpenMM::Vec3> centres;
+    std::vector<double> radii;
     // For every block, those beyond it that are near enough.
     std::vector<std::vector<int>> neighbours;
     std::vector<Part> parts;
