@@ -71,17 +71,16 @@ def native_force(energy: ProteinEnergy, particles: Sequence[int]) -> mm.Force:
         f"{kind}Scale": repr(float(terms[name].scale)) if name in terms else "1"
         for kind, name in (("pair", "pair-basis"), ("chain", "chain-basis"))
     }
-    root = ElementTree.Element(
-        "Force",
-        type="NemoBasisForce",
-        version="1",
-        forceGroup="0",
-        name="NemoBasisForce",
-        backbone=str(int("backbone" in terms)),
-        pairs="",
-        chain="",
-        **scales,
-    )
+    attributes = {
+        "type": "NemoBasisForce",
+        "version": "1",
+        "forceGroup": "0",
+        "name": "NemoBasisForce",
+        "backbone": str(int("backbone" in terms)),
+        "pairs": "",
+        "chain": "",
+    }
+    root = ElementTree.Element("Force", attributes | scales)
     children = ElementTree.SubElement(root, "Particles")
     for particle in particles:
         ElementTree.SubElement(children, "Particle", index=str(particle))
