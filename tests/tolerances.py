@@ -61,7 +61,7 @@ BFLOAT16 = {"internal": 0.02, "atoms": 0.03, "coefficients": 0.02, "energy": 0.0
 z(0), atoms about their C-alphas, all other outputs of the sequence network, and energies."""
 
 NATIVE = {
-    "Reference": 1e-9,
+    "Reference": 1e-6,
     "CPU": 1e-5,
     "OpenCL double": 1e-6,
     "OpenCL mixed": 1e-5,

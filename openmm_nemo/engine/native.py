@@ -66,29 +66,30 @@ def native_force(energy: ProteinEnergy, particles: Sequence[int]) -> mm.Force:
         Indices of the particles that are the residues, in order.
     """
     terms = energy.network.terms
+    scales = terms["backbone"].scales().tolist() if "backbone" in terms else (0.0, 0.0)
     # The C++ object holds all data. OpenMM's Python layer has no constructor for it, but can read one from XML.
-    scales = {
-        f"{kind}Scale": repr(float(terms[name].scale)) if name in terms else "1"
-        for kind, name in (("pair", "pair-basis"), ("chain", "chain-basis"))
-    }
     attributes = {
         "type": "NemoBasisForce",
         "version": "1",
         "forceGroup": "0",
         "name": "NemoBasisForce",
-        "backbone": str(int("backbone" in terms)),
+        "bondScale": repr(scales[0]),
+        "coreScale": repr(scales[1]),
         "pairs": "",
         "chain": "",
     }
-    root = ElementTree.Element("Force", attributes | scales)
+    root = ElementTree.Element("Force", attributes)
     children = ElementTree.SubElement(root, "Particles")
     for particle in particles:
         ElementTree.SubElement(children, "Particle", index=str(particle))
     force = mm.XmlSerializer.deserialize(ElementTree.tostring(root, encoding="unicode"))
     values = iter(energy.coefficients)
-    for name in terms:
-        if name != "backbone":
-            _set_coefficients(force, name == "pair-basis", next(values).value)
+    for name, term in terms.items():
+        if name == "pair-basis":
+            scale = term.scale_of_pairs(len(energy.sequence)).unsqueeze(-1)
+            _set_coefficients(force, True, scale * next(values).value)
+        elif name == "chain-basis":
+            _set_coefficients(force, False, term.scales()[0] * next(values).value)
     return force
 
 

@@ -55,12 +55,12 @@ void BasisGeometry::setPositions(const vector<Vec3>& x) {
 
 double BasisGeometry::addChainTerms() {
     double energy = 0;
-    if (force.backbone)
-        for (int i = 0; i < n - 1; i++) {
-            double stretch = (b[i] - BOND_LENGTH) / BOND_WIDTH, root = sqrt(1 + stretch * stretch);
-            energy += BOND_STRENGTH * (root - 1);
-            bGradient[i] += BOND_STRENGTH * stretch / (root * BOND_WIDTH);
-        }
+    const double strength = force.bondScale * BOND_STRENGTH;
+    for (int i = 0; i < n - 1; i++) {
+        double stretch = (b[i] - BOND_LENGTH) / BOND_WIDTH, root = sqrt(1 + stretch * stretch);
+        energy += strength * (root - 1);
+        bGradient[i] += strength * stretch / (root * BOND_WIDTH);
+    }
     if (!force.chain.empty())
         for (int i = 3; i < n; i++)
             energy += addChainFunctions(i, &force.chain[i * NUM_CHAIN_FUNCTIONS]);
@@ -97,13 +97,12 @@ double BasisGeometry::addChainFunctions(int residue, const float* coefficients) 
         powerS = nextS;
     }
     double along = (byC * unitC + byS * unitS);
-    double scale = force.chainScale;
-    double gradientC = scale * inverse * (byC - unitC * along), gradientS = scale * inverse * (byS - unitS * along);
+    double gradientC = inverse * (byC - unitC * along), gradientS = inverse * (byS - unitS * along);
     Vec3 beforeGradient = after * gradientC, afterGradient = before * gradientC + u0 * gradientS;
     uGradient[residue - 3] += u1.cross(beforeGradient) + after * gradientS;
-    uGradient[residue - 2] += beforeGradient.cross(u0) + u2.cross(afterGradient) - u2 * (scale * byCosine);
-    uGradient[residue - 1] += afterGradient.cross(u1) - u1 * (scale * byCosine);
-    return scale * energy;
+    uGradient[residue - 2] += beforeGradient.cross(u0) + u2.cross(afterGradient) - u2 * byCosine;
+    uGradient[residue - 1] += afterGradient.cross(u1) - u1 * byCosine;
+    return energy;
 }
 
 void BasisGeometry::addFrameGradient(int residue, const array<Vec3, 3>& gradient) {

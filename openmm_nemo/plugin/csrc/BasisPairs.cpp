@@ -170,7 +170,7 @@ BasisPairs::BasisPairs(const NemoBasisForce& force)
     : n(force.particles.size()),
       numBlocks((n + WIDTH - 1) / WIDTH),
       hasPairs(!force.pairs.empty()),
-      backbone(force.backbone),
+      coreStiffness(force.coreScale * CORE_STIFFNESS),
       rowStart(n),
       neighbours(numBlocks) {
     size_t total = 0;
@@ -180,9 +180,7 @@ BasisPairs::BasisPairs(const NemoBasisForce& force)
     }
     if (hasPairs)
         coefficients.assign(total * PER_PAIR * WIDTH, 0.0f);
-    auto of = [&](int i, int j, int k) {
-        return force.pairs[((size_t) i * n + j) * NUM_PAIR_FUNCTIONS + k] * force.pairScale / 2;
-    };
+    auto of = [&](int i, int j, int k) { return force.pairs[((size_t) i * n + j) * NUM_PAIR_FUNCTIONS + k] * 0.5; };
     for (int i = 0; i < n && hasPairs; i++)
         for (int j = i + MIN_SEPARATION; j < n; j++) {
             float* c = &coefficients[(rowStart[i] + j / WIDTH - i / WIDTH) * PER_PAIR * WIDTH + j % WIDTH];
@@ -304,7 +302,7 @@ void BasisPairs::computePart(const vector<Vec3>& positions, int index, int count
             addRow(positions[i], centres.data(), radii.data(), blocks, own, others,
                    &coefficients[rowStart[i] * PER_PAIR * WIDTH], ownGradient, gradients, part.energy);
         }
-        if (backbone)
+        if (coreStiffness != 0)
             for (int block : blocks)
                 for (int j = max(i + MIN_SEPARATION, block * WIDTH); j < min(n, (block + 1) * WIDTH); j++) {
                     Vec3 r = positions[j] - positions[i];
@@ -313,9 +311,9 @@ void BasisPairs::computePart(const vector<Vec3>& positions, int index, int count
                         continue;
                     bool apart = (squared > SHORTEST * SHORTEST);
                     double distance = (apart ? sqrt(squared) : SHORTEST), overlap = CORE_DIAMETER - distance;
-                    part.energy += 0.5 * CORE_STIFFNESS * overlap * overlap;
+                    part.energy += 0.5 * coreStiffness * overlap * overlap;
                     for (int b = 0; b < 3 && apart; b++) {
-                        float g = -CORE_STIFFNESS * overlap / distance * r[b];
+                        float g = -coreStiffness * overlap / distance * r[b];
                         gradients[b][j] += g;
                         ownGradient[b] -= g;
                     }

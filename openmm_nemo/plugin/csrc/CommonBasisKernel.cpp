@@ -70,13 +70,12 @@ void CommonBasisKernel::initialize(const NemoBasisForce& itsForce) {
     numGroups = min(n, cc.getNumThreadBlocks());
     slots.initialize<int>(cc, n, "nemoBasisSlots");
     // Neighbouring threads read neighbouring coefficients. An array has at least one element.
-    vector<float> ofPairs(max<size_t>(1, itsForce.pairs.size())), alongChain(max<size_t>(1, itsForce.chain.size()));
+    vector<float> ofPairs(max<size_t>(1, itsForce.pairs.size())), alongChain = itsForce.chain;
+    alongChain.resize(max<size_t>(1, alongChain.size()));
     for (size_t k = 0; k < itsForce.pairs.size(); k++) {
         size_t function = k % NUM_PAIR_FUNCTIONS, j = k / NUM_PAIR_FUNCTIONS % n, i = k / NUM_PAIR_FUNCTIONS / n;
-        ofPairs[(i * NUM_PAIR_FUNCTIONS + function) * n + j] = itsForce.pairs[k] * itsForce.pairScale / 2;
+        ofPairs[(i * NUM_PAIR_FUNCTIONS + function) * n + j] = itsForce.pairs[k] / 2;
     }
-    for (size_t k = 0; k < itsForce.chain.size(); k++)
-        alongChain[k] = itsForce.chain[k] * itsForce.chainScale;
     pairs.initialize<float>(cc, ofPairs.size(), "nemoBasisPairs");
     chain.initialize<float>(cc, alongChain.size(), "nemoBasisChain");
     pairs.upload(ofPairs);
@@ -97,9 +96,9 @@ void CommonBasisKernel::createKernel() {
                                          {"SMOOTHING", SMOOTHING},
                                          {"BOND_LENGTH", BOND_LENGTH},
                                          {"BOND_WIDTH", BOND_WIDTH},
-                                         {"BOND_STRENGTH", BOND_STRENGTH},
+                                         {"BOND_STRENGTH", force->bondScale * BOND_STRENGTH},
                                          {"CORE_DIAMETER", CORE_DIAMETER},
-                                         {"CORE_STIFFNESS", CORE_STIFFNESS}};
+                                         {"CORE_STIFFNESS", force->coreScale * CORE_STIFFNESS}};
     for (auto& [label, value] : numbers)
         defines[label] = cc.doubleToString(value, true);
     auto list = [&](const double* values, int count) {
@@ -130,7 +129,7 @@ void CommonBasisKernel::createKernel() {
         defines["HAS_PAIRS"] = "1";
     if (!force->chain.empty())
         defines["HAS_CHAIN"] = "1";
-    if (force->backbone)
+    if (force->bondScale != 0 || force->coreScale != 0)
         defines["HAS_BACKBONE"] = "1";
     kernel = cc.compileProgram(KERNELS, defines)->createKernel("nemoBasisForce");
     // Only in mixed precision do positions have a second part.

@@ -73,7 +73,7 @@ private:
 
 double ReferenceBasisKernel::addPairs() {
     int n = x.size();
-    double energy = 0;
+    double energy = 0, stiffness = force->coreScale * CORE_STIFFNESS;
     for (int i = 0; i < n; i++)
         for (int j = 0; j < n; j++) {
             if (abs(i - j) < MIN_SEPARATION)
@@ -86,10 +86,10 @@ double ReferenceBasisKernel::addPairs() {
                 continue;
             if (!force->pairs.empty())
                 energy += addPairFunctions(i, j, r, distance, apart);
-            if (force->backbone && i < j && distance < CORE_DIAMETER) {
+            if (force->coreScale != 0 && i < j && distance < CORE_DIAMETER) {
                 double overlap = CORE_DIAMETER - distance;
-                energy += 0.5 * CORE_STIFFNESS * overlap * overlap;
-                Vec3 g = (apart ? r * (-CORE_STIFFNESS * overlap / distance) : Vec3());
+                energy += 0.5 * stiffness * overlap * overlap;
+                Vec3 g = (apart ? r * (-stiffness * overlap / distance) : Vec3());
                 gradient[j] += g;
                 gradient[i] -= g;
             }
@@ -120,17 +120,17 @@ double ReferenceBasisKernel::addPairFunctions(int i, int j, const Vec3& r, doubl
     }
     const array<Vec3, 3>& frame = geometry->frames[i];
     Vec3 inFrame(frame[0].dot(r), frame[1].dot(r), frame[2].dot(r));
-    double fade = 1 / sqrt(1 + distance * distance), factor = 0.5 * force->pairScale;
+    double fade = 1 / sqrt(1 + distance * distance);
     energy += fade * values.dot(inFrame);
     slope += fade * slopes.dot(inFrame) - distance * fade * fade * fade * values.dot(inFrame);
     Vec3 g = (apart ? r * (slope / distance) : Vec3());
     for (int a = 0; a < 3; a++) {
         g += frame[a] * (fade * values[a]);
-        frameGradient[i][a] += r * (factor * fade * values[a]);
+        frameGradient[i][a] += r * (0.5 * fade * values[a]);
     }
-    gradient[j] += g * factor;
-    gradient[i] -= g * factor;
-    return factor * energy;
+    gradient[j] += g * 0.5;
+    gradient[i] -= g * 0.5;
+    return 0.5 * energy;
 }
 
 class CpuBasisKernel : public HostBasisKernel {

@@ -19,11 +19,11 @@ public:
         return name;
     }
     std::vector<int> particles; // its residues, in order
-    // Coefficients in kT, or empty if the energy lacks the term; and what the term is multiplied by.
+    // Coefficients in kT, or empty if the energy lacks the term.
     std::vector<float> pairs; // [i][j][function]
     std::vector<float> chain; // [i][function]
-    double pairScale = 1, chainScale = 1;
-    bool backbone = false;
+    // What the energies of bonds and of hard cores are multiplied by.
+    double bondScale = 0, coreScale = 0;
     bool usesPeriodicBoundaryConditions() const override {
         return false;
     }

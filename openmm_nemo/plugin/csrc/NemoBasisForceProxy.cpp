@@ -82,9 +82,8 @@ public:
         node.setIntProperty("version", 1);
         node.setIntProperty("forceGroup", force.getForceGroup());
         node.setStringProperty("name", force.getName());
-        node.setDoubleProperty("pairScale", force.pairScale);
-        node.setDoubleProperty("chainScale", force.chainScale);
-        node.setBoolProperty("backbone", force.backbone);
+        node.setDoubleProperty("bondScale", force.bondScale);
+        node.setDoubleProperty("coreScale", force.coreScale);
         node.setStringProperty("pairs", encoded(force.pairs));
         node.setStringProperty("chain", encoded(force.chain));
         SerializationNode& particles = node.createChildNode("Particles");
@@ -98,9 +97,8 @@ public:
         auto force = make_unique<NemoBasisForce>();
         force->setForceGroup(node.getIntProperty("forceGroup"));
         force->setName(node.getStringProperty("name"));
-        force->pairScale = node.getDoubleProperty("pairScale");
-        force->chainScale = node.getDoubleProperty("chainScale");
-        force->backbone = node.getBoolProperty("backbone");
+        force->bondScale = node.getDoubleProperty("bondScale");
+        force->coreScale = node.getDoubleProperty("coreScale");
         force->pairs = decoded(node, "pairs");
         force->chain = decoded(node, "chain");
         for (const SerializationNode& particle : node.getChildNode("Particles").getChildren())

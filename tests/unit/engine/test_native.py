@@ -43,9 +43,9 @@ def native_energy(
         strength * torch.randn(shapes[name], generator=random) for name in terms if name in shapes
     ]
     network = Energy(config)
-    for name in terms:
-        if name in shapes:
-            network.terms[name].scale.data.fill_(0.3 if name == "pair-basis" else 0.7)
+    for term in network.terms.values():
+        # Different ones for all ranges of separation, for bonds and for cores.
+        term.scales.logarithms.data += torch.linspace(-0.5, 0.4, len(term.scales.logarithms))
     return ProteinEnergy(network, coefficients, "A" * n, Origin("", "", config))
 
 
