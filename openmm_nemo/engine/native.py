@@ -66,15 +66,15 @@ def native_force(energy: ProteinEnergy, particles: Sequence[int]) -> mm.Force:
         Indices of the particles that are the residues, in order.
     """
     terms = energy.network.terms
-    scales = terms["backbone"].scales().tolist() if "backbone" in terms else (0.0, 0.0)
+    backbone = str(int("backbone" in terms))
     # The C++ object holds all data. OpenMM's Python layer has no constructor for it, but can read one from XML.
     attributes = {
         "type": "NemoBasisForce",
         "version": "1",
         "forceGroup": "0",
         "name": "NemoBasisForce",
-        "bondScale": repr(scales[0]),
-        "coreScale": repr(scales[1]),
+        "bondScale": backbone,
+        "coreScale": backbone,
         "pairs": "",
         "chain": "",
     }

@@ -43,9 +43,10 @@ def native_energy(
         strength * torch.randn(shapes[name], generator=random) for name in terms if name in shapes
     ]
     network = Energy(config)
-    for term in network.terms.values():
-        # Different ones for all ranges of separation, for bonds and for cores.
-        term.scales.logarithms.data += torch.linspace(-0.5, 0.4, len(term.scales.logarithms))
+    for name in shapes.keys() & network.terms.keys():
+        # Different ones for all ranges of separation.
+        logarithms = network.terms[name].scales.logarithms
+        logarithms.data += torch.linspace(-0.5, 0.4, len(logarithms))
     return ProteinEnergy(network, coefficients, "A" * n, Origin("", "", config))
 
 
