@@ -43,8 +43,8 @@ check: .venv-test/ready
 	.venv-test/bin/mypy
 	.venv-test/bin/clang-format --dry-run --Werror $(PLUGIN_SOURCES)
 	$(WARNINGS) -DOPENMM_NEMO_OPENCL $(CSRC)/*.cpp
-	$(WARNINGS) -DOPENMM_NEMO_CUDA $(CSRC)/CommonNemoKernel.cpp
-	$(WARNINGS) -DOPENMM_NEMO_HIP $(CSRC)/CommonNemoKernel.cpp
+	$(WARNINGS) -DOPENMM_NEMO_CUDA $(CSRC)/Common*.cpp
+	$(WARNINGS) -DOPENMM_NEMO_HIP $(CSRC)/Common*.cpp
 
 # Warnings about our sources, but not about OpenMM's headers.
 OPENMM_LIBRARIES = $$(.venv-test/bin/python -c "import openmm.version as v; print(v.openmm_library_path)")

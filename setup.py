@@ -32,7 +32,7 @@ def library(name: str, sources: list[str], platform: str | None = None) -> Exten
 
 def gpu_library(platform: str) -> Extension:
     """The kernels for a GPU platform."""
-    return library(f"libOpenMMNemo{platform}", ["CommonNemoKernel"], platform)
+    return library(f"libOpenMMNemo{platform}", ["CommonBasisKernel", "CommonNemoKernel"], platform)
 
 
 class BuildPlugin(build_ext):
@@ -65,13 +65,13 @@ class BuildPlugin(build_ext):
         objects = []
         for source in ext.sources:
             # Its loops call the vector functions of the C library. Everything else respects NaN and infinity.
-            fast = ["-O3", "-ffast-math"] if source.endswith("VectorMath.cpp") else ["-O3"]
+            fast = ["-ffast-math"] if source.endswith("VectorMath.cpp") else []
             headers = ["-isystem", str(openmm_libraries.parent / "include")]
             objects += self.compiler.compile(
                 [source],
                 output_dir=str(objects_folder),
                 macros=macros,
-                extra_postargs=["-std=c++17", "-g0", *headers, *fast],
+                extra_postargs=["-std=c++17", "-g0", "-O3", "-fno-math-errno", *headers, *fast],
                 depends=ext.depends,
             )
         self.compiler.link_shared_object(
@@ -123,8 +123,13 @@ setup(
         library(
             "libOpenMMNemo",
             [
+                "BasisGeometry",
+                "BasisPairs",
                 "ChainMath",
+                "HostBasisKernels",
                 "Metropolis",
+                "NemoBasisForce",
+                "NemoBasisForceProxy",
                 "NemoLangevinIntegrator",
                 "NemoLangevinIntegratorProxy",
                 "Properties",

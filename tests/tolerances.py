@@ -60,6 +60,15 @@ BFLOAT16 = {"internal": 0.02, "atoms": 0.03, "coefficients": 0.02, "energy": 0.0
 """What networks of 16 bits (8 of the fraction: rounding by 0.004) make, against 32 bits, relative to the largest value:
 z(0), atoms about their C-alphas, all other outputs of the sequence network, and energies."""
 
+NATIVE = {
+    "Reference": 1e-6,
+    "CPU": 1e-5,
+    "OpenCL double": 1e-6,
+    "OpenCL mixed": 1e-5,
+    "OpenCL single": 1e-4,
+}
+"""Energies and forces of the plugin and of the modules in torch in double precision, relative to the largest."""
+
 METROPOLIS = {"Reference": 1e-12, "CPU": 1e-12, "OpenCL mixed": 1e-6}
 """Positions after one step with metropolis=True, nm."""
 

@@ -122,7 +122,7 @@ ONE_SOURCE = "Give one of --pdb, --sequence, --fasta, and --trajectory with --to
 )
 @click.option(
     "--backend",
-    type=click.Choice(["auto", "torchforce", "python"]),
+    type=click.Choice(["auto", "native", "torchforce", "python"]),
     help="How OpenMM calls the energy.  [default: auto]",
 )
 @click.option(

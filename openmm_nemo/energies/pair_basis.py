@@ -137,12 +137,16 @@ class PairBasis(EnergyTerm):
         distance, direction = smooth_pair_geometry(
             without_padding(x, mask), mask, self.straight, math.inf
         )
-        separation = separations(x.shape[1], x.device)
-        # Range 0, of nearer residues, has no energy.
-        number = torch.bucketize(separation, self.scale_separations, right=True)
-        scale = F.pad(self.scales(), (1, 0))[number]
+        scale = self.scale_of_pairs(x.shape[1])
         energies = (coefficients[0] * self.functions(distance, direction)).sum(-1)
         return 0.5 * (energies * scale * pair_mask(mask)).sum(dim=[1, 2])
+
+    def scale_of_pairs(self, n: int) -> Tensor:
+        """The scale of each pair of ``n`` residues, shape (n, n); zero for those without energy."""
+        separation = separations(n, self.scale_separations.device)
+        # Range 0, of nearer residues, has no energy.
+        number = torch.bucketize(separation, self.scale_separations, right=True)
+        return F.pad(self.scales(), (1, 0))[number]
 
     def bins(self, distance: Tensor) -> Tensor:
         """Index of the nearest radial function, int64; the last one also holds everything farther."""

@@ -5,7 +5,7 @@ import torch  # noqa: F401
 
 from openmm_nemo.engine.all_atoms import all_atom_model
 from openmm_nemo.engine.force_frames import record_forces
-from openmm_nemo.engine.forces import choose_backend, create_force
+from openmm_nemo.engine.forces import choose_backend, create_force, create_forces
 from openmm_nemo.engine.integrator import NemoLangevinIntegrator
 from openmm_nemo.engine.pdb import write_pdb
 from openmm_nemo.engine.reporters import (
@@ -41,6 +41,7 @@ __all__ = [
     "choose_backend",
     "coarse_topology",
     "create_force",
+    "create_forces",
     "create_integrator",
     "create_system",
     "deserialize_system",

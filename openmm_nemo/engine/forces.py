@@ -1,4 +1,4 @@
-"""NEMO as an OpenMM force: PythonForce, or openmm-torch's TorchForce."""
+"""NEMO as an OpenMM force: of the compiled plugin, PythonForce, or openmm-torch's TorchForce."""
 
 import zlib
 from collections.abc import Sequence
@@ -9,11 +9,13 @@ import openmm as mm
 import torch
 
 from openmm_nemo.energies import ProteinEnergy
+from openmm_nemo.engine.native import KERNEL, NATIVE_TERMS, divide, native_force
 from openmm_nemo.engine.potential import Potential
 from openmm_nemo.engine.protein import Protein
 from openmm_nemo.errors import InputError
+from openmm_nemo.plugin import plugin_problem
 
-BACKENDS = ("auto", "torchforce", "python")
+BACKENDS = ("auto", "native", "torchforce", "python")
 
 _TORCHSCRIPT = b"PK"
 """First bytes of the archives that version 0.1 wrote."""
@@ -96,33 +98,60 @@ def _decompressed(content: bytes) -> bytes:
     return np.frombuffer(planes[:whole], np.uint8).reshape(4, -1).T.tobytes() + planes[whole:]
 
 
-def choose_backend(backend: str = "auto", platform: str | None = None) -> str:
-    """Name of the backend to use: "torchforce" or "python".
+def choose_backend(
+    backend: str = "auto", platform: str | None = None, energy: ProteinEnergy | None = None
+) -> str:
+    """Name of the backend to use: "native", "torchforce" or "python".
 
     Parameters
     ----------
-    backend : {"auto", "torchforce", "python"}
-        "auto": PythonForce, which works on every platform and with every release of torch.
+    backend : {"auto", "native", "torchforce", "python"}
+        "auto": native if the plugin computes all terms of the energy, in single precision; otherwise PythonForce, which
+        works for every model, on every platform and with every release of torch.
     platform : str, optional
         OpenMM platform that will be used. Default: any available one.
+    energy : ProteinEnergy, optional
+        The energy. Default: one with terms that the plugin does not compute.
 
     Raises
     ------
     ValueError
-        If the name is unknown, or TorchForce is requested and does not work here.
+        If the name is unknown, or the backend is requested and does not work here.
     """
     if backend not in BACKENDS:
         raise ValueError(
             f"The backend {backend!r} is unknown: choose one of {', '.join(BACKENDS)}."
         )
-    if backend != "torchforce":
+    if backend == "python":
         return "python"
-    from openmm_nemo.engine.torchscript import torchforce_platform_problems, torchforce_problem
+    if backend == "torchforce":
+        from openmm_nemo.engine.torchscript import torchforce_platform_problems, torchforce_problem
 
-    problem = torchforce_problem() or torchforce_platform_problems().get(platform or "")
+        problem = torchforce_problem() or torchforce_platform_problems().get(platform or "")
+    else:
+        problem = _native_problem(platform, energy, alone=backend == "auto")
+        if backend == "auto":
+            return "python" if problem else "native"
     if problem is not None:
-        raise ValueError(f"The backend 'torchforce' is not available: {problem}.")
-    return "torchforce"
+        raise ValueError(f"The backend {backend!r} is not available: {problem}.")
+    return backend
+
+
+def _native_problem(platform: str | None, energy: ProteinEnergy | None, alone: bool) -> str | None:
+    """Why the plugin cannot compute (a part of) an energy, in one sentence; None if it can.
+
+    With ``alone``, nothing may be left for torch: neither other terms nor coefficients in double precision.
+    """
+    if plugin_problem() is not None:
+        return f"the compiled plugin is not in use, because {plugin_problem()}"
+    if platform and not mm.Platform.getPlatformByName(platform).supportsKernels([KERNEL]):
+        return f"the compiled plugin has no kernels for the platform {platform}"
+    native, other = (None, None) if energy is None else divide(energy)
+    if native is None or (alone and other is not None):
+        return f"the plugin computes only terms of the energy named {', '.join(NATIVE_TERMS)}"
+    if alone and any(part.value.dtype != torch.float32 for part in native.coefficients):
+        return "the plugin has coefficients in single precision"
+    return None
 
 
 def check_particles(protein: Protein, particles: Sequence[int]) -> list[int]:
@@ -147,8 +176,8 @@ def create_force(
     Parameters
     ----------
     protein : ConditionedModel
-    backend : {"auto", "torchforce", "python"}
-        "auto": PythonForce. Energies and forces are the same to rounding.
+    backend : {"auto", "native", "torchforce", "python"}
+        See `choose_backend`. Energies and forces are the same to rounding.
     particles : sequence of int, optional
         Indices of the particles that are the residues, in order. Default: the first ones of the system.
     force_group : int
@@ -162,21 +191,56 @@ def create_force(
     Raises
     ------
     ValueError
-        If the backend is unknown or not available, or ``particles`` are not one index per residue.
+        If the backend is unknown or not available, it needs two forces (see `create_forces`), or ``particles`` are not
+        one index per residue.
+    """
+    forces = create_forces(protein, backend, particles, force_group)
+    if len(forces) > 1:
+        raise ValueError(
+            "The backend 'native' computes only some terms of this model, and needs a second force for the others: "
+            "use create_forces, create_system or add_to_system."
+        )
+    return forces[0]
+
+
+def create_forces(
+    protein: Protein,
+    backend: str = "auto",
+    particles: Sequence[int] | None = None,
+    force_group: int = 0,
+) -> list[mm.Force]:
+    """The forces whose sum is NEMO's energy of a protein.
+
+    There are two if ``backend`` is "native" and the model has terms that the plugin does not compute: the second one is
+    a PythonForce for these. Otherwise there is one. For arguments and errors, see `create_force`.
     """
     n = len(protein.sequence)
     particles = check_particles(protein, range(n) if particles is None else particles)
-    force: Any
-    if choose_backend(backend) == "torchforce":
+    energy = protein.require_energy()
+    chosen = choose_backend(backend, energy=energy)
+    if chosen == "torchforce":
         from openmm_nemo.engine.torchscript import torchforce
 
-        force = torchforce(protein, particles)
+        force: Any = torchforce(protein, particles)
         force.addGlobalParameter(SCALE_PARAMETER, 1.0)
+        force.setUsesPeriodicBoundaryConditions(False)
+        forces = [force]
+    elif chosen == "python":
+        forces = [_python_force(energy, particles)]
     else:
-        energy = NemoPythonEnergy(protein.require_energy())
-        force = mm.PythonForce(energy, {SCALE_PARAMETER: 1.0})
-        force.setParticles(particles)
+        native, other = divide(energy)
+        assert native is not None
+        forces = [native_force(native, particles)]
+        if other is not None:
+            forces.append(_python_force(other, particles))
+    for force in forces:
+        force.setForceGroup(force_group)
+        force.setName("NemoForce")
+    return forces
+
+
+def _python_force(energy: ProteinEnergy, particles: Sequence[int]) -> mm.PythonForce:
+    force = mm.PythonForce(NemoPythonEnergy(energy), {SCALE_PARAMETER: 1.0})
+    force.setParticles(particles)
     force.setUsesPeriodicBoundaryConditions(False)
-    force.setForceGroup(force_group)
-    force.setName("NemoForce")
     return force

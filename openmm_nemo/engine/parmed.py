@@ -221,7 +221,7 @@ def create_system(
         Number of the protein in `find_proteins`. Default: any that has the protein's sequence.
     atoms : str or iterable of int, optional
         See `find_proteins`.
-    backend : {"auto", "torchforce", "python"}
+    backend : {"auto", "native", "torchforce", "python"}
         See `create_force`.
     force_group : int
         ParmEd gives every kind of term a group of its own; the default is free.

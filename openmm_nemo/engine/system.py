@@ -8,7 +8,7 @@ import openmm as mm
 from openmm import app, unit
 
 from openmm_nemo.dynamics import Schedule
-from openmm_nemo.engine.forces import check_particles, create_force
+from openmm_nemo.engine.forces import check_particles, create_forces
 from openmm_nemo.engine.integrator import NemoLangevinIntegrator
 from openmm_nemo.engine.protein import Protein
 from openmm_nemo.engine.units import ANGSTROM_PER_NM
@@ -41,10 +41,12 @@ class NemoTopology(app.Topology):
 def create_system(protein: Protein, backend: str = "auto") -> mm.System:
     """System of one particle per residue, with the residue's mass, and NEMO's force, which acts only on these.
 
+    With ``backend="native"``, a model with terms that the plugin does not compute has two forces, see `create_forces`.
+
     Parameters
     ----------
     protein : ConditionedModel
-    backend : {"auto", "torchforce", "python"}
+    backend : {"auto", "native", "torchforce", "python"}
         See `create_force`.
 
     Returns
@@ -54,16 +56,17 @@ def create_system(protein: Protein, backend: str = "auto") -> mm.System:
     system = mm.System()
     for letter in protein.sequence:
         system.addParticle(RESIDUE_MASS_DALTON[letter])
-    _add_force(system, create_force(protein, backend))
+    _add_forces(system, create_forces(protein, backend))
     return system
 
 
-def _add_force(system: mm.System, force: mm.Force) -> int:
-    if not isinstance(force, mm.PythonForce):
+def _add_forces(system: mm.System, forces: Sequence[mm.Force]) -> int:
+    """Add forces to a system; returns the index of the first one."""
+    if any(type(force).__name__ == "TorchForce" for force in forces):
         from openmm_nemo.engine.torchscript import make_copyable
 
         make_copyable(system)
-    return system.addForce(force)
+    return min([system.addForce(force) for force in forces])
 
 
 def add_to_system(
@@ -88,7 +91,7 @@ def add_to_system(
     Returns
     -------
     int
-        Index of the force.
+        Index of the force; of the first of two, see `create_forces`.
 
     Raises
     ------
@@ -99,7 +102,7 @@ def add_to_system(
     outside = [particle for particle in particles if not 0 <= particle < n]
     if outside:
         raise ValueError(f"particles has {outside[0]}, but the system has {n} particles.")
-    return _add_force(system, create_force(protein, backend, particles, force_group))
+    return _add_forces(system, create_forces(protein, backend, particles, force_group))
 
 
 def create_integrator(

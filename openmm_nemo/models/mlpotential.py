@@ -10,7 +10,7 @@ from openmm import app
 from openmmml.embeddings.utilities import InterpolationHelper, addCustomNonbondedExclusions
 from openmmml.mlpotential import MLPotentialImpl
 
-from openmm_nemo.engine.forces import create_force
+from openmm_nemo.engine.forces import create_forces
 from openmm_nemo.engine.proteins import calpha, letter, protein_calphas
 from openmm_nemo.errors import InputError
 from openmm_nemo.models import NemoModel
@@ -51,7 +51,8 @@ class NemoPotentialImpl(MLPotentialImpl):
             protein = self.model.condition("".join(map(letter, beads)))
             particles = [bead.index for bead in beads]
             # The system may still be empty: OpenMM-ML collects forces in one to interpolate between potentials.
-            system.addForce(create_force(protein, backend, particles, forceGroup))
+            for force in create_forces(protein, backend, particles, forceGroup):
+                system.addForce(force)
 
     def getSupportedEmbeddings(self) -> list[str]:
         """Names of the embeddings that `createMixedSystem` takes."""

@@ -1,6 +1,6 @@
-"""The compiled integrator: C++ sources in ``csrc/``, and loading of the compiled libraries into OpenMM.
+"""The compiled integrator and force: C++ sources in ``csrc/``, and loading of the compiled libraries into OpenMM.
 
-``lib/`` holds libOpenMMNemo.so, with the integrator and its kernels for the Reference and CPU platforms, and one
+``lib/`` holds libOpenMMNemo.so, with both and their kernels for the Reference and CPU platforms, and one
 library each with the kernels for OpenCL, CUDA and HIP.
 """
 
@@ -41,7 +41,7 @@ def _load(library: str) -> str | None:
 
 @cache
 def core_functions() -> ctypes.CDLL:
-    """Functions of the library of the integrator, with their types."""
+    """Functions of the library of the integrator and the force, with their types."""
     core = ctypes.CDLL(str(FOLDER / CORE))
     core.openmm_nemo_built_for.restype = ctypes.c_char_p
     core.openmm_nemo_owns.argtypes = [ctypes.c_void_p]
@@ -52,6 +52,13 @@ def core_functions() -> ctypes.CDLL:
     core.openmm_nemo_set.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_double]
     core.openmm_nemo_set.restype = ctypes.c_char_p
     core.openmm_nemo_chains.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_int)]
+    core.openmm_nemo_set_coefficients.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_int,
+        ctypes.POINTER(ctypes.c_float),
+        ctypes.c_longlong,
+    ]
+    core.openmm_nemo_set_coefficients.restype = None
     return core
 
 
@@ -70,5 +77,5 @@ for _library, _platform in LIBRARIES.items():
 
 
 def plugin_problem() -> str | None:
-    """Reason why the compiled integrator is not in use, or None."""
+    """Reason why the compiled integrator and force are not in use, or None."""
     return PROBLEMS.get(CORE)

@@ -253,7 +253,7 @@ class SimulationRun:
                 platform.setPropertyDefaultValue("Precision", s.precision)
         failures = []
         for name in preferred_platforms() if s.platform is None else [s.platform]:
-            backend = _backend(s.backend, name)
+            backend = _backend(s.backend, name, self.protein)
             try:
                 simulation = app.Simulation(
                     self.protein.topology,
@@ -322,13 +322,13 @@ def _next_block(block: int, seconds: float) -> int:
     return max(1, min(2 * block, int(block * BLOCK_SECONDS / max(seconds, 1e-9))))
 
 
-def _backend(backend: str, platform: str) -> str:
+def _backend(backend: str, platform: str, protein: ConditionedModel) -> str:
     """Backend to use on a platform."""
     problem = torchforce_platform_problems().get(platform) if backend == "torchforce" else None
     if problem is not None:
         raise InputError(f"{problem}, or give another --platform.")
     try:
-        return choose_backend(backend, platform)
+        return choose_backend(backend, platform, protein.require_energy())
     except ValueError as error:
         raise InputError(str(error)) from None
 

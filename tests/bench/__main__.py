@@ -9,6 +9,7 @@ from tests.bench import (
     evaluation,
     forces,
     integrator,
+    native,
     parameters,
     sampling,
     simulate,
@@ -20,6 +21,7 @@ from tests.bench.timing import machine
 BENCHMARKS = {
     "parameters": parameters.main,
     "forces": forces.main,
+    "native": native.main,
     "integrator": integrator.main,
     "simulate": simulate.main,
     "system": system.main,

@@ -1,8 +1,9 @@
-// The step on a GPU platform: compiled with OPENMM_NEMO_OPENCL, OPENMM_NEMO_CUDA or OPENMM_NEMO_HIP. Of OpenMM's
-// headers for them, only the platform's is included, which needs no header of the device's own; the contexts of all
-// three are ComputeContexts.
+// The step on a GPU platform.
 #include "Constants.h"
+#include "GpuPlatform.h"
+#include "NemoBasisKernel.h"
 #include "NemoKernel.h"
+#include "NemoKernelFactory.h"
 #include "openmm/OpenMMException.h"
 #include "openmm/PluginInitializer.h"
 #include "openmm/common/ComputeArray.h"
@@ -13,17 +14,6 @@
 #include <cmath>
 #include <map>
 #include <memory>
-
-#if defined(OPENMM_NEMO_OPENCL)
-#include "openmm/opencl/OpenCLPlatform.h"
-using GpuPlatform = OpenMM::OpenCLPlatform;
-#elif defined(OPENMM_NEMO_CUDA)
-#include "openmm/cuda/CudaPlatform.h"
-using GpuPlatform = OpenMM::CudaPlatform;
-#elif defined(OPENMM_NEMO_HIP)
-#include "openmm/hip/HipPlatform.h"
-using GpuPlatform = OpenMM::HipPlatform;
-#endif
 
 using namespace OpenMM;
 using namespace std;
@@ -44,31 +34,6 @@ const char* const KERNELS =
 const int SUMMARY_SIZE = 18;
 const int STEPS_BETWEEN_CHECKS = 200;
 const int FREE_PORTION = 256;
-
-/** Keeps the beads of a chain in one molecule, so that they are wrapped and reordered together. */
-class ChainInfo : public ComputeForceInfo {
-public:
-    explicit ChainInfo(const vector<vector<int>>& allChains) : chains(allChains) {
-    }
-    int getNumParticleGroups() override {
-        return chains.size();
-    }
-    void getParticlesInGroup(int index, vector<int>& particles) override {
-        particles = chains[index];
-    }
-    bool areGroupsIdentical(int group1, int group2) override {
-        return group1 == group2;
-    }
-
-private:
-    vector<vector<int>> chains;
-};
-
-/** The context of the first device. Its class derives from ComputeContext, but its header would need the device's own.
- */
-ComputeContext& firstContext(GpuPlatform::PlatformData& data) {
-    return *reinterpret_cast<ComputeContext*>(data.contexts.at(0));
-}
 
 class CommonNemoKernel : public IntegrateNemoStepKernel {
 public:
@@ -303,4 +268,5 @@ extern "C" void registerPlatforms() {
 extern "C" void registerKernelFactories() {
     using namespace OpenMMNemo;
     NemoKernelFactory<CommonNemoKernel, GpuPlatform>::registerWithPlatforms();
+    registerGpuBasisKernel();
 }

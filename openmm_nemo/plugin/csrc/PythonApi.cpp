@@ -1,6 +1,7 @@
-// The functions through which the Python class reads and changes an integrator, called through ctypes with the address
-// of an openmm.Integrator. Everything else goes through XML. A function that can fail returns the reason, which is
-// valid until the next call, or NULL.
+// The functions through which Python reads and changes an integrator or a force, called through ctypes with the address
+// of an openmm.Integrator or openmm.Force. Everything else goes through XML. A function that can fail returns the
+// reason, which is valid until the next call, or NULL.
+#include "NemoBasisForce.h"
 #include "NemoLangevinIntegrator.h"
 #include "Properties.h"
 #include "openmm/serialization/XmlSerializer.h"
@@ -73,5 +74,11 @@ int openmm_nemo_chains(void* address, int* out) {
         count++;
     }
     return count;
+}
+
+/** Sets the coefficients of a NemoBasisForce: of pairs, or along the chain. */
+void openmm_nemo_set_coefficients(void* address, int ofPairs, const float* values, long long size) {
+    auto& force = *static_cast<NemoBasisForce*>(reinterpret_cast<OpenMM::Force*>(address));
+    (ofPairs ? force.pairs : force.chain).assign(values, values + size);
 }
 }

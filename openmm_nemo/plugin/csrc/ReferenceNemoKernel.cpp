@@ -1,7 +1,9 @@
 // The step in double precision on the host, for the Reference and CPU platforms; it takes time proportional to the
 // number of particles.
 #include "ChainMath.h"
+#include "NemoBasisKernel.h"
 #include "NemoKernel.h"
+#include "NemoKernelFactory.h"
 #include "VectorMath.h"
 #include "openmm/PluginInitializer.h"
 #include "openmm/internal/ContextImpl.h"
@@ -197,4 +199,5 @@ extern "C" void registerKernelFactories() {
     using namespace OpenMMNemo;
     // The CPU platform is also a ReferencePlatform.
     NemoKernelFactory<ReferenceNemoKernel, ReferencePlatform>::registerWithPlatforms();
+    registerHostBasisKernels();
 }

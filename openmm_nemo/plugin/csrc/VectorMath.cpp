@@ -2,17 +2,9 @@
 // calls the vector versions in the C library (within 4 units in the last place), several times faster than one call per
 // bead.
 #include "VectorMath.h"
+#include "Vectorized.h"
 #include <cmath>
 #include <vector>
-
-// The processor decides at run time which version is used.
-#if defined(__x86_64__) && defined(__linux__) && __GNUC__ >= 12
-#define VECTORIZED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#elif defined(__x86_64__) && defined(__linux__)
-#define VECTORIZED __attribute__((target_clones("avx2", "default")))
-#else
-#define VECTORIZED
-#endif
 
 namespace OpenMMNemo {
 

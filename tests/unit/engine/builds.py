@@ -20,7 +20,7 @@ def compile_gpu_library(
     """Compile and link the library of a GPU platform to OpenMM's own and to libOpenMMNemo.so in the target folder."""
     library = target / f"libOpenMMNemo{name}.so"
     options = (f"-DOPENMM_NEMO_{name.upper()}", f"-lOpenMM{name}", "-lOpenMMNemo", *options)
-    compile_library([sources / "CommonNemoKernel.cpp"], library, *options, built_for=built_for)
+    compile_library(sources.glob("Common*.cpp"), library, *options, built_for=built_for)
 
 
 def compile_library(

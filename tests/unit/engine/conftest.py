@@ -21,6 +21,7 @@ INTEGRATION = (
     "test_cuda",
     "test_integrator",
     "test_metropolis",
+    "test_native",
     "test_platforms",
     "test_plugin_guards",
 )

@@ -40,6 +40,27 @@ VALUES = dict(re.findall(r"const double (\w+) = (\S+);", (SOURCES / "Constants.h
 DETREND = ["", "DETREND_CHAINS", "DETREND_SYSTEM"]
 CORRECTION = ["", "MEASURE_CORRECTION"]
 
+# What CommonBasisKernel.cpp defines always, and the terms that an energy can have.
+BASIS_CPP = (SOURCES / "CommonBasisKernel.cpp").read_text()
+BASIS_COUNTS = {
+    "GROUP_SIZE": 64,
+    "PADDED_NUM_ATOMS": 64,
+    "NUM_RESIDUES": 50,
+    "NUM_RADIAL": 24,
+    "NUM_SHELLS": 6,
+    "NUM_PAIR_FUNCTIONS": 42,
+    "NUM_ANGLES": 6,
+    "NUM_CHAIN_FUNCTIONS": 24,
+    "MIN_SEPARATION": 3,
+    "NUM_DERIVATIVES": 1,
+    "DERIVATIVE": 0,
+}
+BASIS_NUMBERS = ["ANGSTROM_PER_NM", "SHORTEST", "KT", "NEAREST", "RADIAL_WIDTH", "STRAIGHT"]
+BASIS_NUMBERS += ["CUTOFF", "ANGLE_WIDTH", "SMOOTHING", "BOND_LENGTH", "BOND_WIDTH"]
+BASIS_NUMBERS += ["BOND_STRENGTH", "CORE_DIAMETER", "CORE_STIFFNESS"]
+BASIS_LISTS = ["SHELL_CENTRES", "SHELL_WIDTHS", "ANGLE_CENTRES"]
+BASIS_TERMS = ["HAS_PAIRS", "HAS_CHAIN", "HAS_BACKBONE"]
+
 
 def need(there: bool, what: str) -> None:
     if not there and os.environ.get("OPENMM_NEMO_REQUIRE_PLUGIN") == "1":
@@ -71,22 +92,29 @@ def common_definitions() -> str:
     return library[start:end].decode()
 
 
-def kernel_source() -> str:
-    """The string that CommonNemoKernel.cpp puts together."""
-    files = re.findall(r'#include "(kernels/\w+\.cc)"', KERNEL_CPP)
+def kernel_source(cpp: str) -> str:
+    """The string that CommonNemoKernel.cpp or CommonBasisKernel.cpp puts together."""
+    files = re.findall(r'#include "(kernels/\w+\.cc)"', cpp)
     sources = [(SOURCES / name).read_text() for name in files]
     return "".join(re.fullmatch(r'R"KERNEL\((.*)\)KERNEL"\n', s, re.DOTALL)[1] for s in sources)
 
 
-def program(precision: str, *flags: str) -> str:
-    """What CudaContext::createModule gives to the compiler."""
+def beginning(precision: str) -> list[str]:
+    """What CudaContext::createModule puts before definitions and kernels."""
     real, mixed = REAL_AND_MIXED[precision]
     lines = ["#define USE_MIXED_PRECISION 1"] if precision == "mixed" else []
     lines += ["#define USE_DOUBLE_PRECISION 1"] if precision == "double" else []
     for name, kind in (("real", real), ("mixed", mixed)):
         lines += [f"typedef {kind} {name};", f"typedef {kind}4 {name}4;"]
         lines += [f"#define make_{name}4 make_{kind}4"]
-    lines.append(common_definitions())
+    suffix = "f" * (real == "float")
+    lines += [f"#define EXP exp{suffix}", f"#define SQRT sqrt{suffix}", common_definitions()]
+    return lines
+
+
+def program(precision: str, *flags: str) -> str:
+    """What CudaContext::createModule gives to the compiler for the integrator."""
+    lines = beginning(precision)
     lines += [f"#define {name} {value}" for name, value in DEFINES.items()]
     lines.append(f"#define KEEP_SHAPE {int('MEASURE_CORRECTION' in flags)}")
     for name in CONSTANTS:
@@ -95,7 +123,18 @@ def program(precision: str, *flags: str) -> str:
             value = float(VALUES.get(f"{name}_SINGLE", value))
         lines.append(f"#define {name} {value!r}{'f' * (precision == 'single')}")
     lines += [f"#define {flag} 1" for flag in flags if flag]
-    return "\n".join([*lines, kernel_source()])
+    return "\n".join([*lines, kernel_source(KERNEL_CPP)])
+
+
+def basis_program(precision: str, *terms: str) -> str:
+    """The same for the native force; the values of its constants do not matter."""
+    suffix = "f" * (precision == "single")
+    lines = beginning(precision)
+    lines += [f"#define {name} {value}" for name, value in BASIS_COUNTS.items()]
+    lines += [f"#define {name} 1.5{suffix}" for name in BASIS_NUMBERS]
+    lines += [f"#define {name} {', '.join([f'1.5{suffix}'] * 6)}" for name in BASIS_LISTS]
+    lines += [f"#define {term} 1" for term in terms]
+    return "\n".join([*lines, kernel_source(BASIS_CPP)])
 
 
 def nvrtc() -> ctypes.CDLL:
@@ -129,6 +168,13 @@ def test_kernels_compile(precision, detrend, correction):
     assert errors_of(program(precision, detrend, correction)) == ""
 
 
+@pytest.mark.parametrize("terms", [BASIS_TERMS, *([term] for term in BASIS_TERMS)], ids=",".join)
+@pytest.mark.parametrize("precision", REAL_AND_MIXED)
+def test_the_kernel_of_the_native_force_compiles(precision, terms):
+    need_openmm_cuda()
+    assert errors_of(basis_program(precision, *terms)) == ""
+
+
 def test_a_kernel_with_an_error_does_not_compile():
     need_openmm_cuda()
     assert "NUM_BEADS" in errors_of(program("mixed").replace("#define NUM_BEADS 50", ""))
@@ -137,3 +183,6 @@ def test_a_kernel_with_an_error_does_not_compile():
 def test_all_definitions_of_the_kernels_are_compiled_here():
     used = set(re.findall(r'defines\["(\w+)"\]', KERNEL_CPP))
     assert used == {*DEFINES, *CONSTANTS, *DETREND[1:], *CORRECTION[1:], "KEEP_SHAPE"}
+    used = set(re.findall(r'defines\["(\w+)"\]|\{"([A-Z_]+)", ', BASIS_CPP))
+    names = {name or other for name, other in used}
+    assert names == {*BASIS_COUNTS, *BASIS_NUMBERS, *BASIS_LISTS, *BASIS_TERMS}

@@ -54,7 +54,8 @@ WRONG_RELEASE = "openmm_nemo was built for OpenMM 8.5.0, but this is OpenMM 8.6"
 
 
 def test_kernels_built_for_another_release_of_openmm_are_refused_on_the_host(tmp_path):
-    files = [SOURCES / f"{name}.cpp" for name in ("ReferenceNemoKernel", "ChainMath", "VectorMath")]
+    names = ("ReferenceNemoKernel", "ChainMath", "VectorMath", "HostBasisKernels")
+    files = [SOURCES / f"{name}.cpp" for name in (*names, "BasisGeometry", "BasisPairs")]
     library = tmp_path / "libOld.so"
     compile_library(files, library, "-O0", built_for="8.5.0")
     assert refusal(library, "Reference").startswith(WRONG_RELEASE)
@@ -69,8 +70,8 @@ def test_kernels_built_for_another_release_of_openmm_are_refused_on_gpu_platform
 def test_kernels_of_another_platform_are_refused(tmp_path):
     need_opencl()
     sources = shutil.copytree(SOURCES, tmp_path / "csrc")
-    registered = "if (dynamic_cast<PlatformClass*>(&platform) != nullptr)"
-    change(sources / "NemoKernel.h", registered, 'if (platform.getName() == "CPU")')
+    registered = "dynamic_cast<PlatformClass*>(&platform) != nullptr"
+    change(sources / "NemoKernelFactory.h", registered, 'platform.getName() == "CPU"')
     library = opencl_library(sources, tmp_path)
     message = "The platform CPU was given the NemoLangevinIntegrator of another platform."
     assert refusal(library, "CPU") == message

@@ -29,7 +29,7 @@ def build(plugin: Path) -> None:
     library, sources = plugin / "lib", plugin / "csrc"
     for built in library.glob("*.so"):
         built.unlink()
-    core = [path for path in sources.glob("*.cpp") if path.name != "CommonNemoKernel.cpp"]
+    core = [path for path in sources.glob("*.cpp") if not path.name.startswith("Common")]
     compile_library(core, library / "libOpenMMNemo.so", *SANITIZE)
     compile_gpu_library("OpenCL", sources, library, *SANITIZE)
 

@@ -1,15 +1,4 @@
 R"KERNEL(
-    /** Position of the particle in a slot, nm. */
-    DEVICE inline V3 positionAt(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* RESTRICT posqCorrection, int slot) {
-        real4 p = posq[slot];
-#ifdef USE_MIXED_PRECISION
-        real4 c = posqCorrection[slot];
-        return v3(p.x + (mixed) c.x, p.y + (mixed) c.y, p.z + (mixed) c.z);
-#else
-        return v3(p.x, p.y, p.z);
-#endif
-    }
-
     /** Force on the particle in a slot, kJ/mol/nm. */
     DEVICE inline V3 forceAt(GLOBAL const mm_long* RESTRICT force, int slot) {
         const mixed unit = ((mixed) 1) / ((mixed) 4294967296.0f);

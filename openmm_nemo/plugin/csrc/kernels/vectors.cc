@@ -44,6 +44,17 @@ R"KERNEL(
         array[i] = make_mixed4(v.x, v.y, v.z, 0);
     }
 
+    /** Position of the particle in a slot, nm. */
+    DEVICE inline V3 positionAt(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* RESTRICT posqCorrection, int slot) {
+        real4 p = posq[slot];
+#ifdef USE_MIXED_PRECISION
+        real4 c = posqCorrection[slot];
+        return v3(p.x + (mixed) c.x, p.y + (mixed) c.y, p.z + (mixed) c.z);
+#else
+        return v3(p.x, p.y, p.z);
+#endif
+    }
+
     /** Length, at least SHORTEST. */
     DEVICE inline mixed lengthOf(V3 v) {
         return sqrt(max(dot3(v, v), SHORTEST * SHORTEST));

@@ -1,0 +1,37 @@
+#ifndef OPENMM_NEMO_NEMOBASISFORCE_H_
+#define OPENMM_NEMO_NEMOBASISFORCE_H_
+
+#include "openmm/Force.h"
+#include <string>
+#include <vector>
+
+namespace OpenMMNemo {
+
+/**
+ * Energy of one protein as a sum of fixed functions (BasisFunctions.h) with coefficients that depend on its sequence.
+ *
+ * It is multiplied by the global parameter nemo_scale, with respect to which it has a derivative.
+ */
+class NemoBasisForce : public OpenMM::Force {
+public:
+    static const std::string& Scale() {
+        static const std::string name = "nemo_scale";
+        return name;
+    }
+    std::vector<int> particles; // its residues, in order
+    // Coefficients in kT, or empty if the energy lacks the term.
+    std::vector<float> pairs; // [i][j][function]
+    std::vector<float> chain; // [i][function]
+    // What the energies of bonds and of hard cores are multiplied by.
+    double bondScale = 0, coreScale = 0;
+    bool usesPeriodicBoundaryConditions() const override {
+        return false;
+    }
+
+protected:
+    OpenMM::ForceImpl* createImpl() const override;
+};
+
+} // namespace OpenMMNemo
+
+#endif
