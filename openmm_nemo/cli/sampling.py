@@ -18,9 +18,9 @@ from openmm_nemo.cli.inputs import (
     sequence_of,
     structure_options,
 )
-from openmm_nemo.data.families.profiles import read_profile, read_profiles
+from openmm_nemo.data.families.profiles import PROFILE_KINDS, read_profile, read_profiles
 from openmm_nemo.data.sets.building import SET_FILE
-from openmm_nemo.data.sets.domains import domain_of
+from openmm_nemo.data.sets.domains import domain_of, profiles_of
 from openmm_nemo.data.sets.storage import DomainSet
 from openmm_nemo.data.splits import PARTS, Split
 from openmm_nemo.encoders.embedding import read_embedding, read_embeddings
@@ -110,6 +110,11 @@ SEQUENCE_ID = "sequence"
     type=click.Path(path_type=Path),
     help="For a profile model: text file with one line of 20 numbers per residue; with --set or --fasta, JSON "
     "lines of frequencies in alignments, with the ids of the domains or the names of the records.",
+)
+@click.option(
+    "--profile-kind",
+    type=click.Choice(PROFILE_KINDS),
+    help="For a profile model, with --set: kind of the set's own profiles.",
 )
 @click.option(
     "--embedding",
@@ -217,6 +222,7 @@ def _proteins(
     split: Path | None,
     part: str | None,
     profile: Path | None,
+    profile_kind: str | None,
     embedding: Path | None,
     **choice: Any,
 ) -> list[Protein]:
@@ -226,6 +232,10 @@ def _proteins(
         raise InputError("--chain, --model-index, --residues and --longest-segment go with --pdb.")
     if domain_set is None and (ids, split) != (None, None):
         raise InputError("--ids and --split choose domains of a set: give --set.")
+    if profile_kind is not None and (domain_set is None or profile is not None):
+        raise InputError(
+            "--profile-kind chooses among the profiles of a set: give --set, and no --profile."
+        )
     if split is None and part is not None:
         raise InputError("--part belongs to a split: give --split.")
     if domain_set is None and fasta is None:
@@ -254,7 +264,14 @@ def _proteins(
         ]
     domains = DomainSet(domain_set / SET_FILE)
     chosen = _chosen(domains, ids, split, part or "test")
-    found = (domains.find(name) for name in chosen)
+    found = [domains.find(name) for name in chosen]
+    if profile_kind is not None:
+        profiles = profiles_of(found, profile_kind)
+        if not profiles:
+            raise InputError(
+                f"None of these domains of {domains.path} has a profile of the kind {profile_kind!r}: "
+                "choose another --profile-kind."
+            )
     return [
         Protein(
             domain.id,

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import mdtraj as md
@@ -18,7 +19,8 @@ import torch
 from openmm_nemo import NemoConfig, NemoModel
 from openmm_nemo.cluster import run_on_cluster
 from openmm_nemo.data import splits
-from openmm_nemo.data.families.profiles import profile_from_frequencies
+from openmm_nemo.data.families.profiles import ColumnFrequencies, profile_from_frequencies
+from openmm_nemo.data.sets.building import SET_FILE
 from openmm_nemo.data.sets.domains import Domain
 from openmm_nemo.data.sets.storage import DomainSet, write_domains
 from openmm_nemo.data.splits import Place, Split
@@ -160,6 +162,33 @@ def test_profiles_of_a_set(options, tmp_path):
     protein = model.condition(SEQUENCE[:19], profile_from_frequencies(frequencies))
     alone = protein.rollout(25, seed=int(ensemble.seeds[5])).x[-1, 0]
     np.testing.assert_allclose(ensemble.x[5], alone, atol=1e-3)
+
+
+def test_profiles_that_a_set_has(options, domain_set, tmp_path):
+    """Of the chosen kind; a domain without one has none."""
+    torch.manual_seed(20)
+    model = NemoModel(NemoConfig.preset("fold", profile=True)).eval()
+    model.save_pretrained(tmp_path / "model")
+    roots = np.random.default_rng(1).integers(1, 255, (19, 20), dtype=np.uint8)
+    domains = list(DomainSet(domain_set / SET_FILE))
+    profile = ColumnFrequencies(roots)
+    write_domains(
+        tmp_path / SET_FILE,
+        [replace(d, profiles={"own": profile} if d.id == IDS[1] else {}) for d in domains],
+    )
+    common = ("sample", "--set", tmp_path, "-n", 2, "--steps", 25, "--workers", 1)
+    common += ("--model", tmp_path / "model")
+    out = tmp_path / "out"
+    assert command_line(*common, "--out", out, "--profile-kind", "own").code == 0
+    for k, rows in ((0, None), (1, profile.profile)):
+        ensemble = read_ensemble(out, IDS[k])
+        protein = model.condition(ensemble.sequence, rows)
+        alone = protein.rollout(25, seed=int(ensemble.seeds[1])).x[-1, 0]
+        np.testing.assert_allclose(ensemble.x[1], alone, atol=1e-3)
+    sentence = refused(*common, "--out", tmp_path / "other", "--profile-kind", "deep")
+    names(sentence, tmp_path / SET_FILE, "deep", "--profile-kind")
+    alone = ("sample", "--sequence", SEQUENCE, "--out", tmp_path / "other")
+    names(refused(*alone, "--profile-kind", "own"), "--profile-kind", "--set")
 
 
 def test_embeddings_of_a_set(options, tmp_path):
