@@ -5,6 +5,7 @@ PyTorch and in OpenMM, on any platform, alone or in a batch, from the start or a
 """
 
 import math
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ START_STREAM = 3
 
 NOISE_BLOCK = 64
 """Number of steps whose noise is drawn at once."""
+
+_Index = TypeVar("_Index", int, Tensor)
 
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -52,6 +55,11 @@ def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[Tensor, Te
         c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
         k0, k1 = (k0 + _WEYL[0]) & _WORD, (k1 + _WEYL[1]) & _WORD
     return torch.stack(torch.broadcast_tensors(c0, c1, c2, c3), dim=-1)
+
+
+def replica_seed(seed: int, replica: _Index) -> _Index:
+    """Seed of a replica: the seed is the first word of Philox's key, and the replica, counted from 0, the second."""
+    return seed + (replica << 32)
 
 
 def langevin_noise(

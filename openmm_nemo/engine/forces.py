@@ -10,7 +10,7 @@ import torch
 
 from openmm_nemo.energies import ProteinEnergy
 from openmm_nemo.engine.native import KERNEL, NATIVE_TERMS, divide, native_force
-from openmm_nemo.engine.potential import Potential
+from openmm_nemo.engine.potential import Potential, ReplicaPotential
 from openmm_nemo.engine.protein import Protein
 from openmm_nemo.errors import InputError
 from openmm_nemo.plugin import plugin_problem
@@ -25,6 +25,12 @@ _COMPRESSED = b"NEMO zlib"
 
 SCALE_PARAMETER = "nemo_scale"
 """Global parameter of the context that multiplies the energy; 1 by default."""
+
+REPLICA_PARAMETER = "nemo_replica"
+"""Global parameter of the context that chooses the replica whose energy and forces are computed; -1, the default: all.
+
+By setting it, one obtains the energies of replicas one by one, as `NemoLangevinIntegrator` does to decide on their moves.
+"""
 
 
 class NemoPythonEnergy:
@@ -68,6 +74,60 @@ class NemoPythonEnergy:
             energy = self._module(positions.to(device), scale.to(device))
             (gradient,) = torch.autograd.grad(energy, positions)
         return energy.item(), -gradient.numpy()
+
+
+class NemoReplicaEnergy:
+    """Energy and forces of independent copies of one protein, as computed by a PythonForce: one batch.
+
+    The results are kept, so that the energies of single copies at the same positions cost no further evaluation.
+
+    Parameters
+    ----------
+    energy : ProteinEnergy
+    replicas : int
+        Number of copies R.
+    """
+
+    def __init__(self, energy: ProteinEnergy, replicas: int):
+        self._module = ReplicaPotential(energy, replicas).eval()
+        self._last: tuple[np.ndarray, float, np.ndarray, np.ndarray] | None = None
+
+    def __getstate__(self) -> tuple[bytes, int]:
+        return _compressed(self._module.energy.to_bytes()), self._module.replicas
+
+    def __setstate__(self, state: tuple[bytes, int]) -> None:
+        content, replicas = state
+        energy = ProteinEnergy.from_bytes(_decompressed(content))
+        self._module, self._last = ReplicaPotential(energy, replicas).eval(), None
+
+    def __call__(self, state: mm.State) -> tuple[float, np.ndarray]:
+        """Energy in kJ/mol and forces (R L, 3) in kJ/mol/nm."""
+        parameters = state.getParameters()
+        positions = state.getPositions(asNumpy=True)._value
+        energies, forces = self._evaluate(positions, parameters[SCALE_PARAMETER])
+        chosen = int(parameters[REPLICA_PARAMETER])
+        if chosen < 0:
+            return float(energies.sum()), forces
+        alone = np.zeros_like(forces)
+        size = len(forces) // len(energies)
+        rows = slice(chosen * size, (chosen + 1) * size)
+        alone[rows] = forces[rows]
+        return float(energies[chosen]), alone
+
+    def _evaluate(self, positions: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+        """Energies (R,) and forces (R L, 3)."""
+        last = self._last
+        if last is not None and last[1] == scale and np.array_equal(last[0], positions):
+            return last[2], last[3]
+        with torch.inference_mode(False), torch.enable_grad():
+            device = next(self._module.buffers()).device
+            x = torch.from_numpy(positions).requires_grad_()
+            factor = torch.tensor(scale, dtype=torch.float64, device=device)
+            energies = self._module.energies(x.to(device), factor)
+            (gradient,) = torch.autograd.grad(energies.sum(), x)
+        found = energies.detach().cpu().numpy(), -gradient.numpy()
+        self._last = (positions, scale, *found)
+        return found
 
 
 def _compressed(content: bytes) -> bytes:
@@ -154,10 +214,10 @@ def _native_problem(platform: str | None, energy: ProteinEnergy | None, alone: b
     return None
 
 
-def check_particles(protein: Protein, particles: Sequence[int]) -> list[int]:
-    """Particles as a list of int; ValueError unless there is one distinct index per residue."""
+def check_particles(protein: Protein, particles: Sequence[int], replicas: int = 1) -> list[int]:
+    """Particles as a list of int; ValueError unless there is one distinct index per residue of each replica."""
     indices = [int(particle) for particle in particles]
-    n = len(protein.sequence)
+    n = len(protein.sequence) * replicas
     if len(indices) != n or len(set(indices)) != n or min(indices) < 0:
         raise ValueError(
             f"particles has {len(set(indices))} different indices: give one for each of the {n} residues."
@@ -165,11 +225,18 @@ def check_particles(protein: Protein, particles: Sequence[int]) -> list[int]:
     return indices
 
 
+def check_replicas(replicas: int) -> None:
+    """ValueError unless it is a number of replicas."""
+    if replicas < 1:
+        raise ValueError(f"replicas is {replicas}: it must be at least 1.")
+
+
 def create_force(
     protein: Protein,
     backend: str = "auto",
     particles: Sequence[int] | None = None,
     force_group: int = 0,
+    replicas: int = 1,
 ) -> mm.Force:
     """NEMO's energy of a protein as an OpenMM force, with the global parameter ``nemo_scale``.
 
@@ -179,9 +246,13 @@ def create_force(
     backend : {"auto", "native", "torchforce", "python"}
         See `choose_backend`. Energies and forces are the same to rounding.
     particles : sequence of int, optional
-        Indices of the particles that are the residues, in order. Default: the first ones of the system.
+        Indices of the particles that are the residues, in order, replica by replica. Default: the first ones of the
+        system.
     force_group : int
         0 to 31.
+    replicas : int
+        Number of copies of the protein, which do not interact: their energies are computed as one batch. The global
+        parameter ``nemo_replica`` of this force is the number of the only copy that is computed, or -1, the default.
 
     Returns
     -------
@@ -191,13 +262,13 @@ def create_force(
     Raises
     ------
     ValueError
-        If the backend is unknown or not available, it needs two forces (see `create_forces`), or ``particles`` are not
-        one index per residue.
+        If the backend is unknown or not available, it needs several forces (see `create_forces`), ``particles`` are not
+        one index per residue, or ``replicas`` is not positive.
     """
-    forces = create_forces(protein, backend, particles, force_group)
+    forces = create_forces(protein, backend, particles, force_group, replicas)
     if len(forces) > 1:
         raise ValueError(
-            "The backend 'native' computes only some terms of this model, and needs a second force for the others: "
+            "The backend 'native' needs several forces, for the terms that it does not compute and for replicas: "
             "use create_forces, create_system or add_to_system."
         )
     return forces[0]
@@ -208,39 +279,54 @@ def create_forces(
     backend: str = "auto",
     particles: Sequence[int] | None = None,
     force_group: int = 0,
+    replicas: int = 1,
 ) -> list[mm.Force]:
-    """The forces whose sum is NEMO's energy of a protein.
+    """The forces whose sum is NEMO's energy of a protein, or of its replicas.
 
-    There are two if ``backend`` is "native" and the model has terms that the plugin does not compute: the second one is
-    a PythonForce for these. Otherwise there is one. For arguments and errors, see `create_force`.
+    If ``backend`` is "native", there is one for every replica, and, if the model has terms that the plugin does not
+    compute, a PythonForce for these. Otherwise there is one. For arguments and errors, see `create_force`.
     """
+    check_replicas(replicas)
     n = len(protein.sequence)
-    particles = check_particles(protein, range(n) if particles is None else particles)
+    everything = range(n * replicas) if particles is None else particles
+    particles = check_particles(protein, everything, replicas)
     energy = protein.require_energy()
     chosen = choose_backend(backend, energy=energy)
     if chosen == "torchforce":
         from openmm_nemo.engine.torchscript import torchforce
 
-        force: Any = torchforce(protein, particles)
+        force: Any = torchforce(protein, particles, replicas)
         force.addGlobalParameter(SCALE_PARAMETER, 1.0)
+        if replicas > 1:
+            force.addGlobalParameter(REPLICA_PARAMETER, -1.0)
         force.setUsesPeriodicBoundaryConditions(False)
         forces = [force]
     elif chosen == "python":
-        forces = [_python_force(energy, particles)]
+        forces = [_python_force(energy, particles, replicas)]
     else:
         native, other = divide(energy)
         assert native is not None
-        forces = [native_force(native, particles)]
+        if replicas == 1:
+            forces = [native_force(native, particles)]
+        else:
+            rows = [particles[first : first + n] for first in range(0, n * replicas, n)]
+            forces = [native_force(native, row, replica) for replica, row in enumerate(rows)]
         if other is not None:
-            forces.append(_python_force(other, particles))
+            forces.append(_python_force(other, particles, replicas))
     for force in forces:
         force.setForceGroup(force_group)
         force.setName("NemoForce")
     return forces
 
 
-def _python_force(energy: ProteinEnergy, particles: Sequence[int]) -> mm.PythonForce:
-    force = mm.PythonForce(NemoPythonEnergy(energy), {SCALE_PARAMETER: 1.0})
+def _python_force(
+    energy: ProteinEnergy, particles: Sequence[int], replicas: int
+) -> mm.PythonForce:
+    if replicas > 1:
+        batch = NemoReplicaEnergy(energy, replicas)
+        force = mm.PythonForce(batch, {SCALE_PARAMETER: 1.0, REPLICA_PARAMETER: -1.0})
+    else:
+        force = mm.PythonForce(NemoPythonEnergy(energy), {SCALE_PARAMETER: 1.0})
     force.setParticles(particles)
     force.setUsesPeriodicBoundaryConditions(False)
     return force

@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 import openmm as mm
+import torch
 from openmm import app, unit
 
 from openmm_nemo.dynamics import Schedule
-from openmm_nemo.engine.forces import check_particles, create_forces
+from openmm_nemo.dynamics.noise import replica_seed
+from openmm_nemo.engine.forces import check_particles, check_replicas, create_forces
 from openmm_nemo.engine.integrator import NemoLangevinIntegrator
 from openmm_nemo.engine.protein import Protein
 from openmm_nemo.engine.units import ANGSTROM_PER_NM
@@ -18,27 +20,35 @@ from openmm_nemo.residues import RESIDUE_MASS_DALTON, THREE_LETTER
 class NemoTopology(app.Topology):
     """Topology of one C-alpha bead per residue, bonded in chain order.
 
+    Parameters
+    ----------
+    protein : ConditionedModel
+    replicas : int
+        Number of copies, one chain each. A single one has the protein's own chain name, several are numbered.
+
     Attributes
     ----------
     protein : ConditionedModel
         Protein, for reporters that rebuild its atoms.
     """
 
-    def __init__(self, protein: Protein):
+    def __init__(self, protein: Protein, replicas: int = 1):
         super().__init__()
+        check_replicas(replicas)
         self.protein = protein
         numbers, codes = protein.numbering.numbers, protein.numbering.insertion_codes
-        chain = self.addChain(protein.numbering.chain)
-        previous = None
-        for letter, number, code in zip(protein.sequence, numbers, codes, strict=True):
-            residue = self.addResidue(THREE_LETTER[letter], chain, str(number), code)
-            atom = self.addAtom("CA", app.element.carbon, residue)
-            if previous is not None:
-                self.addBond(previous, atom)
-            previous = atom
+        for _ in range(replicas):
+            chain = self.addChain(protein.numbering.chain if replicas == 1 else None)
+            previous = None
+            for letter, number, code in zip(protein.sequence, numbers, codes, strict=True):
+                residue = self.addResidue(THREE_LETTER[letter], chain, str(number), code)
+                atom = self.addAtom("CA", app.element.carbon, residue)
+                if previous is not None:
+                    self.addBond(previous, atom)
+                previous = atom
 
 
-def create_system(protein: Protein, backend: str = "auto") -> mm.System:
+def create_system(protein: Protein, backend: str = "auto", replicas: int = 1) -> mm.System:
     """System of one particle per residue, with the residue's mass, and NEMO's force, which acts only on these.
 
     With ``backend="native"``, a model with terms that the plugin does not compute has two forces, see `create_forces`.
@@ -48,15 +58,23 @@ def create_system(protein: Protein, backend: str = "auto") -> mm.System:
     protein : ConditionedModel
     backend : {"auto", "native", "torchforce", "python"}
         See `create_force`.
+    replicas : int
+        Number of copies of the protein, one after the other. They do not interact.
 
     Returns
     -------
     openmm.System
+
+    Raises
+    ------
+    ValueError
+        See `create_force`.
     """
     system = mm.System()
-    for letter in protein.sequence:
+    forces = create_forces(protein, backend, replicas=replicas)
+    for letter in protein.sequence * replicas:
         system.addParticle(RESIDUE_MASS_DALTON[letter])
-    _add_forces(system, create_forces(protein, backend))
+    _add_forces(system, forces)
     return system
 
 
@@ -112,6 +130,8 @@ def create_integrator(
     system: mm.System | None = None,
     particles: Sequence[int] | None = None,
     schedule: Schedule | None = None,
+    replicas: int = 1,
+    temperatures: Sequence[Any] | None = None,
     **options: Any,
 ) -> NemoLangevinIntegrator:
     """Integrator with the step sizes and preconditioners that the sequence network chose.
@@ -130,6 +150,10 @@ def create_integrator(
     schedule : Schedule, optional
         Factors of the temperature and the step sizes: ``protein.schedule(n_steps)`` anneals a run of ``n_steps`` steps
         as the model was trained. Default: the temperature is constant.
+    replicas : int
+        Number of copies of the protein, for the system of `create_system` with as many.
+    temperatures : sequence of Quantity or float, optional
+        Temperature of each replica, kelvin. Default: ``temperature``.
     **options
         Other arguments of `NemoLangevinIntegrator`.
 
@@ -140,15 +164,21 @@ def create_integrator(
     Raises
     ------
     ValueError
-        If only one of ``system`` and ``particles`` is given, or an option is out of range.
+        If only one of ``system`` and ``particles`` is given, or these with replicas, or an option is out of range.
     """
+    check_replicas(replicas)
     if (system is None) != (particles is None):
         raise ValueError(
             "Give both system and particles for a protein in a larger system, or neither."
         )
+    if system is not None and replicas > 1:
+        raise ValueError(
+            "Replicas are for a protein alone: give replicas, or system and particles."
+        )
     protein.require_energy()
     cartesian = protein.cartesian_preconditioner.double().cpu().numpy()
     internal = protein.internal_preconditioner.double().cpu().numpy()
+    cartesian, internal = np.tile(cartesian, replicas), np.tile(internal, (replicas, 1))
     chains = None
     if system is not None and particles is not None:
         chains = [check_particles(protein, particles)]
@@ -162,20 +192,28 @@ def create_integrator(
         "cartesian_preconditioner": cartesian,
         "internal_preconditioner": internal,
         "chains": chains,
+        "replicas": replicas,
+        "temperatures": temperatures,
     }
     return NemoLangevinIntegrator(
         temperature, seed=seed, schedule=schedule, **(arguments | options)
     )
 
 
-def initial_positions(protein: Protein, seed: int | None = None) -> unit.Quantity:
-    """Initial positions, shape (L, 3), nm, centred.
+def initial_positions(
+    protein: Protein, seed: int | None = None, replicas: int = 1
+) -> unit.Quantity:
+    """Initial positions, shape (R L, 3), nm, each replica centred.
 
     Parameters
     ----------
     protein : Protein
     seed : int, optional
-        See `openmm_nemo.models.batch.ConditionedBatch.initial_positions`.
+        See `openmm_nemo.models.batch.ConditionedBatch.initial_positions`. Each replica draws numbers of its own.
+    replicas : int
+        Number of copies R, one after the other.
     """
-    x = protein.initial_state(seed).double().cpu().numpy()
+    check_replicas(replicas)
+    seeds = [None if seed is None else replica_seed(seed, r) for r in range(replicas)]
+    x = torch.cat([protein.initial_state(s) for s in seeds]).double().cpu().numpy()
     return np.asarray(x / ANGSTROM_PER_NM) * unit.nanometer

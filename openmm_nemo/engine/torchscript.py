@@ -19,7 +19,7 @@ import openmm as mm
 import torch
 from torch import Tensor, nn
 
-from openmm_nemo.engine.potential import Potential
+from openmm_nemo.engine.potential import Potential, ReplicaPotential
 from openmm_nemo.engine.protein import Protein
 from openmm_nemo.engine.units import ANGSTROM_PER_NM
 from openmm_nemo.files import completing
@@ -248,9 +248,12 @@ class _Parabola(torch.nn.Module):
         return (positions * positions).sum()
 
 
-def torchforce(protein: Protein, particles: Sequence[int]) -> Any:
-    """TorchForce of a protein's energy, without parameters."""
-    return _torchforce_class()(export_energy(protein, particles))
+def torchforce(protein: Protein, particles: Sequence[int], replicas: int = 1) -> Any:
+    """TorchForce of the energy of a protein or of its replicas, without parameters."""
+    if replicas == 1:
+        return _torchforce_class()(export_energy(protein, particles))
+    potential = ReplicaPotential(protein.require_energy(), replicas, particles)
+    return _torchforce_class()(torch.jit.script(potential.eval()))
 
 
 # OpenMM 8.6 crashes when it reads (or copies) a TorchForce of openmmtorch 1.5, which was built against the memory

@@ -215,9 +215,13 @@ class ConditionedModel(nn.Module):
     @property
     def topology(self) -> "NemoTopology":
         """OpenMM topology: one C-alpha per residue, with real residue names."""
+        return self.create_topology()
+
+    def create_topology(self, replicas: int = 1) -> "NemoTopology":
+        """OpenMM topology of this protein or of its replicas, one chain each; see `openmm_nemo.engine.NemoTopology`."""
         from openmm_nemo.engine import NemoTopology
 
-        return NemoTopology(self)
+        return NemoTopology(self, replicas)
 
     def create_force(
         self,
@@ -230,11 +234,19 @@ class ConditionedModel(nn.Module):
 
         return create_force(self, backend, particles, force_group)
 
-    def create_system(self, backend: str = "auto") -> "mm.System":
-        """OpenMM system; see `openmm_nemo.engine.create_system`."""
+    def create_system(self, backend: str = "auto", replicas: int = 1) -> "mm.System":
+        """OpenMM system of this protein, or of independent replicas of it; see `openmm_nemo.engine.create_system`.
+
+        To simulate replicas in one context::
+
+            system = protein.create_system(replicas=8)
+            integrator = protein.create_integrator(replicas=8, temperatures=np.geomspace(300, 450, 8))
+            simulation = app.Simulation(protein.create_topology(8), system, integrator)
+            simulation.context.setPositions(protein.initial_positions(replicas=8))
+        """
         from openmm_nemo.engine import create_system
 
-        return create_system(self, backend)
+        return create_system(self, backend, replicas)
 
     def add_to_system(
         self,
@@ -253,6 +265,8 @@ class ConditionedModel(nn.Module):
         temperature: Any = 300.0,
         seed: int | None = None,
         schedule: Schedule | None = None,
+        replicas: int = 1,
+        temperatures: Sequence[Any] | None = None,
         **options: Any,
     ) -> "NemoLangevinIntegrator":
         """Integrator with this protein's step sizes; see `openmm_nemo.engine.create_integrator`.
@@ -263,10 +277,13 @@ class ConditionedModel(nn.Module):
         """
         from openmm_nemo.engine import create_integrator
 
-        return create_integrator(self, temperature, seed, schedule=schedule, **options)
+        replicated: dict[str, Any] = {"replicas": replicas, "temperatures": temperatures}
+        return create_integrator(
+            self, temperature, seed, schedule=schedule, **replicated, **options
+        )
 
-    def initial_positions(self, seed: int | None = None) -> "unit.Quantity":
-        """Initial positions, shape (L, 3), nm, as an OpenMM Quantity; see `openmm_nemo.engine.initial_positions`."""
+    def initial_positions(self, seed: int | None = None, replicas: int = 1) -> "unit.Quantity":
+        """Initial positions, shape (R L, 3), nm, as an OpenMM Quantity; see `openmm_nemo.engine.initial_positions`."""
         from openmm_nemo.engine import initial_positions
 
-        return initial_positions(self, seed)
+        return initial_positions(self, seed, replicas)

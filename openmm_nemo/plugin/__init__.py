@@ -59,6 +59,9 @@ def core_functions() -> ctypes.CDLL:
         ctypes.c_longlong,
     ]
     core.openmm_nemo_set_coefficients.restype = None
+    for function in (core.openmm_nemo_temperatures, core.openmm_nemo_set_temperatures):
+        function.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_double)]
+    core.openmm_nemo_set_temperatures.restype = None
     return core
 
 

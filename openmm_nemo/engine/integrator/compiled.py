@@ -31,6 +31,10 @@ class CompiledIntegrator(LangevinInterface, mm.Integrator):  # noqa: D101 (below
         for row in settings.internal_preconditioner.tolist():
             b, a, d = map(repr, row)
             ElementTree.SubElement(internal, "Particle", b=b, a=a, d=d)
+        if settings.replicas > 1:
+            others = ElementTree.SubElement(root, "OtherReplicas")
+            for _ in range(settings.replicas - 1):
+                ElementTree.SubElement(others, "Replica", temperature=root.get("temperature", ""))
         self._adopt(mm.XmlSerializer.deserialize(ElementTree.tostring(root, encoding="unicode")))
 
     def _adopt(self, integrator: Any) -> None:
@@ -65,6 +69,16 @@ class CompiledIntegrator(LangevinInterface, mm.Integrator):  # noqa: D101 (below
 
     def _set(self, name: str, value: float) -> None:
         _check(core_functions().openmm_nemo_set(int(self.this), name.encode(), value))
+
+    def _get_temperatures(self) -> list[float]:
+        address = int(self.this)
+        values = (ctypes.c_double * core_functions().openmm_nemo_temperatures(address, None))()
+        core_functions().openmm_nemo_temperatures(address, values)
+        return list(values)
+
+    def _set_temperatures(self, temperatures: list[float]) -> None:
+        values = (ctypes.c_double * len(temperatures))(*temperatures)
+        core_functions().openmm_nemo_set_temperatures(int(self.this), values)
 
     def _get_schedule(self) -> Schedule:
         steps, hottest, coldest, block = (self._get(f"schedule_{n}") for n in Schedule._fields)

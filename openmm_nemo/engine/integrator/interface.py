@@ -30,7 +30,8 @@ class Settings(NamedTuple):
     internal_preconditioner : ndarray, shape (N, 3) or (0, 3)
         Empty: 1.
     chains : list of list of int
-        Empty: all particles are one chain.
+        Empty: all particles, divided evenly among the replicas, one chain each.
+    replicas : int
     """
 
     detrend: int
@@ -39,6 +40,7 @@ class Settings(NamedTuple):
     cartesian_preconditioner: np.ndarray
     internal_preconditioner: np.ndarray
     chains: list[list[int]]
+    replicas: int
 
 
 class LangevinInterface:
@@ -87,6 +89,15 @@ class LangevinInterface:
     decided at its own temperature: it leaves exp(-U/kT) dx of that temperature invariant. XML and copies keep the
     schedule; checkpoints and States keep only the number of steps, so give it to a new integrator that loads one.
 
+    With replicas, the chains are divided evenly among independent copies of a system, in order, which move as they would
+    alone: each has a temperature and noise of its own, and with ``metropolis=True`` the moves of each are decided on its
+    own energy. Replica r (from 0) draws the noise of a system alone with the seed, if the second word of the noise's key
+    is r, see `openmm_nemo.dynamics.noise.replica_seed`. All moving particles are in chains. OpenMM gives only the energy
+    of the whole system. To decide on moves, every force must therefore have the global parameter ``nemo_replica``, which
+    chooses the replica whose energy is computed, or all if it is -1. NEMO's own force for replicas has it. In a custom
+    force with a parameter ``replica`` per bond or particle, multiply the energy by ``select(nemo_replica+1,
+    delta(nemo_replica-replica), 1)``.
+
     Parameters
     ----------
     temperature : Quantity or float
@@ -115,11 +126,15 @@ class LangevinInterface:
     schedule : Schedule, optional
         Factors of the temperature and both step sizes, see `openmm_nemo.dynamics.Schedule`; `ConditionedModel.schedule`
         makes one. Default: the temperature is constant.
+    replicas : int
+        Number of independent copies in the system.
+    temperatures : sequence of Quantity or float, optional
+        Temperature of each replica, kelvin. Default: ``temperature``.
 
     Raises
     ------
     ValueError
-        If a parameter is out of range or chains overlap.
+        If a parameter is out of range, chains overlap, or they or ``temperatures`` do not fit the number of replicas.
     """
 
     def __init__(
@@ -136,9 +151,12 @@ class LangevinInterface:
         chains: Sequence[Sequence[int]] | None = None,
         metropolis: bool = False,
         schedule: Schedule | None = None,
+        replicas: int = 1,
+        temperatures: Sequence[Any] | None = None,
     ):
         if detrend not in DETREND_CODES:
             raise ValueError(f"detrend is {detrend!r}: it must be True, False or 'system'.")
+        _check_replicas(replicas, chains, detrend)
         self._create(
             Settings(
                 0 if metropolis else DETREND_CODES[detrend],
@@ -147,9 +165,10 @@ class LangevinInterface:
                 _preconditioner("cartesian_preconditioner", cartesian_preconditioner, ()),
                 _preconditioner("internal_preconditioner", internal_preconditioner, (3,)),
                 _check_chains(chains),
+                replicas,
             )
         )
-        self.setTemperature(temperature)
+        self.setTemperatures([temperature] * replicas if temperatures is None else temperatures)
         self.setCartesianStep(cartesian_step)
         self.setInternalStep(internal_step)
         self.setMaxDisplacement(math.inf if metropolis else max_displacement)
@@ -168,6 +187,14 @@ class LangevinInterface:
         """Set a parameter."""
         raise NotImplementedError
 
+    def _get_temperatures(self) -> list[float]:
+        """Temperature of each replica, kelvin."""
+        raise NotImplementedError
+
+    def _set_temperatures(self, temperatures: list[float]) -> None:
+        """Set as many temperatures as there are replicas."""
+        raise NotImplementedError
+
     def _get_schedule(self) -> Schedule:
         """The schedule, or `CONSTANT`."""
         raise NotImplementedError
@@ -179,12 +206,32 @@ class LangevinInterface:
     # Parameters
 
     def getTemperature(self) -> unit.Quantity:
-        """Temperature, kelvin."""
+        """Temperature, kelvin; of the first replica."""
         return self._get("temperature") * unit.kelvin
 
     def setTemperature(self, temperature: Any) -> None:
-        """Set the temperature, kelvin."""
-        self._set_positive("temperature", value_in(temperature, unit.kelvin))
+        """Set the temperature, kelvin, of all replicas."""
+        self.setTemperatures([temperature] * self.getNumReplicas())
+
+    def getNumReplicas(self) -> int:
+        """Number of replicas; 1 unless there are several."""
+        return len(self._get_temperatures())
+
+    def getTemperatures(self) -> unit.Quantity:
+        """Temperature of each replica, kelvin."""
+        return self._get_temperatures() * unit.kelvin
+
+    def setTemperatures(self, temperatures: Sequence[Any]) -> None:
+        """Set the temperature of each replica, kelvin."""
+        values = [value_in(temperature, unit.kelvin) for temperature in temperatures]
+        n = self.getNumReplicas()
+        if len(values) != n:
+            raise ValueError(
+                f"temperatures has {len(values)} values: give one for each of the {n} replicas."
+            )
+        for value in values:
+            _check_positive("temperature", value)
+        self._set_temperatures(values)
 
     def getCartesianStep(self) -> unit.Quantity:
         """eps_x, nm^2."""
@@ -276,13 +323,15 @@ class LangevinInterface:
         return cartesian, internal
 
     def _set_positive(self, name: str, value: float, or_zero: bool = False) -> None:
-        if not (value > 0 or (or_zero and value == 0)):
-            raise ValueError(
-                f"{name} is {value}: it must be positive{' or zero' if or_zero else ''}."
-            )
-        if math.isinf(value) and name != "max_displacement":
-            raise ValueError(f"{name} is {value}: it must be finite.")
+        _check_positive(name, value, or_zero)
         self._set(name, float(value))
+
+
+def _check_positive(name: str, value: float, or_zero: bool = False) -> None:
+    if not (value > 0 or (or_zero and value == 0)):
+        raise ValueError(f"{name} is {value}: it must be positive{' or zero' if or_zero else ''}.")
+    if math.isinf(value) and name != "max_displacement":
+        raise ValueError(f"{name} is {value}: it must be finite.")
 
 
 def split_chains(flat: Sequence[int]) -> list[list[int]] | None:
@@ -306,6 +355,21 @@ def _preconditioner(name: str, values: Any, row: tuple[int, ...]) -> np.ndarray:
     if not (np.isfinite(array).all() and (array >= 0).all()):
         raise ValueError(f"{name} must be finite and not negative.")
     return array
+
+
+def _check_replicas(
+    replicas: int, chains: Sequence[Sequence[int]] | None, detrend: Detrend
+) -> None:
+    if replicas < 1:
+        raise ValueError(f"replicas is {replicas}: it must be at least 1.")
+    if chains is not None and len(chains) % replicas:
+        raise ValueError(
+            f"There are {len(chains)} chains, which cannot be divided evenly among {replicas} replicas."
+        )
+    if detrend == "system" and replicas > 1:
+        raise ValueError(
+            "detrend='system' would move all replicas together: use detrend=True or detrend=False."
+        )
 
 
 def _check_chains(chains: Sequence[Sequence[int]] | None) -> list[list[int]]:

@@ -29,6 +29,8 @@ class ChainLayout(NamedTuple):
         Particles in no chain that have a mass.
     free_preconditioner : Tensor, shape (1, M)
         C_x of these.
+    replica : Tensor, shape (N,), int64
+        Replica of every particle; 0 for those in no chain.
     has_virtual_sites : bool
     """
 
@@ -40,6 +42,7 @@ class ChainLayout(NamedTuple):
     moving: Tensor
     free: Tensor
     free_preconditioner: Tensor
+    replica: Tensor
     has_virtual_sites: bool
 
 
@@ -55,6 +58,7 @@ def chain_layout(
     detrends_system: bool,
     cartesian_preconditioner: np.ndarray,
     internal_preconditioner: np.ndarray,
+    replicas: int = 1,
 ) -> ChainLayout:
     """Layout of the chains of a system.
 
@@ -62,18 +66,21 @@ def chain_layout(
     ----------
     system : openmm.System
     chains : list of list of int, optional
-        Particles of every chain. None: all particles are one chain.
+        Particles of every chain. None: all particles, divided evenly among the replicas, one chain each.
     detrends_system : bool
         Whether the rotation of the whole system is removed.
     cartesian_preconditioner : ndarray, shape (N,) or (0,)
     internal_preconditioner : ndarray, shape (3 N,) or (0,)
         Empty: 1.
+    replicas : int
+        Number of replicas, among which the chains are divided evenly.
 
     Raises
     ------
     openmm.OpenMMException
         If the system has constraints, lacks a particle of a chain or gives it no mass, or is periodic and its rotation
-        is to be removed; or if a preconditioner is for another number of particles.
+        is to be removed; if its particles cannot be divided among replicas, or move in no replica; or if a
+        preconditioner is for another number of particles.
     """
     n = system.getNumParticles()
     if system.getNumConstraints() > 0:
@@ -87,7 +94,11 @@ def chain_layout(
             "detrend=True or detrend=False."
         )
     masses = np.array([system.getParticleMass(i)._value for i in range(n)])
-    chains = chains or [list(range(n))]
+    if chains is None and n % replicas:
+        raise mm.OpenMMException(
+            f"The system has {n} particles, which cannot be divided evenly among {replicas} replicas."
+        )
+    chains = chains or np.arange(n).reshape(replicas, -1).tolist()
     for number, chain in enumerate(chains):
         for particle in chain:
             if particle >= n:
@@ -103,12 +114,18 @@ def chain_layout(
     internal = _per_particle("internal_preconditioner", internal_preconditioner, n, 3)
     particles = torch.zeros(len(chains), max(map(len, chains)), dtype=torch.int64)
     mask = torch.zeros(particles.shape, dtype=torch.float64)
+    replica = torch.zeros(n, dtype=torch.int64)
     for row, chain in enumerate(chains):
+        replica[chain] = row * replicas // len(chains)
         particles[row, : len(chain)] = torch.tensor(chain)
         mask[row, : len(chain)] = 1
     in_chain = np.zeros(n, dtype=bool)
     in_chain[[particle for chain in chains for particle in chain]] = True
     free = torch.from_numpy(np.flatnonzero(~in_chain & (masses > 0)))
+    if replicas > 1 and len(free):
+        raise mm.OpenMMException(
+            f"Particle {free[0]} is in no chain, and so in no replica: add it to a chain, or give it mass 0."
+        )
     return ChainLayout(
         summary(system),
         particles,
@@ -118,6 +135,7 @@ def chain_layout(
         torch.from_numpy(in_chain | (masses > 0)).double(),
         free,
         cartesian[free].unsqueeze(0),
+        replica,
         any(system.isVirtualSite(i) for i in range(n)),
     )
 

@@ -18,6 +18,7 @@ from openmm_nemo.dynamics import (
     langevin_noise,
     mixed_step,
 )
+from openmm_nemo.dynamics.noise import replica_seed
 from openmm_nemo.dynamics.schedule import scaled
 from openmm_nemo.dynamics.steps import cartesian_displacement
 from openmm_nemo.engine.integrator.interface import (
@@ -85,6 +86,8 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
             "zero",
         ):
             self.addGlobalVariable(name, 0.0)
+        for replica in range(1, settings.replicas):
+            self.addGlobalVariable(f"temperature_{replica}", 0.0)
         # Only `step` below moves particles. When run from C++, as by a CompoundIntegrator, this makes positions
         # infinite, which is better than a simulation that silently stands still.
         self.addComputePerDof("x", "x/zero")
@@ -154,7 +157,8 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
             self.getDetrend() is True,
             self.getMeasureCorrection(),
         )
-        kt = GAS_CONSTANT * self._get("temperature")
+        temperature = torch.tensor(self._get_temperatures(), dtype=torch.float64)
+        kt = GAS_CONSTANT * temperature[layout.replica].unsqueeze(-1)
         schedule = self._get_schedule()
         self._progress, self._loaded_checkpoint = self._reconcile(), False
         for _ in range(steps):
@@ -234,10 +238,11 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
         if self._noise is None or self._noise[0] != key:
             rows = len(layout.particles) + (1 if len(layout.free) else 0)
             beads = int(max([layout.particles.shape[1], *(layout.free + 1).tolist()]))
-            chain = torch.arange(rows)
-            block = langevin_noise(
-                torch.full_like(chain, seed), chain, key[0] * NOISE_BLOCK, NOISE_BLOCK, beads
-            )
+            # Particles in no chain are the last chain of the only replica.
+            chains = rows // self.getNumReplicas()
+            row = torch.arange(rows)
+            seeds = replica_seed(seed, row // chains)
+            block = langevin_noise(seeds, row % chains, key[0] * NOISE_BLOCK, NOISE_BLOCK, beads)
             self._noise = (key, block)
         return self._noise[1][step % NOISE_BLOCK]
 
@@ -259,6 +264,7 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
                 self.getDetrend() == "system",
                 self._table("cartesian_preconditioner"),
                 self._table("internal_preconditioner"),
+                self.getNumReplicas(),
             )
             self._noise = None
             # TorchScript rewrites a module after its first call, which changes the last bits of the forces. That call
@@ -276,6 +282,17 @@ class PythonIntegrator(LangevinInterface, mm.CustomIntegrator):  # noqa: D101 (b
             self._loaded_checkpoint = True
 
         context.loadCheckpoint = load_checkpoint
+
+    def _temperature_names(self) -> list[str]:
+        names = map(self.getGlobalVariableName, range(self.getNumGlobalVariables()))
+        return ["temperature", *(name for name in names if name.startswith("temperature_"))]
+
+    def _get_temperatures(self) -> list[float]:
+        return [self.getGlobalVariableByName(name) for name in self._temperature_names()]
+
+    def _set_temperatures(self, temperatures: list[float]) -> None:
+        for name, value in zip(self._temperature_names(), temperatures, strict=True):
+            self._set(name, value)
 
     def _get_schedule(self) -> Schedule:
         if "schedule" not in self._tables():

@@ -61,8 +61,9 @@ private:
     int groupSize = 0, numSegments = 0, numBeads = 0, numMoving = 0, moveThreads = 0, stepsSinceCheck = 0;
     long long firstStep = 0, clippedSteps = 0, failedStep = -1;
     double largest = 0;
+    vector<double> coldnessOnDevice;
     ComputeKernel displace, move;
-    ComputeArray slots, particles, chainStart, internalRoots, cartesianRoots;
+    ComputeArray slots, particles, chainStart, internalRoots, cartesianRoots, coldness;
     ComputeArray x, y, gradient, dz, d, stage, stretch, bend, direction, summary, status;
 };
 
@@ -118,6 +119,7 @@ void CommonNemoKernel::initialize(const Layout& systemLayout, const NemoLangevin
     particles.upload(order);
     chainStart.upload(starts);
     cartesianRoots.initialize(cc, numMoving, size, "nemoCartesianRoots");
+    coldness.initialize(cc, layout->numReplicas, size, "nemoColdness");
     map<ComputeArray*, const char*> perBead = {{&internalRoots, "nemoInternalRoots"},
                                                {&x, "nemoX"},
                                                {&y, "nemoY"},
@@ -151,6 +153,7 @@ void CommonNemoKernel::createKernels(const Parameters& p) {
     defines["GROUP_SIZE"] = cc.intToString(groupSize);
     defines["SUMMARY_SIZE"] = cc.intToString(SUMMARY_SIZE);
     defines["NUM_CHAINS"] = cc.intToString(layout->chains.size());
+    defines["CHAINS_PER_REPLICA"] = cc.intToString(layout->chainsPerReplica);
     defines["NUM_SEGMENTS"] = cc.intToString(numSegments);
     defines["NUM_BEADS"] = cc.intToString(numBeads);
     defines["NUM_MOVING"] = cc.intToString(numMoving);
@@ -179,8 +182,8 @@ void CommonNemoKernel::createKernels(const Parameters& p) {
         displace->addArg();
     for (ArrayInterface* array : {&cc.getPosq(), &correction, &cc.getLongForceBuffer()})
         displace->addArg(*array);
-    for (ComputeArray* array : {&slots, &particles, &chainStart, &internalRoots, &cartesianRoots, &x, &y, &gradient,
-                                &dz, &d, &stage, &stretch, &bend, &direction, &summary})
+    for (ComputeArray* array : {&slots, &particles, &chainStart, &internalRoots, &cartesianRoots, &coldness, &x, &y,
+                                &gradient, &dz, &d, &stage, &stretch, &bend, &direction, &summary})
         displace->addArg(*array);
     move = program->createKernel("nemoMove");
     move->addArg();
@@ -211,6 +214,13 @@ bool CommonNemoKernel::execute(ContextImpl& context, const NemoLangevinIntegrato
     StepSizes now = integrator.nextStep();
     if (*orderChanged)
         uploadSlots();
+    vector<double> ratios(1, 1.0);
+    for (double temperature : integrator.parameters.otherTemperatures)
+        ratios.push_back(integrator.parameters.temperature / temperature);
+    if (ratios != coldnessOnDevice) {
+        coldness.upload(ratios, true);
+        coldnessOnDevice = ratios;
+    }
     displace->setArg(0, (unsigned int) integrator.counters.noiseSeed);
     displace->setArg(1, (unsigned int) integrator.counters.steps);
     setMixedArg(2, 1 / (GAS_CONSTANT * now.temperature));

@@ -1,6 +1,8 @@
 #include "Metropolis.h"
 #include "VectorMath.h"
+#include "openmm/Force.h"
 #include "openmm/OpenMMException.h"
+#include "openmm/internal/ForceImpl.h"
 #include <algorithm>
 #include <cmath>
 
@@ -9,15 +11,29 @@ using namespace std;
 
 namespace OpenMMNemo {
 
+// The global parameter with which forces compute the energy of one replica, or, if it is -1, of all.
+static const char* const REPLICA_PARAMETER = "nemo_replica";
+
 Metropolis::Metropolis(const Layout& systemLayout)
-    : layout(systemLayout), moving(systemLayout.freeParticles), known(false), knownGroups(0) {
-    for (const vector<int>& chain : layout.chains)
-        moving.insert(moving.end(), chain.begin(), chain.end());
+    : layout(systemLayout),
+      sizes(systemLayout.numReplicas),
+      uniform(systemLayout.numReplicas),
+      moving(systemLayout.numReplicas),
+      known(false),
+      knownGroups(0) {
+    moving[0] = layout.freeParticles;
+    for (int c = 0; c < (int) layout.chains.size(); c++) {
+        vector<int>& here = moving[replicaOf(c)];
+        here.insert(here.end(), layout.chains[c].begin(), layout.chains[c].end());
+    }
 }
 
 void Metropolis::step(ContextImpl& context, NemoLangevinIntegrator& integrator) {
-    now = integrator.nextStep();
     Counters& counters = integrator.counters;
+    for (int r = 0; r < layout.numReplicas; r++) {
+        sizes[r] = integrator.nextStep(r);
+        acceptanceNumbers(counters.noiseSeed, r, (uint32_t) counters.steps, uniform[r].data());
+    }
     int groups = integrator.getIntegrationForceGroups();
     // Minimizers, other integrators and changes of the box do not notify this integrator.
     vector<Vec3> before;
@@ -26,27 +42,28 @@ void Metropolis::step(ContextImpl& context, NemoLangevinIntegrator& integrator) 
     context.getPeriodicBoxVectors(box[0], box[1], box[2]);
     if (!known || groups != knownGroups || before != current.x || !equal(box, box + 3, knownBox)) {
         known = false;
+        if (layout.numReplicas > 1)
+            requireReplicaEnergies(context, groups);
         evaluate(context, current, groups);
         knownGroups = groups;
         copy(box, box + 3, knownBox);
-        if (!isfinite(current.energy))
-            throw OpenMMException("The energy is not finite at step " + to_string(counters.steps) + ".");
+        for (double energy : current.energies)
+            if (!isfinite(energy))
+                throw OpenMMException("The energy is not finite at step " + to_string(counters.steps) + ".");
         for (const Vec3& f : current.force)
             if (!isfinite(f.dot(f)))
                 throw OpenMMException("The forces are not finite at step " + to_string(counters.steps) + ".");
     }
-    double u[2];
-    acceptanceNumbers(counters.noiseSeed, (uint32_t) counters.steps, u);
     before = current.x;
     const Counters countersBefore = counters;
     try {
-        if (now.cartesianStep > 0) {
-            counters.acceptedCartesian += tryCartesian(context, integrator, u[0]);
-            counters.proposedCartesian++;
+        if (sizes[0].cartesianStep > 0) {
+            counters.acceptedCartesian += tryCartesian(context, integrator);
+            counters.proposedCartesian += layout.numReplicas;
         }
-        if (now.internalStep > 0) {
-            counters.acceptedInternal += tryInternal(context, integrator, u[1]);
-            counters.proposedInternal++;
+        if (sizes[0].internalStep > 0) {
+            counters.acceptedInternal += tryInternal(context, integrator);
+            counters.proposedInternal += layout.numReplicas;
         }
     }
     catch (...) {
@@ -65,15 +82,16 @@ void Metropolis::step(ContextImpl& context, NemoLangevinIntegrator& integrator) 
     known = true; // placing particles made it false
 }
 
-bool Metropolis::tryCartesian(ContextImpl& context, const NemoLangevinIntegrator& integrator, double u) {
-    double half = 0.5 / (GAS_CONSTANT * now.temperature);
+int Metropolis::tryCartesian(ContextImpl& context, const NemoLangevinIntegrator& integrator) {
+    double step = sizes[0].cartesianStep, half = 0;
     proposal.x = current.x;
     auto propose = [&](int particle, int bead) {
-        double variance = now.cartesianStep * layout.cartesianPreconditioner[particle];
+        double variance = step * layout.cartesianPreconditioner[particle];
         Vec3 normal(noiseOf(bead, 0), noiseOf(bead, 1), noiseOf(bead, 2));
         proposal.x[particle] += current.force[particle] * (half * variance) + normal * sqrt(variance);
     };
     for (int c = 0; c < (int) layout.chains.size(); c++) {
+        half = 0.5 / kTOf(replicaOf(c));
         draw(integrator, c, CartesianStream, layout.chains[c].size());
         for (int i = 0; i < (int) layout.chains[c].size(); i++)
             propose(layout.chains[c][i], i);
@@ -83,10 +101,10 @@ bool Metropolis::tryCartesian(ContextImpl& context, const NemoLangevinIntegrator
         for (int particle : layout.freeParticles)
             propose(particle, particle);
     }
-    return decide(context, u, [&]() {
-        double sum = 0;
-        for (int i : moving) {
-            double variance = now.cartesianStep * layout.cartesianPreconditioner[i];
+    return decide(context, 0, [&](int replica) {
+        double sum = 0, half = 0.5 / kTOf(replica);
+        for (int i : moving[replica]) {
+            double variance = step * layout.cartesianPreconditioner[i];
             if (variance == 0)
                 continue;
             Vec3 d = proposal.x[i] - current.x[i];
@@ -97,11 +115,11 @@ bool Metropolis::tryCartesian(ContextImpl& context, const NemoLangevinIntegrator
     });
 }
 
-bool Metropolis::tryInternal(ContextImpl& context, const NemoLangevinIntegrator& integrator, double u) {
-    double kT = GAS_CONSTANT * now.temperature;
+int Metropolis::tryInternal(ContextImpl& context, const NemoLangevinIntegrator& integrator) {
+    double step = sizes[0].internalStep;
     int numChains = layout.chains.size();
     Slopes here, there;
-    slopesAt(current, kT, here);
+    slopesAt(current, here);
     proposal.x = current.x;
     vector<vector<Vec3>> dz(numChains);
     vector<Vec3> x, rebuilt;
@@ -114,7 +132,7 @@ bool Metropolis::tryInternal(ContextImpl& context, const NemoLangevinIntegrator&
         for (int j = 0; j < n; j++) {
             x[j] = current.x[chain[j]] * ANGSTROM_PER_NM;
             for (int k = 0; k < min(j, 3); k++) {
-                double variance = now.internalStep * layout.internalPreconditioner[chain[j]][k];
+                double variance = step * layout.internalPreconditioner[chain[j]][k];
                 dz[c][j][k] = sqrt(variance) * noiseOf(j, k) - 0.5 * variance * here.gradient[c][j][k];
             }
         }
@@ -123,13 +141,14 @@ bool Metropolis::tryInternal(ContextImpl& context, const NemoLangevinIntegrator&
         for (int j = 0; j < n; j++)
             proposal.x[chain[j]] = rebuilt[j] / ANGSTROM_PER_NM;
     }
-    return decide(context, u, [&]() {
-        slopesAt(proposal, kT, there);
-        double sum = there.logVolume - here.logVolume;
-        for (int c = 0; c < numChains; c++)
+    return decide(context, 1, [&](int replica) {
+        if (replica == 0)
+            slopesAt(proposal, there);
+        double sum = there.logVolume[replica] - here.logVolume[replica];
+        for (int c = replica * layout.chainsPerReplica; c < (replica + 1) * layout.chainsPerReplica; c++)
             for (int j = 0; j < (int) dz[c].size(); j++)
                 for (int k = 0; k < min(j, 3); k++) {
-                    double variance = now.internalStep * layout.internalPreconditioner[layout.chains[c][j]][k];
+                    double variance = step * layout.internalPreconditioner[layout.chains[c][j]][k];
                     if (variance == 0)
                         continue;
                     double forth = dz[c][j][k] + 0.5 * variance * here.gradient[c][j][k];
@@ -141,24 +160,65 @@ bool Metropolis::tryInternal(ContextImpl& context, const NemoLangevinIntegrator&
 }
 
 template <class LogRatio>
-bool Metropolis::decide(ContextImpl& context, double u, LogRatio logRatio) {
-    double kT = GAS_CONSTANT * now.temperature;
+int Metropolis::decide(ContextImpl& context, int which, LogRatio logRatio) {
     place(context, proposal.x);
     evaluate(context, proposal, knownGroups);
-    // NaN is never accepted.
-    if (log(u) < -(proposal.energy - current.energy) / kT + logRatio()) {
-        swap(current, proposal);
-        return true;
+    int numAccepted = 0;
+    vector<bool> accepted(layout.numReplicas);
+    for (int r = 0; r < layout.numReplicas; r++) {
+        // NaN is never accepted.
+        double logA = -(proposal.energies[r] - current.energies[r]) / kTOf(r) + logRatio(r);
+        accepted[r] = (log(uniform[r][which]) < logA);
+        numAccepted += accepted[r];
     }
+    if (numAccepted == layout.numReplicas) {
+        swap(current, proposal);
+        return numAccepted;
+    }
+    for (int r = 0; r < layout.numReplicas; r++)
+        if (accepted[r]) {
+            current.energies[r] = proposal.energies[r];
+            for (int particle : moving[r]) {
+                current.x[particle] = proposal.x[particle];
+                current.force[particle] = proposal.force[particle];
+            }
+        }
     place(context, current.x);
-    return false;
+    if (numAccepted > 0)
+        context.getPositions(current.x); // with virtual sites
+    return numAccepted;
 }
 
 void Metropolis::evaluate(ContextImpl& context, State& state, int groups) {
-    state.energy = context.calcForcesAndEnergy(true, true, groups);
+    state.energies.assign(1, context.calcForcesAndEnergy(true, true, groups));
     context.getForces(state.force);
     // Positions as rounded by the platform, as in a checkpoint, and virtual sites.
     context.getPositions(state.x);
+    if (layout.numReplicas == 1)
+        return;
+    state.energies.clear();
+    try {
+        for (int r = 0; r < layout.numReplicas; r++) {
+            context.setParameter(REPLICA_PARAMETER, r);
+            state.energies.push_back(context.calcForcesAndEnergy(false, true, groups));
+        }
+    }
+    catch (...) {
+        context.setParameter(REPLICA_PARAMETER, -1);
+        throw;
+    }
+    context.setParameter(REPLICA_PARAMETER, -1);
+}
+
+void Metropolis::requireReplicaEnergies(ContextImpl& context, int groups) const {
+    for (ForceImpl* force : context.getForceImpls()) {
+        const Force& owner = force->getOwner();
+        bool isUsed = ((groups & (1 << owner.getForceGroup())) != 0);
+        if (isUsed && force->getDefaultParameters().count(REPLICA_PARAMETER) == 0)
+            throw OpenMMException("The force " + owner.getName() + " has no parameter " + REPLICA_PARAMETER +
+                                  ", with which it would compute the energy of one replica: remove it, add the "
+                                  "parameter, or use metropolis=False.");
+    }
 }
 
 void Metropolis::place(ContextImpl& context, const vector<Vec3>& x) {
@@ -167,12 +227,13 @@ void Metropolis::place(ContextImpl& context, const vector<Vec3>& x) {
         context.computeVirtualSites();
 }
 
-void Metropolis::slopesAt(const State& state, double kT, Slopes& slopes) {
+void Metropolis::slopesAt(const State& state, Slopes& slopes) {
     slopes.gradient.resize(layout.chains.size());
-    slopes.logVolume = 0;
+    slopes.logVolume.assign(layout.numReplicas, 0);
     vector<Vec3> x, f;
     for (int c = 0; c < (int) layout.chains.size(); c++) {
         const vector<int>& chain = layout.chains[c];
+        double kT = kTOf(replicaOf(c));
         x.resize(chain.size());
         f.resize(chain.size());
         for (int j = 0; j < (int) chain.size(); j++) {
@@ -182,7 +243,7 @@ void Metropolis::slopesAt(const State& state, double kT, Slopes& slopes) {
         axes.compute(x);
         axes.internalGradient(f, slopes.gradient[c]);
         axes.subtractVolumeGradient(slopes.gradient[c]);
-        slopes.logVolume += axes.logVolume();
+        slopes.logVolume[replicaOf(c)] += axes.logVolume();
     }
 }
 
@@ -190,7 +251,10 @@ void Metropolis::draw(const NemoLangevinIntegrator& integrator, int chain, int s
     for (vector<double>& v : noise)
         v.resize(n);
     double* const out[3] = {noise[0].data(), noise[1].data(), noise[2].data()};
-    langevinNoise(integrator.counters.noiseSeed, (uint32_t) integrator.counters.steps, chain, (Stream) stream, n, out);
+    bool isChain = (chain < (int) layout.chains.size());
+    int replica = (isChain ? replicaOf(chain) : 0), inReplica = (isChain ? chain % layout.chainsPerReplica : chain);
+    langevinNoise(integrator.counters.noiseSeed, replica, (uint32_t) integrator.counters.steps, inReplica,
+                  (Stream) stream, n, out);
 }
 
 } // namespace OpenMMNemo

@@ -4,6 +4,7 @@
 #include "ChainMath.h"
 #include "NemoLangevinIntegrator.h"
 #include "openmm/internal/ContextImpl.h"
+#include <array>
 
 namespace OpenMMNemo {
 
@@ -12,7 +13,7 @@ namespace OpenMMNemo {
  * criterion.
  *
  * It works through the ContextImpl in double precision on the host, the same on every platform; the docstring of the
- * Python class derives it.
+ * Python class derives it. All replicas are proposed at once, and each is decided on its own energy.
  */
 class Metropolis {
 public:
@@ -27,29 +28,42 @@ private:
     /** A state of all particles. */
     struct State {
         std::vector<OpenMM::Vec3> x, force; // nm, kJ/mol/nm
-        double energy;                      // kJ/mol
+        std::vector<double> energies;       // of each replica, kJ/mol
     };
-    /** The internal drift of a state, and log|det dx/dz|. */
+    /** The internal drift of a state, and log|det dx/dz| of each replica. */
     struct Slopes {
         std::vector<std::vector<OpenMM::Vec3>> gradient; // of every chain, in kT
-        double logVolume;
+        std::vector<double> logVolume;
     };
-    bool tryCartesian(OpenMM::ContextImpl& context, const NemoLangevinIntegrator& integrator, double u);
-    bool tryInternal(OpenMM::ContextImpl& context, const NemoLangevinIntegrator& integrator, double u);
-    /** Computes energy and forces at proposal.x and takes it with probability min(1, exp(-(E'-E)/kT + logRatio())). */
+    /** These return the number of replicas whose proposal was accepted. */
+    int tryCartesian(OpenMM::ContextImpl& context, const NemoLangevinIntegrator& integrator);
+    int tryInternal(OpenMM::ContextImpl& context, const NemoLangevinIntegrator& integrator);
+    /**
+     * Computes energies and forces at proposal.x and takes those of a replica with probability min(1, exp(-(E'-E)/kT +
+     * logRatio(replica))); which is the index of its uniform number.
+     */
     template <class LogRatio>
-    bool decide(OpenMM::ContextImpl& context, double u, LogRatio logRatio);
+    int decide(OpenMM::ContextImpl& context, int which, LogRatio logRatio);
     void evaluate(OpenMM::ContextImpl& context, State& state, int groups);
+    /** Throws an exception unless all forces can compute the energy of one replica. */
+    void requireReplicaEnergies(OpenMM::ContextImpl& context, int groups) const;
     void place(OpenMM::ContextImpl& context, const std::vector<OpenMM::Vec3>& x);
-    void slopesAt(const State& state, double kT, Slopes& slopes);
-    /** Standard normal numbers of a chain. */
+    void slopesAt(const State& state, Slopes& slopes);
+    int replicaOf(int chain) const {
+        return chain / layout.chainsPerReplica;
+    }
+    double kTOf(int replica) const {
+        return GAS_CONSTANT * sizes[replica].temperature;
+    }
+    /** Standard normal numbers of a chain; the one after the last is that of particles in no chain. */
     void draw(const NemoLangevinIntegrator& integrator, int chain, int stream, int n);
     double noiseOf(int bead, int k) const {
         return noise[k][bead];
     }
     Layout layout;
-    StepSizes now = {};
-    std::vector<int> moving; // particles that take Cartesian steps
+    std::vector<StepSizes> sizes;               // of each replica
+    std::vector<std::array<double, 2>> uniform; // of each replica
+    std::vector<std::vector<int>> moving;       // particles of each replica that take Cartesian steps
     bool known;
     int knownGroups;
     OpenMM::Vec3 knownBox[3];

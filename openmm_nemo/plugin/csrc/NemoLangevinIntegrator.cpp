@@ -27,12 +27,13 @@ void NemoLangevinIntegrator::setSeed(int seed) {
     counters.noiseSeed = (seed != 0 ? seed : 1 + (unsigned int) osrngseed() % LARGEST_SEED);
 }
 
-StepSizes NemoLangevinIntegrator::nextStep() const {
+StepSizes NemoLangevinIntegrator::nextStep(int replica) const {
     const Parameters& p = parameters;
     long long blocks = (p.scheduleSteps + p.scheduleBlock - 1) / p.scheduleBlock, last = max(blocks - 1, 1LL);
     double share = (double) min(counters.steps / p.scheduleBlock, last) / last;
     double factor = p.hottest * pow(p.coldest / p.hottest, share);
-    return {p.temperature * factor, p.cartesianStep * factor, p.internalStep * factor};
+    double temperature = (replica == 0 ? p.temperature : p.otherTemperatures[replica - 1]);
+    return {temperature * factor, p.cartesianStep * factor, p.internalStep * factor};
 }
 
 void NemoLangevinIntegrator::initialize(ContextImpl& c) {
@@ -135,6 +136,7 @@ void NemoLangevinIntegrator::step(int steps) {
 
 Layout::Layout(const Parameters& parameters, const System& system)
     : chains(parameters.chains),
+      numReplicas(parameters.numReplicas()),
       cartesianPreconditioner(parameters.cartesianPreconditioner),
       internalPreconditioner(parameters.internalPreconditioner),
       hasVirtualSites(false) {
@@ -147,11 +149,21 @@ Layout::Layout(const Parameters& parameters, const System& system)
         throw OpenMMException(
             "detrend='system' removes the rotation of the whole system, which has no meaning in a periodic "
             "box: use detrend=True or detrend=False.");
+    if (parameters.detrend == Detrend::System && numReplicas > 1)
+        throw OpenMMException("detrend='system' would move all replicas together: use detrend=True or detrend=False.");
     if (chains.empty()) {
-        chains.resize(1);
+        if (numParticles % numReplicas != 0)
+            throw OpenMMException("The system has " + to_string(numParticles) +
+                                  " particles, which cannot be divided evenly among " + to_string(numReplicas) +
+                                  " replicas.");
+        chains.resize(numReplicas);
         for (int i = 0; i < numParticles; i++)
-            chains[0].push_back(i);
+            chains[i / (numParticles / numReplicas)].push_back(i);
     }
+    if (chains.size() % numReplicas != 0)
+        throw OpenMMException("There are " + to_string(chains.size()) +
+                              " chains, which cannot be divided evenly among " + to_string(numReplicas) + " replicas.");
+    chainsPerReplica = chains.size() / numReplicas;
     vector<bool> inChain(numParticles, false);
     for (int i = 0; i < (int) chains.size(); i++) {
         if (chains[i].empty())
@@ -174,6 +186,9 @@ Layout::Layout(const Parameters& parameters, const System& system)
             freeParticles.push_back(i);
         hasVirtualSites |= system.isVirtualSite(i);
     }
+    if (numReplicas > 1 && !freeParticles.empty())
+        throw OpenMMException("Particle " + to_string(freeParticles[0]) +
+                              " is in no chain, and so in no replica: add it to a chain, or give it mass 0.");
     if (cartesianPreconditioner.empty())
         cartesianPreconditioner.assign(numParticles, 1.0);
     if (internalPreconditioner.empty())

@@ -29,9 +29,14 @@ struct Parameters {
     // Annealing: openmm_nemo/dynamics/schedule.py
     long long scheduleSteps = 1, scheduleBlock = 10;
     double hottest = 1, coldest = 1;
-    std::vector<std::vector<int>> chains;             // empty: all particles are one chain
+    // The chains are divided evenly among independent replicas; temperature is that of the first one.
+    std::vector<double> otherTemperatures;            // kelvin, one per replica after the first
+    std::vector<std::vector<int>> chains;             // empty: all particles, one chain per replica
     std::vector<double> cartesianPreconditioner;      // one per particle, or empty: 1
     std::vector<OpenMM::Vec3> internalPreconditioner; // one per particle, or empty: 1
+    int numReplicas() const {
+        return 1 + otherTemperatures.size();
+    }
 };
 
 /** Temperature and step sizes of one step. */
@@ -61,8 +66,8 @@ public:
     ~NemoLangevinIntegrator();
     Parameters parameters;
     Counters counters;
-    /** Temperature and step sizes of the next step, times the factor of the schedule. */
-    StepSizes nextStep() const;
+    /** Temperature and step sizes of the next step of a replica, times the factor of the schedule. */
+    StepSizes nextStep(int replica = 0) const;
     /** Sets the seed of the noise; 0: draws one at random. */
     void setSeed(int seed);
     void step(int steps) override;
@@ -90,7 +95,8 @@ struct Layout {
     /** Throws an OpenMMException if the system cannot be integrated. */
     Layout(const Parameters& parameters, const OpenMM::System& system);
     std::vector<std::vector<int>> chains;
-    std::vector<int> freeParticles;                   // in no chain, with a mass, in ascending order
+    int numReplicas, chainsPerReplica;
+    std::vector<int> freeParticles;                   // in no chain, with a mass, in ascending order; in replica 0
     std::vector<double> cartesianPreconditioner;      // of every particle
     std::vector<OpenMM::Vec3> internalPreconditioner; // of every particle
     bool hasVirtualSites;

@@ -19,39 +19,11 @@ static void checkVersion(const SerializationNode& node) {
         throw OpenMMException("This NemoLangevinIntegrator was written by another version of openmm_nemo.");
 }
 
-void NemoLangevinIntegrator::serializeParameters(SerializationNode& node) const {
-    node.setIntProperty("version", 1);
-    writeProperties(*this, Extent::State, node);
-}
-
-void NemoLangevinIntegrator::deserializeParameters(const SerializationNode& node) {
-    if (!node.hasProperty("clippedSteps"))
-        throw OpenMMException("The state is from another integrator: save and load it without integrator parameters.");
-    checkVersion(node);
-    // Version 0.1 wrote the seed, too.
-    readProperties(*this, Extent::State, node, {"version", "randomSeed"});
-}
-
-// Marks the beginning of the integrator's part of a checkpoint.
-static const char MARK[9] = "nemo 001";
-
-void NemoLangevinIntegrator::createCheckpoint(ostream& stream) const {
-    stream.write(MARK, sizeof(MARK));
-    writeCheckpoint(*this, stream);
-}
-
-void NemoLangevinIntegrator::loadCheckpoint(istream& stream) {
-    char mark[sizeof(MARK)] = {};
-    stream.read(mark, sizeof(mark));
-    if (!equal(mark, mark + sizeof(mark), MARK))
-        throw OpenMMException("The checkpoint is from another integrator.");
-    readCheckpoint(*this, stream);
-}
-
 // XML elements that hold a list, with one element per member.
 static const char* const CHAINS = "Chains";
 static const char* const CARTESIAN = "CartesianPreconditioner";
 static const char* const INTERNAL = "InternalPreconditioner";
+static const char* const OTHERS = "OtherReplicas";
 
 /** The members of a list, each of which has a given name, the given properties and elements of a given name. */
 static const vector<SerializationNode>& membersOf(const SerializationNode& list, const string& name,
@@ -60,6 +32,81 @@ static const vector<SerializationNode>& membersOf(const SerializationNode& list,
     for (const SerializationNode& member : list.getChildren())
         requireKnown(member, properties, elements);
     return list.getChildren();
+}
+
+/** Writes what replicas after the first have, if there are any: earlier versions read one that has none. */
+static void writeReplicas(const Parameters& parameters, SerializationNode& node) {
+    if (parameters.otherTemperatures.empty())
+        return;
+    SerializationNode& others = node.createChildNode(OTHERS);
+    for (double temperature : parameters.otherTemperatures)
+        others.createChildNode("Replica").setDoubleProperty("temperature", temperature);
+}
+
+static vector<double> readReplicas(const SerializationNode& node) {
+    vector<double> temperatures;
+    for (const SerializationNode& child : node.getChildren())
+        if (child.getName() == OTHERS)
+            for (const SerializationNode& replica : membersOf(child, "Replica", {"temperature"})) {
+                temperatures.push_back(numberIn(replica, "temperature"));
+                if (!(temperatures.back() > 0 && isfinite(temperatures.back())))
+                    throw OpenMMException("A replica of a NemoLangevinIntegrator has temperature='" +
+                                          replica.getStringProperty("temperature") +
+                                          "': it must be positive and finite.");
+            }
+    return temperatures;
+}
+
+static void requireReplicas(int found, int expected, const string& kind) {
+    if (found != expected)
+        throw OpenMMException("The " + kind + " is from an integrator of " + to_string(found) +
+                              " replicas, but this one has " + to_string(expected) + ".");
+}
+
+void NemoLangevinIntegrator::serializeParameters(SerializationNode& node) const {
+    node.setIntProperty("version", 1);
+    writeProperties(*this, Extent::State, node);
+    writeReplicas(parameters, node);
+}
+
+void NemoLangevinIntegrator::deserializeParameters(const SerializationNode& node) {
+    if (!node.hasProperty("clippedSteps"))
+        throw OpenMMException("The state is from another integrator: save and load it without integrator parameters.");
+    checkVersion(node);
+    vector<double> temperatures = readReplicas(node);
+    requireReplicas(1 + temperatures.size(), parameters.numReplicas(), "state");
+    // Version 0.1 wrote the seed, too.
+    readProperties(*this, Extent::State, node, {"version", "randomSeed"}, {OTHERS});
+    parameters.otherTemperatures = temperatures;
+}
+
+// Marks the beginning of the integrator's part of a checkpoint; with replicas, their number and other temperatures
+// follow.
+static const char MARK[9] = "nemo 001", REPLICAS_MARK[9] = "nemo 002";
+
+void NemoLangevinIntegrator::createCheckpoint(ostream& stream) const {
+    const vector<double>& others = parameters.otherTemperatures;
+    int number = others.size();
+    stream.write(number == 0 ? MARK : REPLICAS_MARK, sizeof(MARK));
+    if (number > 0) {
+        stream.write(reinterpret_cast<const char*>(&number), sizeof(number));
+        stream.write(reinterpret_cast<const char*>(others.data()), number * sizeof(double));
+    }
+    writeCheckpoint(*this, stream);
+}
+
+void NemoLangevinIntegrator::loadCheckpoint(istream& stream) {
+    char mark[sizeof(MARK)] = {};
+    stream.read(mark, sizeof(mark));
+    bool several = equal(mark, mark + sizeof(mark), REPLICAS_MARK);
+    if (!several && !equal(mark, mark + sizeof(mark), MARK))
+        throw OpenMMException("The checkpoint is from another integrator.");
+    int number = 0;
+    if (several)
+        stream.read(reinterpret_cast<char*>(&number), sizeof(number));
+    requireReplicas(1 + number, parameters.numReplicas(), "checkpoint");
+    stream.read(reinterpret_cast<char*>(parameters.otherTemperatures.data()), number * sizeof(double));
+    readCheckpoint(*this, stream);
 }
 
 static double preconditioner(const SerializationNode& node, const string& name) {
@@ -99,6 +146,7 @@ public:
                 .setDoubleProperty("b", value[0])
                 .setDoubleProperty("a", value[1])
                 .setDoubleProperty("d", value[2]);
+        writeReplicas(p, node);
     }
 
     void* deserialize(const SerializationNode& node) const override {
@@ -114,10 +162,11 @@ public:
         for (const SerializationNode& particle : membersOf(node.getChildNode(INTERNAL), "Particle", {"b", "a", "d"}))
             p.internalPreconditioner.push_back(
                 Vec3(preconditioner(particle, "b"), preconditioner(particle, "a"), preconditioner(particle, "d")));
+        p.otherTemperatures = readReplicas(node);
         auto integrator = make_unique<NemoLangevinIntegrator>(p);
         readProperties(*integrator, Extent::All, node,
                        {"type", "version", "stepSize", "constraintTolerance", "forceGroups"},
-                       {CHAINS, CARTESIAN, INTERNAL});
+                       {CHAINS, CARTESIAN, INTERNAL, OTHERS});
         integrator->setStepSize(numberIn(node, "stepSize"));
         integrator->setConstraintTolerance(numberIn(node, "constraintTolerance"));
         integrator->setIntegrationForceGroups(intIn(node, "forceGroups"));

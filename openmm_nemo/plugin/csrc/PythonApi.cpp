@@ -5,6 +5,7 @@
 #include "NemoLangevinIntegrator.h"
 #include "Properties.h"
 #include "openmm/serialization/XmlSerializer.h"
+#include <algorithm>
 #include <exception>
 #include <memory>
 #include <sstream>
@@ -80,5 +81,22 @@ int openmm_nemo_chains(void* address, int* out) {
 void openmm_nemo_set_coefficients(void* address, int ofPairs, const float* values, long long size) {
     auto& force = *static_cast<NemoBasisForce*>(reinterpret_cast<OpenMM::Force*>(address));
     (ofPairs ? force.pairs : force.chain).assign(values, values + size);
+}
+
+/** Number of replicas; writes the temperature of each if there is room for them. */
+int openmm_nemo_temperatures(void* address, double* out) {
+    const Parameters& p = integratorAt(address).parameters;
+    if (out != nullptr) {
+        out[0] = p.temperature;
+        std::copy(p.otherTemperatures.begin(), p.otherTemperatures.end(), out + 1);
+    }
+    return p.numReplicas();
+}
+
+/** Sets the temperature of each replica to a number that is known to be positive and finite. */
+void openmm_nemo_set_temperatures(void* address, const double* values) {
+    Parameters& p = integratorAt(address).parameters;
+    p.temperature = values[0];
+    std::copy_n(values + 1, p.otherTemperatures.size(), p.otherTemperatures.begin());
 }
 }

@@ -31,7 +31,7 @@ private:
     bool moveChain(int number, const NemoLangevinIntegrator& integrator);
     void moveFreeParticles(const NemoLangevinIntegrator& integrator);
     ReferencePlatform::PlatformData& data;
-    StepSizes now = {};
+    vector<StepSizes> sizes; // of each replica
     unique_ptr<Layout> layout;
     int numBeads = 0;
     long long failed = -1, clippedSteps = 0;
@@ -62,7 +62,9 @@ void ReferenceNemoKernel::initialize(const Layout& systemLayout, const NemoLange
 
 bool ReferenceNemoKernel::execute(ContextImpl& context, const NemoLangevinIntegrator& integrator) {
     const Parameters& p = integrator.parameters;
-    now = integrator.nextStep();
+    sizes.clear();
+    for (int i = 0; i < layout->numReplicas; i++)
+        sizes.push_back(integrator.nextStep(i));
     allX.clear();
     allD.clear();
     bool clipped = false;
@@ -110,6 +112,8 @@ long long ReferenceNemoKernel::finish(ContextImpl&, Counters& counters) {
 bool ReferenceNemoKernel::moveChain(int number, const NemoLangevinIntegrator& integrator) {
     const Parameters& p = integrator.parameters;
     const vector<int>& chain = layout->chains[number];
+    int replica = number / layout->chainsPerReplica, inReplica = number % layout->chainsPerReplica;
+    const StepSizes& now = sizes[replica];
     int n = chain.size();
     for (vector<Vec3>* v : {&x, &y, &d, &gradient, &dz})
         v->resize(n);
@@ -118,7 +122,7 @@ bool ReferenceNemoKernel::moveChain(int number, const NemoLangevinIntegrator& in
     double* const normal[3] = {noise[0].data(), noise[1].data(), noise[2].data()};
     uint32_t step = (uint32_t) integrator.counters.steps;
 
-    langevinNoise(integrator.counters.noiseSeed, step, number, CartesianStream, n, normal);
+    langevinNoise(integrator.counters.noiseSeed, replica, step, inReplica, CartesianStream, n, normal);
     double forceScale = -1 / (GAS_CONSTANT * now.temperature * ANGSTROM_PER_NM);
     double sqrtEpsX = sqrt(now.cartesianStep) * ANGSTROM_PER_NM, sqrtEpsZ = sqrt(now.internalStep);
     for (int i = 0; i < n; i++) {
@@ -134,7 +138,7 @@ bool ReferenceNemoKernel::moveChain(int number, const NemoLangevinIntegrator& in
     axes.internalGradient(gradient, slope);
     if (p.measureCorrection)
         axes.subtractVolumeGradient(slope);
-    langevinNoise(integrator.counters.noiseSeed, step, number, InternalStream, n, normal);
+    langevinNoise(integrator.counters.noiseSeed, replica, step, inReplica, InternalStream, n, normal);
     for (int j = 0; j < n; j++)
         for (int k = 0; k < 3; k++) {
             double deviation = sqrtEpsZ * internalRoot[chain[j]][k];
@@ -179,7 +183,8 @@ void ReferenceNemoKernel::moveFreeParticles(const NemoLangevinIntegrator& integr
     for (vector<double>& v : noise)
         v.resize(n);
     double* const normal[3] = {noise[0].data(), noise[1].data(), noise[2].data()};
-    langevinNoise(integrator.counters.noiseSeed, (uint32_t) integrator.counters.steps, layout->chains.size(),
+    const StepSizes& now = sizes[0];
+    langevinNoise(integrator.counters.noiseSeed, 0, (uint32_t) integrator.counters.steps, layout->chains.size(),
                   CartesianStream, n, normal);
     for (int i : layout->freeParticles) {
         double deviation = sqrt(now.cartesianStep) * cartesianRoot[i]; // nm

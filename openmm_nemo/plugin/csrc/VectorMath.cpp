@@ -11,13 +11,13 @@ namespace OpenMMNemo {
 static const double CELL = 1.0 / 4294967296.0, TURN = 2 * PI * CELL;
 
 /** Four words for each of n beads. */
-VECTORIZED static void philox(uint32_t seed, uint32_t step, uint32_t chain, uint32_t stream, int n,
+VECTORIZED static void philox(uint32_t seed, uint32_t replica, uint32_t step, uint32_t chain, uint32_t stream, int n,
                               double* __restrict w0, double* __restrict w1, double* __restrict w2,
                               double* __restrict w3) {
     for (int bead = 0; bead < n; bead++) {
         // 32-bit numbers, stored as wide as their products.
         uint64_t c0 = step, c1 = chain, c2 = bead, c3 = stream;
-        uint32_t k0 = seed, k1 = 0;
+        uint32_t k0 = seed, k1 = replica;
         for (int round = 0; round < 10; round++) {
             uint64_t p0 = 0xD2511F53u * c0, p1 = 0xCD9E8D57u * c2;
             c0 = (p1 >> 32) ^ c1 ^ k0;
@@ -49,17 +49,18 @@ VECTORIZED static void boxMuller(int n, const double* w0, const double* w1, cons
         z[i] = std::sqrt(-2 * std::log((w2[i] + 0.5) * CELL)) * std::cos((w3[i] + 0.5) * TURN);
 }
 
-void langevinNoise(uint32_t seed, uint32_t step, uint32_t chain, Stream stream, int n, double* const out[3]) {
+void langevinNoise(uint32_t seed, uint32_t replica, uint32_t step, uint32_t chain, Stream stream, int n,
+                   double* const out[3]) {
     static thread_local std::vector<double> w[4];
     for (std::vector<double>& v : w)
         v.resize(n);
-    philox(seed, step, chain, stream, n, w[0].data(), w[1].data(), w[2].data(), w[3].data());
+    philox(seed, replica, step, chain, stream, n, w[0].data(), w[1].data(), w[2].data(), w[3].data());
     boxMuller(n, w[0].data(), w[1].data(), w[2].data(), w[3].data(), out[0], out[1], out[2]);
 }
 
-void acceptanceNumbers(uint32_t seed, uint32_t step, double out[2]) {
+void acceptanceNumbers(uint32_t seed, uint32_t replica, uint32_t step, double out[2]) {
     double w[4];
-    philox(seed, step, 0, AcceptanceStream, 1, w, w + 1, w + 2, w + 3);
+    philox(seed, replica, step, 0, AcceptanceStream, 1, w, w + 1, w + 2, w + 3);
     for (int i = 0; i < 2; i++)
         out[i] = (w[i] + 0.5) * CELL;
 }

@@ -178,7 +178,9 @@ def told(written: CompiledIntegrator) -> dict:
     names = [name for name in dir(written) if name.startswith("get")]
     values = {name: getattr(written, name)() for name in names}
     plain = {name: getattr(value, "_value", value) for name, value in values.items()}
-    assert plain.pop("getSchedule") is None  # version 0.1.0 had none
+    assert plain.pop("getSchedule") is None  # version 0.1.0 had none, nor replicas
+    assert plain.pop("getNumReplicas") == 1
+    assert plain.pop("getTemperatures") == [plain["getTemperature"]]
     return json.loads(json.dumps(plain))
 
 

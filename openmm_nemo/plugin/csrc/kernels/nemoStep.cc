@@ -16,7 +16,8 @@ R"KERNEL(
     /**
      * The displacement of every particle that moves, from the roots of the step sizes and of the preconditioners. The
      * segments from NUM_CHAINS on are portions of the particles in no chain, whose noise is that of one more chain in
-     * which their indices are the beads.
+     * which their indices are the beads. inverseKT is that of the first replica, coldness what to multiply it by in
+     * each replica.
      *
      * summary: for every segment, whether something is not finite, whether it was clipped, its number of beads, and its
      * Motion, nm.
@@ -26,7 +27,8 @@ R"KERNEL(
                              GLOBAL const real4* RESTRICT posqCorrection, GLOBAL const mm_long* RESTRICT force,
                              GLOBAL const int* RESTRICT slots, GLOBAL const int* RESTRICT particles,
                              GLOBAL const int* RESTRICT chainStart, GLOBAL const mixed4* RESTRICT internalRoots,
-                             GLOBAL const mixed* RESTRICT cartesianRoots, GLOBAL mixed4* RESTRICT allX,
+                             GLOBAL const mixed* RESTRICT cartesianRoots, GLOBAL const mixed* RESTRICT coldness,
+                             GLOBAL mixed4* RESTRICT allX,
                              GLOBAL mixed4* RESTRICT allY, GLOBAL mixed4* RESTRICT allG, GLOBAL mixed4* RESTRICT allDz,
                              GLOBAL mixed4* RESTRICT allD, GLOBAL mixed4* RESTRICT allStage,
                              GLOBAL mixed4* RESTRICT allStretch, GLOBAL mixed4* RESTRICT allBend,
@@ -35,6 +37,8 @@ R"KERNEL(
         const mixed angstrom = ANGSTROM_PER_NM;
         for (int chain = GROUP_ID; chain < NUM_SEGMENTS; chain += NUM_GROUPS) {
             const int start = chainStart[chain], n = chainStart[chain + 1] - start, isChain = (chain < NUM_CHAINS);
+            const int replica = (isChain ? chain / CHAINS_PER_REPLICA : 0);
+            const int inReplica = (isChain ? chain % CHAINS_PER_REPLICA : NUM_CHAINS);
             GLOBAL mixed4* x = allX + start;
             GLOBAL mixed4* y = allY + start;
             GLOBAL mixed4* g = allG + start;
@@ -55,10 +59,10 @@ R"KERNEL(
                 V3 position = scaled(sub(positionAt(posq, posqCorrection, slot), origin), angstrom);
                 V3 f = forceAt(force, slot);
                 lost |= isLost(f);
-                V3 gradient = scaled(f, -inverseKT / angstrom);
+                V3 gradient = scaled(f, -inverseKT * coldness[replica] / angstrom);
                 mixed deviation = cartesianRoot * cartesianRoots[start + i];
                 V3 noise =
-                    langevinNoise(seed, step, isChain ? chain : NUM_CHAINS, isChain ? i : particle, CARTESIAN_STREAM);
+                    langevinNoise(seed, replica, step, inReplica, isChain ? i : particle, CARTESIAN_STREAM);
                 V3 move = sub(scaled(noise, deviation), scaled(gradient, deviation * deviation / 2));
                 put3(x, i, position);
                 put3(g, i, gradient);
@@ -75,7 +79,7 @@ R"KERNEL(
                 for (int j = LOCAL_ID; j < n; j += GROUP_SIZE) {
                     mixed volumeSlope = findBond(y, j, stretch, direction);
                     V3 deviation = scaled(get3(internalRoots, start + j), internalRoot);
-                    V3 noise = langevinNoise(seed, step, chain, j, INTERNAL_STREAM);
+                    V3 noise = langevinNoise(seed, replica, step, inReplica, j, INTERNAL_STREAM);
                     V3 change = v3(deviation.x * noise.x, deviation.y * noise.y, deviation.z * noise.z);
 #ifdef MEASURE_CORRECTION
                     change.x += deviation.x * deviation.x * volumeSlope / 2;

@@ -1,8 +1,8 @@
 R"KERNEL(
     /** Standard normal numbers: Philox 4x32-10 and Box-Muller. */
-    DEVICE V3 langevinNoise(unsigned int seed, unsigned int step, unsigned int chain, unsigned int bead,
-                            unsigned int stream) {
-        unsigned int c0 = step, c1 = chain, c2 = bead, c3 = stream, k0 = seed, k1 = 0;
+    DEVICE V3 langevinNoise(unsigned int seed, unsigned int replica, unsigned int step, unsigned int chain,
+                            unsigned int bead, unsigned int stream) {
+        unsigned int c0 = step, c1 = chain, c2 = bead, c3 = stream, k0 = seed, k1 = replica;
         for (int round = 0; round < 10; round++) {
             mm_ulong p0 = ((mm_ulong) 0xD2511F53u) * c0, p1 = ((mm_ulong) 0xCD9E8D57u) * c2;
             c0 = ((unsigned int) (p1 >> 32)) ^ c1 ^ k0;
