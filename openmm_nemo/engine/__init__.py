@@ -5,7 +5,12 @@ import torch  # noqa: F401
 
 from openmm_nemo.engine.all_atoms import all_atom_model
 from openmm_nemo.engine.force_frames import record_forces
-from openmm_nemo.engine.forces import choose_backend, create_force, create_forces
+from openmm_nemo.engine.forces import (
+    choose_backend,
+    create_force,
+    create_forces,
+    replica_energy,
+)
 from openmm_nemo.engine.integrator import NemoLangevinIntegrator
 from openmm_nemo.engine.pdb import write_pdb
 from openmm_nemo.engine.reporters import (
@@ -49,6 +54,7 @@ __all__ = [
     "export_imputation",
     "initial_positions",
     "record_forces",
+    "replica_energy",
     "torchforce_problem",
     "write_pdb",
 ]

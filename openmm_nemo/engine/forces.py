@@ -29,7 +29,8 @@ SCALE_PARAMETER = "nemo_scale"
 REPLICA_PARAMETER = "nemo_replica"
 """Global parameter of the context that chooses the replica whose energy and forces are computed; -1, the default: all.
 
-By setting it, one obtains the energies of replicas one by one, as `NemoLangevinIntegrator` does to decide on their moves.
+By setting it, one obtains the energies of replicas one by one; `NemoLangevinIntegrator` does so to decide on their
+moves.
 """
 
 
@@ -330,3 +331,19 @@ def _python_force(
     force.setParticles(particles)
     force.setUsesPeriodicBoundaryConditions(False)
     return force
+
+
+def replica_energy(context: mm.Context, replica: int) -> float:
+    """Potential energy of one replica in a context of the system of `create_system` with replicas, kJ/mol.
+
+    Parameters
+    ----------
+    context : openmm.Context
+    replica : int
+        Its number, counted from 0. Forces without the parameter ``nemo_replica`` add their whole energy.
+    """
+    context.setParameter(REPLICA_PARAMETER, replica)
+    try:
+        return context.getState(energy=True).getPotentialEnergy()._value
+    finally:
+        context.setParameter(REPLICA_PARAMETER, -1)

@@ -15,6 +15,7 @@ import openmm as mm
 import torch
 from openmm import app, unit
 
+from openmm_nemo.engine.forces import replica_energy
 from openmm_nemo.engine.integrator import LangevinInterface
 from openmm_nemo.engine.protein import Protein
 from openmm_nemo.engine.system import NemoTopology
@@ -41,6 +42,8 @@ class _Reporter:
         Default: the protein of the simulation's topology, if that is ``protein.topology``.
     particles : sequence of int, optional
         Indices of the particles that are its residues, in order. Default: all.
+    replica : int, optional
+        For the system of `create_system` with replicas: the one to report, counted from 0. Instead of ``particles``.
     """
 
     def __init__(
@@ -48,12 +51,16 @@ class _Reporter:
         reportInterval: int,
         protein: Protein | None = None,
         particles: Sequence[int] | None = None,
+        replica: int | None = None,
     ):
         if reportInterval < 1:
             raise ValueError(f"The report interval is {reportInterval}: it must be 1 or more.")
+        if particles is not None and replica is not None:
+            raise ValueError("Give the reporter particles or a replica, not both.")
         self._interval = reportInterval
         self._protein = protein
         self._particles = None if particles is None else list(particles)
+        self._replica = replica
 
     def describeNextReport(self, simulation: app.Simulation) -> dict[str, Any]:
         """When the next report is due and what it needs."""
@@ -70,10 +77,18 @@ class _Reporter:
             self._protein = simulation.topology.protein
         return self._protein
 
-    def positions_of(self, state: mm.State) -> np.ndarray:
+    def positions_of(self, simulation: app.Simulation, state: mm.State) -> np.ndarray:
         """Positions of the residues (L, 3), nm."""
         positions = state.getPositions(asNumpy=True)._value
-        return positions if self._particles is None else positions[self._particles]
+        if self._replica is None:
+            return positions if self._particles is None else positions[self._particles]
+        n = len(self.protein_of(simulation).sequence)
+        if not 0 <= self._replica < len(positions) // n:
+            raise ValueError(
+                f"The reporter is for replica {self._replica}, but the simulation has {len(positions) // n} replicas, "
+                "counted from 0."
+            )
+        return positions[self._replica * n : (self._replica + 1) * n]
 
 
 class NemoTrajectoryReporter(_Reporter):
@@ -89,6 +104,8 @@ class NemoTrajectoryReporter(_Reporter):
         Default: the protein of the simulation's topology, if that is ``protein.topology``.
     particles : sequence of int, optional
         Indices of the particles that are its residues, in order. Default: all.
+    replica : int, optional
+        For the system of `create_system` with replicas: the one to report, counted from 0. Instead of ``particles``.
     """
 
     def __init__(
@@ -97,8 +114,9 @@ class NemoTrajectoryReporter(_Reporter):
         reportInterval: int,
         protein: Protein | None = None,
         particles: Sequence[int] | None = None,
+        replica: int | None = None,
     ):
-        super().__init__(reportInterval, protein, particles)
+        super().__init__(reportInterval, protein, particles, replica)
         self._path = Path(file)
         check_format(self._path)
         self._writer: TrajectoryWriter | None = None
@@ -116,7 +134,9 @@ class NemoTrajectoryReporter(_Reporter):
         """Write a frame."""
         protein = self.protein_of(simulation)
         writer = self.open(protein)
-        writer.write(self.frame(protein, self.positions_of(state)), simulation.currentStep)
+        writer.write(
+            self.frame(protein, self.positions_of(simulation, state)), simulation.currentStep
+        )
         writer.flush()
 
     def close(self) -> None:
@@ -142,6 +162,8 @@ class NemoAtomReporter(NemoTrajectoryReporter):
         As for `NemoTrajectoryReporter`.
     side_chain_bead : bool
         Whether to write the side chain's centre.
+    replica : int, optional
+        As for `NemoTrajectoryReporter`.
     """
 
     def __init__(
@@ -151,8 +173,9 @@ class NemoAtomReporter(NemoTrajectoryReporter):
         protein: Protein | None = None,
         particles: Sequence[int] | None = None,
         side_chain_bead: bool = True,
+        replica: int | None = None,
     ):
-        super().__init__(file, reportInterval, protein, particles)
+        super().__init__(file, reportInterval, protein, particles, replica)
         self._side_chain_bead = side_chain_bead
 
     def topology(self, protein: Protein) -> md.Topology:
@@ -189,6 +212,8 @@ class NemoStateReporter(_Reporter):
         C-alpha positions to compare with, nm.
     speed : bool
         Write steps_per_second, the only column that differs between identical runs.
+    replica : int, optional
+        As for `NemoTrajectoryReporter`. Energies are those of this replica; columns about steps are for all replicas.
     """
 
     COLUMNS = (
@@ -212,8 +237,9 @@ class NemoStateReporter(_Reporter):
         particles: Sequence[int] | None = None,
         reference: Any = None,
         speed: bool = True,
+        replica: int | None = None,
     ):
-        super().__init__(reportInterval, protein, particles)
+        super().__init__(reportInterval, protein, particles, replica)
         self._reference = None
         self._speed = speed
         self._last = float("nan"), 0  # time and step of the previous line
@@ -232,7 +258,9 @@ class NemoStateReporter(_Reporter):
     def row(self, simulation: app.Simulation, state: mm.State) -> list[float]:
         """Values of the columns for a state."""
         energy = state.getPotentialEnergy()._value
-        positions = self.positions_of(state)
+        if self._replica is not None:
+            energy = replica_energy(simulation.context, self._replica)
+        positions = self.positions_of(simulation, state)
         x = torch.from_numpy(positions) * ANGSTROM_PER_NM
         moved = clipped = float("nan")
         accepted = (float("nan"),) * 2

@@ -243,6 +243,8 @@ class ConditionedModel(nn.Module):
             integrator = protein.create_integrator(replicas=8, temperatures=np.geomspace(300, 450, 8))
             simulation = app.Simulation(protein.create_topology(8), system, integrator)
             simulation.context.setPositions(protein.initial_positions(replicas=8))
+            for r in range(8):
+                simulation.reporters.append(NemoTrajectoryReporter(f"replica{r}.xtc", 10, replica=r))
         """
         from openmm_nemo.engine import create_system
 

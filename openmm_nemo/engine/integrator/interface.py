@@ -89,11 +89,11 @@ class LangevinInterface:
     decided at its own temperature: it leaves exp(-U/kT) dx of that temperature invariant. XML and copies keep the
     schedule; checkpoints and States keep only the number of steps, so give it to a new integrator that loads one.
 
-    With replicas, the chains are divided evenly among independent copies of a system, in order, which move as they would
-    alone: each has a temperature and noise of its own, and with ``metropolis=True`` the moves of each are decided on its
-    own energy. Replica r (from 0) draws the noise of a system alone with the seed, if the second word of the noise's key
-    is r, see `openmm_nemo.dynamics.noise.replica_seed`. All moving particles are in chains. OpenMM gives only the energy
-    of the whole system. To decide on moves, every force must therefore have the global parameter ``nemo_replica``, which
+    With replicas, the chains are divided evenly, in order, among independent copies of a system. They move as they
+    would alone: each has a temperature and noise of its own, and with ``metropolis=True`` the moves of each are decided
+    on its own energy. The replica, counted from 0, is the second word of the key of its noise, see
+    `openmm_nemo.dynamics.noise.replica_seed`. All moving particles are in chains. OpenMM gives only the energy of the
+    whole system. To decide on moves, every force must therefore have the global parameter ``nemo_replica``, which
     chooses the replica whose energy is computed, or all if it is -1. NEMO's own force for replicas has it. In a custom
     force with a parameter ``replica`` per bond or particle, multiply the energy by ``select(nemo_replica+1,
     delta(nemo_replica-replica), 1)``.

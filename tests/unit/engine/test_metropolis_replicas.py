@@ -1,4 +1,4 @@
-"""`metropolis=True` with replicas: each step against the specification in torch, decided on each replica's own energy."""
+"""`metropolis=True` with replicas: each step against the specification in torch, with each replica's own energy."""
 
 import itertools
 

@@ -336,3 +336,49 @@ def test_earlier_lines_are_taken_over(protein, tmp_path):
     assert [row["step"] for row in rows(tmp_path / "second.csv")] == [2, 4, 6, 10]
     with raises(InputError, "first.csv"):
         NemoStateReporter(tmp_path / "third.csv", 2).take_over(tmp_path / "first.csv", 5)
+
+
+@formats
+def test_replicas_are_reported_one_by_one(protein, tmp_path, extension):
+    n, replicas = len(protein.sequence), 3
+    simulation = app.Simulation(
+        protein.create_topology(replicas),
+        protein.create_system("python", replicas=replicas),
+        protein.create_integrator(seed=4, replicas=replicas),
+        platform("Reference"),
+    )
+    simulation.context.setPositions(protein.initial_positions(replicas=replicas))
+    for r in range(replicas):
+        for kind in (NemoTrajectoryReporter, NemoAtomReporter):
+            file = tmp_path / f"{kind.__name__}{r}{extension}"
+            simulation.reporters.append(kind(file, 2, replica=r))
+        simulation.reporters.append(NemoStateReporter(tmp_path / f"{r}.csv", 2, replica=r))
+    positions, energies = [], []
+    for _ in range(2):
+        simulation.step(2)
+        positions.append(positions_of(simulation.context))
+        energies.append(energy_of(simulation.context))
+    tables = [rows(tmp_path / f"{r}.csv") for r in range(replicas)]
+    for frame in range(2):
+        parts = [table[frame]["energy_kj_mol"] for table in tables]
+        assert sum(parts) == pytest.approx(energies[frame], rel=1e-5)
+    for r in range(replicas):
+        expected = np.array(positions)[:, r * n : (r + 1) * n]
+        top = coarse_topology(protein.sequence, protein.numbering)
+        found = load(tmp_path / f"NemoTrajectoryReporter{r}{extension}", top)
+        np.testing.assert_allclose(found.xyz, expected, atol=PRECISION[extension])
+        alone = simulate(protein)
+        alone.context.setPositions(expected[-1])
+        assert tables[r][-1]["energy_kj_mol"] == pytest.approx(energy_of(alone.context), rel=1e-5)
+        assert tables[r][-1]["radius_of_gyration_angstrom"] == pytest.approx(
+            10 * np.sqrt(((expected[-1] - expected[-1].mean(0)) ** 2).sum(1).mean()), rel=1e-4
+        )
+
+
+def test_a_replica_that_does_not_exist_is_refused(protein, tmp_path):
+    with raises(ValueError, "particles", "replica"):
+        NemoTrajectoryReporter(tmp_path / "x.dcd", 1, particles=[0], replica=0)
+    simulation = simulate(protein)
+    simulation.reporters.append(NemoTrajectoryReporter(tmp_path / "x.dcd", 1, replica=1))
+    with raises(ValueError, "replica 1", "1 replicas"):
+        simulation.step(1)
