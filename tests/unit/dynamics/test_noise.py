@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from openmm_nemo.dynamics import Noise, langevin_noise, philox
-from openmm_nemo.dynamics.noise import NOISE_BLOCK, acceptance_numbers
+from openmm_nemo.dynamics.noise import NOISE_BLOCK, acceptance_numbers, replica_seed
 
 ONES = 0xFFFFFFFF
 # Known-answer vectors of the Random123 library for philox4x32-10: counter, key, words.
@@ -217,3 +217,13 @@ def test_acceptance_numbers_are_uniform_and_independent():
     for column in numbers.T.numpy():
         assert stats.kstest(column, "uniform").pvalue > 1e-3
     assert abs(torch.corrcoef(numbers.T)[0, 1]) < 4.5 / math.sqrt(len(numbers))
+
+
+def test_a_replica_is_the_second_word_of_the_key():
+    assert replica_seed(7, 0) == 7
+    seeds = replica_seed(2**31 - 1, torch.arange(4))
+    numbers = acceptance_numbers(seeds, 5, 1)[0]
+    for replica, found in enumerate(numbers.tolist()):
+        assert replica_seed(2**31 - 1, replica) == seeds[replica]
+        expected = reference_philox([5, 0, 0, 2], [2**31 - 1, replica])[:2]
+        assert found == [(word + 0.5) / 2**32 for word in expected]
