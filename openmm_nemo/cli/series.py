@@ -20,6 +20,8 @@ def plan_of(run: SimulationRun, total: int) -> str:
     """What a run up to ``total`` steps simulates, in words."""
     s = run.settings
     plan = f"{len(s.sequence)} residues, seed {s.seed}, to step {total}"
+    if s.replicas > 1:
+        plan = f"{s.replicas} replicas of {plan}"
     if s.schedule is not None:
         plan += f", annealed: {s.temperatures} over the first {s.schedule.steps} steps"
     return plan

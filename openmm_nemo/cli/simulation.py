@@ -160,6 +160,12 @@ ONE_SOURCE = "Give one of --pdb, --sequence, --fasta, and --trajectory with --to
     default=None,
     help="Do not write system.xml and integrator.xml; the former grows with the square of the length.",
 )
+@click.option(
+    "--replicas",
+    type=click.IntRange(1),
+    help="Independent copies of the protein, simulated together; each has files in a folder replica-0, ...  "
+    "[default: 1]",
+)
 @click.option("--resume", is_flag=True, help="Continue the run in --out; only --steps may change.")
 def simulate(out: Path, steps: int | None, threads: int, resume: bool, **options: Any) -> None:
     """Simulate a protein, from a structure or a sequence.
@@ -167,7 +173,8 @@ def simulate(out: Path, steps: int | None, threads: int, resume: bool, **options
     Writes to --out: the coarse and the atomic trajectory, state.csv with one line per frame, state.png, the final
     structures as PDB, the checkpoint, and the OpenMM system and integrator as XML. All keep the chain name and the
     residue numbers of the structure. run.json has the settings and names the structure. With --fasta, there is a folder
-    for each protein, named after it.
+    for each protein, named after it. With --replicas, trajectories, table, plot and final structures are in a folder
+    for each replica.
     """
     # Torch uses all cores by default. Its threads wait for each other by spinning, which makes small networks tens of
     # times slower if anything else is running.

@@ -29,17 +29,27 @@ from openmm_nemo.runs.settings import (
 
 
 class SimulationOutputs:
-    """Trajectories, table, final structures and plot of a simulation.
+    """Trajectories, table, final structures and plot of a simulation, or of one of its replicas.
 
     Parameters
     ----------
     folder : Path
+        Made when the files are opened.
     settings : SimulationSettings
     protein : ConditionedModel
+    replica : int, optional
+        In a simulation of several.
     """
 
-    def __init__(self, folder: Path, settings: SimulationSettings, protein: ConditionedModel):
+    def __init__(
+        self,
+        folder: Path,
+        settings: SimulationSettings,
+        protein: ConditionedModel,
+        replica: int | None = None,
+    ):
         self.folder = folder
+        self.replica = replica
         self.settings = settings
         self.protein = protein
         names = (settings.trajectory, settings.atoms, STATE_FILE)
@@ -49,17 +59,23 @@ class SimulationOutputs:
     def open(self, simulation: app.Simulation) -> Iterator[None]:
         """Open trajectories and table, with everything from the steps so far, and let the simulation write to them."""
         s = self.settings
+        self.folder.mkdir(exist_ok=True)
         coarse, atoms, table = self._files
         reference = None if s.reference is None else np.array(s.reference) / ANGSTROM_PER_NM
         with ExitStack() as at_end:
             for file in self._files:
                 at_end.callback(file.new.unlink, missing_ok=True)
             self._trajectories = [
-                NemoTrajectoryReporter(coarse.new, s.report_interval),
-                NemoAtomReporter(atoms.new, s.report_interval, side_chain_bead=s.side_chain_bead),
+                NemoTrajectoryReporter(coarse.new, s.report_interval, replica=self.replica),
+                NemoAtomReporter(
+                    atoms.new,
+                    s.report_interval,
+                    side_chain_bead=s.side_chain_bead,
+                    replica=self.replica,
+                ),
             ]
             state_table = NemoStateReporter(
-                table.new, s.report_interval, reference=reference, speed=False
+                table.new, s.report_interval, reference=reference, speed=False, replica=self.replica
             )
             self._reporters: list[NemoTrajectoryReporter | NemoStateReporter] = [
                 *self._trajectories,
@@ -67,7 +83,7 @@ class SimulationOutputs:
             ]
             for reporter in self._reporters:
                 at_end.enter_context(closing(reporter))
-            simulation.reporters[:] = self._reporters
+            simulation.reporters.extend(self._reporters)
             if simulation.currentStep > 0:
                 n_frames = simulation.currentStep // s.report_interval + 1
                 for file, trajectory in zip((coarse, atoms), self._trajectories, strict=True):
@@ -87,11 +103,14 @@ class SimulationOutputs:
 
         Parameters
         ----------
-        positions_nm : ndarray, shape (L, 3)
-            Last positions, nm.
+        positions_nm : ndarray, shape (N, 3)
+            Last positions of all particles, nm.
         title : str
             Title of the plot.
         """
+        if self.replica is not None:
+            positions_nm = positions_nm.reshape(self.settings.replicas, -1, 3)[self.replica]
+            title += f", replica {self.replica}"
         for reporter in self._reporters:
             reporter.close()
         for file in self._files:

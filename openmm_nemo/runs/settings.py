@@ -65,6 +65,8 @@ class SimulationSettings:
         Whether to write the system and the integrator as XML.
     all_atom : bool
         Whether to write an all-atom model of the last frame.
+    replicas : int
+        Number of independent copies of the protein, simulated together, each with files of its own.
     """
 
     sequence: str
@@ -87,6 +89,7 @@ class SimulationSettings:
     side_chain_bead: bool = True
     write_system: bool = True
     all_atom: bool = False
+    replicas: int = 1
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:
@@ -106,10 +109,19 @@ class SimulationSettings:
                 raise InputError(
                     f"The run uses the name {name!r} for another file: give the trajectory another name."
                 )
+        if self.all_atom and self.replicas > 1:
+            raise InputError(
+                "--all-atom writes one model: leave it out of a simulation with --replicas."
+            )
         if self.trajectory == self.atoms:
             raise InputError(
                 f"Both trajectories are named {self.atoms!r}: give two different names."
             )
+
+    @property
+    def replica_folders(self) -> list[str]:
+        """Names of the folders of replicas within that of the run; empty if there is one replica."""
+        return [f"replica-{r}" for r in range(self.replicas)] if self.replicas > 1 else []
 
     @property
     def schedule(self) -> Schedule | None:

@@ -76,7 +76,11 @@ class SimulationRun:
                 self._resume()
             else:
                 self._begin(settings)
-            self._outputs = SimulationOutputs(path, self.settings, self.protein)
+            folders = self.settings.replica_folders
+            self._outputs = [
+                SimulationOutputs(path / name, self.settings, self.protein, replica)
+                for replica, name in enumerate(folders)
+            ] or [SimulationOutputs(path, self.settings, self.protein)]
             self._at_end = at_end.pop_all()
 
     def __enter__(self) -> "SimulationRun":
@@ -114,8 +118,11 @@ class SimulationRun:
         with (
             self.folder.writing(),
             deferred_interrupts() as interrupts,
-            self._outputs.open(self.simulation),
+            ExitStack() as opened,
         ):
+            self.simulation.reporters.clear()
+            for outputs in self._outputs:
+                opened.enter_context(outputs.open(self.simulation))
             # It is a model of another frame.
             (self.folder.path / ALL_ATOM_FILE).unlink(missing_ok=True)
             if steps != self.settings.steps:
@@ -168,12 +175,13 @@ class SimulationRun:
         """
         state = self.simulation.context.getState(positions=True)
         with self.folder.writing():
-            self._outputs.write_all_atom_model(state.getPositions(asNumpy=True)._value, progress)
+            self._outputs[0].write_all_atom_model(state.getPositions(asNumpy=True)._value, progress)
 
     def _begin(self, settings: SimulationSettings) -> None:
         """Write the files that make a folder a run; the record last, because it marks the folder."""
         outputs = (settings.trajectory, settings.atoms, STATE_FILE, PLOT_FILE)
-        self.folder.check_new((*outputs, *FINAL_FILES, ALL_ATOM_FILE, *XML_FILES))
+        files = (*outputs, *FINAL_FILES, ALL_ATOM_FILE, *XML_FILES)
+        self.folder.check_new((*files, *settings.replica_folders))
         self._load_model(settings)
         settings = settings.with_schedule(self.protein)
         self.simulation = self._create_simulation(settings)
@@ -194,7 +202,7 @@ class SimulationRun:
 
     def _write_system(self) -> None:
         # Reading a TorchForce back crashes OpenMM 8.6 with openmmtorch 1.5; a PythonForce is the same to rounding.
-        system = self.protein.create_system("python")
+        system = self.protein.create_system("python", self.settings.replicas)
         for name, part in zip(XML_FILES, (system, self.simulation.integrator), strict=True):
             self.folder.write(name, mm.XmlSerializer.serialize(part).encode())
 
@@ -256,18 +264,19 @@ class SimulationRun:
             backend = _backend(s.backend, name, self.protein)
             try:
                 simulation = app.Simulation(
-                    self.protein.topology,
-                    self.protein.create_system(backend),
-                    self.protein.create_integrator(s.temperature, s.seed, s.schedule),
+                    self.protein.create_topology(s.replicas),
+                    self.protein.create_system(backend, s.replicas),
+                    self.protein.create_integrator(s.temperature, s.seed, s.schedule, s.replicas),
                     mm.Platform.getPlatformByName(name),
                 )
             except mm.OpenMMException as error:
                 failures.append(f"{name} ({_one_line(error)})")
                 continue
             if s.start is None:
-                simulation.context.setPositions(self.protein.initial_positions(s.seed))
+                simulation.context.setPositions(self.protein.initial_positions(s.seed, s.replicas))
             else:
-                simulation.context.setPositions(np.array(s.start) / ANGSTROM_PER_NM)
+                start = np.tile(np.array(s.start), (s.replicas, 1))
+                simulation.context.setPositions(start / ANGSTROM_PER_NM)
             return simulation
         raise InputError(
             f"OpenMM cannot simulate on {failures[0]}: choose another --platform of {', '.join(known)}."
@@ -277,10 +286,11 @@ class SimulationRun:
         s = self.settings
         model = Path(s.model).name + ("" if self.model.trained else " (untrained)")
         state = self.simulation.context.getState(positions=True)
-        self._outputs.complete(
-            state.getPositions(asNumpy=True)._value,
-            f"{len(s.sequence)} residues, {model}, {s.temperatures}, seed {s.seed}",
-        )
+        for outputs in self._outputs:
+            outputs.complete(
+                state.getPositions(asNumpy=True)._value,
+                f"{len(s.sequence)} residues, {model}, {s.temperatures}, seed {s.seed}",
+            )
         self._write_checkpoint()
 
     def _problem_now(self) -> str | None:

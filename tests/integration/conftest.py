@@ -1,8 +1,11 @@
-"""What makes many small simulations quick."""
+"""What makes many small simulations quick, and what happens to them on their way."""
+
+from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
-from openmm_nemo.runs import outputs
+from openmm_nemo.runs import outputs, simulation
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,3 +27,28 @@ def quick_pictures():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(outputs, "plot_simulation", draw)
         yield
+
+
+@pytest.fixture
+def during(monkeypatch):
+    """Functions to call when a run has taken so many steps, of which each is then a block."""
+    calls = {}
+    monkeypatch.setattr(simulation, "BLOCK_SECONDS", 0)
+
+    @contextmanager
+    def progress(*_):
+        yield lambda step: calls.get(step, lambda: None)()
+
+    monkeypatch.setattr("openmm_nemo.cli.series.progress", progress)
+    return calls
+
+
+@pytest.fixture
+def checkpoint_at(during, monkeypatch):
+    """Choose the one step, before the last, at which a run writes its checkpoint."""
+
+    def choose(step):
+        for when, seconds in ((step - 1, 0), (step, 1000)):
+            during[when] = partial(monkeypatch.setattr, simulation, "CHECKPOINT_SECONDS", seconds)
+
+    return choose

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import time
-from contextlib import contextmanager
 from functools import partial
 
 import mdtraj as md
@@ -13,7 +12,6 @@ import numpy as np
 import pytest
 
 from openmm_nemo import NemoModel
-from openmm_nemo.runs import simulation
 from openmm_nemo.runs.settings import SimulationSettings
 from openmm_nemo.runs.simulation import SimulationRun
 from tests.helpers import contents, names, refused
@@ -115,31 +113,6 @@ def test_resumed_run_is_the_uninterrupted_one_with_other_options(tmp_path, optio
 
 
 # Interruptions
-
-
-@pytest.fixture
-def during(monkeypatch):
-    """Functions to call when a run has taken so many steps, of which each is then a block."""
-    calls = {}
-    monkeypatch.setattr(simulation, "BLOCK_SECONDS", 0)
-
-    @contextmanager
-    def progress(*_):
-        yield lambda step: calls.get(step, lambda: None)()
-
-    monkeypatch.setattr("openmm_nemo.cli.series.progress", progress)
-    return calls
-
-
-@pytest.fixture
-def checkpoint_at(during, monkeypatch):
-    """Choose the one step, before the last, at which a run writes its checkpoint."""
-
-    def choose(step):
-        for when, seconds in ((step - 1, 0), (step, 1000)):
-            during[when] = partial(monkeypatch.setattr, simulation, "CHECKPOINT_SECONDS", seconds)
-
-    return choose
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

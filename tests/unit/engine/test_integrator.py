@@ -81,6 +81,8 @@ def test_defaults_are_those_of_the_docstring(platform_name):
         "chains": None,
         "metropolis": False,
         "schedule": None,
+        "replicas": 1,
+        "temperatures": None,
     }
     explicit = NemoLangevinIntegrator(
         300,
@@ -93,6 +95,8 @@ def test_defaults_are_those_of_the_docstring(platform_name):
         measure_correction=False,
         seed=5,
         chains=[list(range(N))],
+        replicas=1,
+        temperatures=[300],
     )
     implicit = NemoLangevinIntegrator(300, 2e-5, 4e-4, seed=5)
     frames = [run(toy_context(i, platform_name), 5) for i in (explicit, implicit)]
