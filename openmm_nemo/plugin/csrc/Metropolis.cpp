@@ -83,23 +83,23 @@ void Metropolis::step(ContextImpl& context, NemoLangevinIntegrator& integrator) 
 }
 
 int Metropolis::tryCartesian(ContextImpl& context, const NemoLangevinIntegrator& integrator) {
-    double step = sizes[0].cartesianStep, half = 0;
+    double step = sizes[0].cartesianStep;
     proposal.x = current.x;
-    auto propose = [&](int particle, int bead) {
+    auto propose = [&](int particle, int bead, int replica) {
+        double half = 0.5 / kTOf(replica);
         double variance = step * layout.cartesianPreconditioner[particle];
         Vec3 normal(noiseOf(bead, 0), noiseOf(bead, 1), noiseOf(bead, 2));
         proposal.x[particle] += current.force[particle] * (half * variance) + normal * sqrt(variance);
     };
     for (int c = 0; c < (int) layout.chains.size(); c++) {
-        half = 0.5 / kTOf(replicaOf(c));
         draw(integrator, c, CartesianStream, layout.chains[c].size());
         for (int i = 0; i < (int) layout.chains[c].size(); i++)
-            propose(layout.chains[c][i], i);
+            propose(layout.chains[c][i], i, replicaOf(c));
     }
     if (!layout.freeParticles.empty()) {
         draw(integrator, layout.chains.size(), CartesianStream, layout.freeParticles.back() + 1);
         for (int particle : layout.freeParticles)
-            propose(particle, particle);
+            propose(particle, particle, 0);
     }
     return decide(context, 0, [&](int replica) {
         double sum = 0, half = 0.5 / kTOf(replica);
