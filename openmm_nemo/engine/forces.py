@@ -320,9 +320,7 @@ def create_forces(
     return forces
 
 
-def _python_force(
-    energy: ProteinEnergy, particles: Sequence[int], replicas: int
-) -> mm.PythonForce:
+def _python_force(energy: ProteinEnergy, particles: Sequence[int], replicas: int) -> mm.PythonForce:
     if replicas > 1:
         batch = NemoReplicaEnergy(energy, replicas)
         force = mm.PythonForce(batch, {SCALE_PARAMETER: 1.0, REPLICA_PARAMETER: -1.0})

@@ -51,7 +51,9 @@ def _with_terms(energy: ProteinEnergy, terms: tuple[str, ...]) -> ProteinEnergy:
     )
 
 
-def native_force(energy: ProteinEnergy, particles: Sequence[int]) -> mm.Force:
+def native_force(
+    energy: ProteinEnergy, particles: Sequence[int], replica: int | None = None
+) -> mm.Force:
     """Force of the plugin for an energy that has only `NATIVE_TERMS`.
 
     It reads and writes XML of plain numbers, and its coefficients are those of the model in single precision. On the
@@ -64,6 +66,8 @@ def native_force(energy: ProteinEnergy, particles: Sequence[int]) -> mm.Force:
     energy : ProteinEnergy
     particles : sequence of int
         Indices of the particles that are the residues, in order.
+    replica : int, optional
+        For one of several replicas, each with its own force: its number.
     """
     terms = energy.network.terms
     backbone = str(int("backbone" in terms))
@@ -78,6 +82,8 @@ def native_force(energy: ProteinEnergy, particles: Sequence[int]) -> mm.Force:
         "pairs": "",
         "chain": "",
     }
+    if replica is not None:
+        attributes["replica"] = str(replica)
     root = ElementTree.Element("Force", attributes)
     children = ElementTree.SubElement(root, "Particles")
     for particle in particles:

@@ -1,4 +1,5 @@
 #include "Metropolis.h"
+#include "NemoBasisForce.h"
 #include "VectorMath.h"
 #include "openmm/Force.h"
 #include "openmm/OpenMMException.h"
@@ -12,7 +13,7 @@ using namespace std;
 namespace OpenMMNemo {
 
 // The global parameter with which forces compute the energy of one replica, or, if it is -1, of all.
-static const char* const REPLICA_PARAMETER = "nemo_replica";
+static const string REPLICA_PARAMETER = NemoBasisForce::ChosenReplica();
 
 Metropolis::Metropolis(const Layout& systemLayout)
     : layout(systemLayout),

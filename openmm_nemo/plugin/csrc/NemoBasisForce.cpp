@@ -28,10 +28,18 @@ public:
     double calcForcesAndEnergy(ContextImpl& context, bool includeForces, bool includeEnergy, int groups) override {
         if ((groups & (1 << owner.getForceGroup())) == 0)
             return 0;
+        if (owner.replica >= 0) {
+            double chosen = context.getParameter(NemoBasisForce::ChosenReplica());
+            if (chosen >= 0 && chosen != owner.replica)
+                return 0;
+        }
         return kernel.getAs<CalcNemoBasisForceKernel>().execute(context, includeForces, includeEnergy);
     }
     map<string, double> getDefaultParameters() override {
-        return {{NemoBasisForce::Scale(), 1.0}};
+        map<string, double> parameters = {{NemoBasisForce::Scale(), 1.0}};
+        if (owner.replica >= 0)
+            parameters[NemoBasisForce::ChosenReplica()] = -1;
+        return parameters;
     }
     vector<string> getKernelNames() override {
         return {CalcNemoBasisForceKernel::Name()};

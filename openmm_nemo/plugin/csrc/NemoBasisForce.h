@@ -10,7 +10,8 @@ namespace OpenMMNemo {
 /**
  * Energy of one protein as a sum of fixed functions (BasisFunctions.h) with coefficients that depend on its sequence.
  *
- * It is multiplied by the global parameter nemo_scale, with respect to which it has a derivative.
+ * It is multiplied by the global parameter nemo_scale, with respect to which it has a derivative. The force of a
+ * replica also has the parameter nemo_replica, and is zero while that is the number of another one.
  */
 class NemoBasisForce : public OpenMM::Force {
 public:
@@ -18,7 +19,12 @@ public:
         static const std::string name = "nemo_scale";
         return name;
     }
+    static const std::string& ChosenReplica() {
+        static const std::string name = "nemo_replica";
+        return name;
+    }
     std::vector<int> particles; // its residues, in order
+    int replica = -1;           // -1: not one of several
     // Coefficients in kT, or empty if the energy lacks the term.
     std::vector<float> pairs; // [i][j][function]
     std::vector<float> chain; // [i][function]

@@ -84,6 +84,8 @@ public:
         node.setStringProperty("name", force.getName());
         node.setDoubleProperty("bondScale", force.bondScale);
         node.setDoubleProperty("coreScale", force.coreScale);
+        if (force.replica >= 0)
+            node.setIntProperty("replica", force.replica);
         node.setStringProperty("pairs", encoded(force.pairs));
         node.setStringProperty("chain", encoded(force.chain));
         SerializationNode& particles = node.createChildNode("Particles");
@@ -99,6 +101,7 @@ public:
         force->setName(node.getStringProperty("name"));
         force->bondScale = node.getDoubleProperty("bondScale");
         force->coreScale = node.getDoubleProperty("coreScale");
+        force->replica = node.getIntProperty("replica", -1);
         force->pairs = decoded(node, "pairs");
         force->chain = decoded(node, "chain");
         for (const SerializationNode& particle : node.getChildNode("Particles").getChildren())

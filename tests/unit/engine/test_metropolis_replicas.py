@@ -7,6 +7,7 @@ import openmm as mm
 import pytest
 import torch
 
+from openmm_nemo import ConditionedModel
 from openmm_nemo.dynamics import Schedule, langevin_noise
 from openmm_nemo.dynamics.metropolis import evaluate, metropolis_step
 from openmm_nemo.dynamics.noise import acceptance_numbers, replica_seed
@@ -16,6 +17,7 @@ from tests.tolerances import METROPOLIS
 from tests.unit.engine.platforms import platform_context
 from tests.unit.engine.test_metropolis import ANGLE, BOND, ONE, PULL, TORSION, WELL, Toy, Walk
 from tests.unit.engine.toys import make_context, positions_of, run
+from tests.unit.models.chains import make_model
 
 pytestmark = pytest.mark.usefixtures("plugin")
 
@@ -119,9 +121,17 @@ def test_the_first_replica_is_a_context_of_its_own(plugin):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_nemo_itself_takes_the_steps_of_the_specification(request, dtype, backend):
+    check_nemo(request.getfixturevalue("protein" if dtype == "float64" else "protein32"), backend)
+
+
+def test_a_native_force_takes_the_steps_of_the_specification():
+    check_nemo(make_model("fold", dtype=torch.float32).condition("NLYIQWLKDGGPSSGR"), "native")
+
+
+def check_nemo(protein: ConditionedModel, backend: str) -> None:
     """All replicas as the systems of one batch."""
-    protein = request.getfixturevalue("protein" if dtype == "float64" else "protein32")
-    n, tolerance = len(protein.sequence), 1e-9 if dtype == "float64" else 1e-5
+    n = len(protein.sequence)
+    tolerance = 1e-9 if protein.z0.dtype == torch.float64 else 1e-5
     integrator = protein.create_integrator(
         seed=SEED, replicas=R, temperatures=TEMPERATURES, metropolis=True
     )

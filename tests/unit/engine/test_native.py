@@ -456,3 +456,32 @@ def test_native_is_refused_on_a_platform_without_kernels(protein_of, monkeypatch
     assert choose_backend("auto", "CPU", energy) == "python"
     with raises(ValueError, "native", "CPU"):
         choose_backend("native", "CPU", energy)
+
+
+@pytest.mark.parametrize("terms", [NATIVE_TERMS, MIXED], ids=["native", "mixed"])
+@pytest.mark.parametrize("name", ["Reference", "CPU", "OpenCL mixed"])
+def test_replicas_have_a_force_each_and_their_own_energies(protein_of, name, terms):
+    protein, replicas = protein_of(terms), 3
+    n = len(protein.sequence)
+    x = np.vstack([random_chain(n, seed=seed).numpy() / 10 for seed in range(replicas)])
+    system = protein.create_system("native", replicas)
+    assert system.getNumForces() == replicas + (terms == MIXED)
+    assert {force.getName() for force in system.getForces()} == {"NemoForce"}
+    again = mm.XmlSerializer.deserialize(mm.XmlSerializer.serialize(system))
+    context = platform_context(again, mm.VerletIntegrator(1), x, name)
+    energies = []
+    for replica in range(replicas):
+        rows = slice(replica * n, (replica + 1) * n)
+        alone = make_context(create_system(protein, "python"), mm.VerletIntegrator(1), x[rows])
+        context.setParameter("nemo_replica", replica)
+        assert energy_of(context) == pytest.approx(energy_of(alone), rel=1e-5)
+        expected = np.zeros_like(x)
+        expected[rows] = forces_of(alone)
+        bound = 1e-4 * np.abs(expected).max()
+        np.testing.assert_allclose(forces_of(context), expected, rtol=0, atol=bound)
+        energies.append(energy_of(context))
+    context.setParameter("nemo_replica", -1)
+    assert energy_of(context) == pytest.approx(sum(energies), rel=NATIVE[name])
+    assert len({round(energy, 3) for energy in energies}) == replicas
+    with raises(ValueError, "native", "create_forces"):
+        create_force(protein, "native", replicas=replicas)
