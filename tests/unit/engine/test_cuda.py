@@ -27,6 +27,7 @@ DEFINES = {
     "GROUP_SIZE": 128,
     "SUMMARY_SIZE": 18,
     "NUM_CHAINS": 2,
+    "CHAINS_PER_REPLICA": 1,
     "NUM_SEGMENTS": 3,
     "NUM_BEADS": 50,
     "NUM_MOVING": 60,
