@@ -28,11 +28,11 @@ R"KERNEL(
                              GLOBAL const int* RESTRICT slots, GLOBAL const int* RESTRICT particles,
                              GLOBAL const int* RESTRICT chainStart, GLOBAL const mixed4* RESTRICT internalRoots,
                              GLOBAL const mixed* RESTRICT cartesianRoots, GLOBAL const mixed* RESTRICT coldness,
-                             GLOBAL mixed4* RESTRICT allX,
-                             GLOBAL mixed4* RESTRICT allY, GLOBAL mixed4* RESTRICT allG, GLOBAL mixed4* RESTRICT allDz,
-                             GLOBAL mixed4* RESTRICT allD, GLOBAL mixed4* RESTRICT allStage,
-                             GLOBAL mixed4* RESTRICT allStretch, GLOBAL mixed4* RESTRICT allBend,
-                             GLOBAL mixed4* RESTRICT allDirection, GLOBAL mixed* RESTRICT summary) {
+                             GLOBAL mixed4* RESTRICT allX, GLOBAL mixed4* RESTRICT allY, GLOBAL mixed4* RESTRICT allG,
+                             GLOBAL mixed4* RESTRICT allDz, GLOBAL mixed4* RESTRICT allD,
+                             GLOBAL mixed4* RESTRICT allStage, GLOBAL mixed4* RESTRICT allStretch,
+                             GLOBAL mixed4* RESTRICT allBend, GLOBAL mixed4* RESTRICT allDirection,
+                             GLOBAL mixed* RESTRICT summary) {
         LOCAL mixed buffer[9 * GROUP_SIZE];
         const mixed angstrom = ANGSTROM_PER_NM;
         for (int chain = GROUP_ID; chain < NUM_SEGMENTS; chain += NUM_GROUPS) {
@@ -61,8 +61,7 @@ R"KERNEL(
                 lost |= isLost(f);
                 V3 gradient = scaled(f, -inverseKT * coldness[replica] / angstrom);
                 mixed deviation = cartesianRoot * cartesianRoots[start + i];
-                V3 noise =
-                    langevinNoise(seed, replica, step, inReplica, isChain ? i : particle, CARTESIAN_STREAM);
+                V3 noise = langevinNoise(seed, replica, step, inReplica, isChain ? i : particle, CARTESIAN_STREAM);
                 V3 move = sub(scaled(noise, deviation), scaled(gradient, deviation * deviation / 2));
                 put3(x, i, position);
                 put3(g, i, gradient);
