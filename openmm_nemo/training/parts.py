@@ -28,7 +28,7 @@ PARTS: dict[str, Callable[[NemoModel], Iterable[nn.Module]]] = {"scales": _scale
 
 def has_part(config: NemoConfig, name: str) -> bool:
     """Whether a model with these hyperparameters has weights in a part."""
-    with torch.device("meta"):  # only their names count
+    with torch.random.fork_rng(devices=[]):
         modules = PARTS[name](NemoModel(config))
     return any(len(list(module.parameters())) for module in modules)
 

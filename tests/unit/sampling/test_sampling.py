@@ -420,6 +420,7 @@ def test_the_record_tells_all(whole, model):
         "temperature": 300.0,
         "seed": 1,
         "engine": "torch",
+        "anneal": True,
     }
     assert set(record["inputs"]) == {"a", "b", "c"}
 
@@ -536,8 +537,8 @@ def test_a_full_disk_keeps_what_is_complete(model, whole, tmp_path, counted, mon
 
 
 def test_a_protein_that_is_not_finite_does_not_stop_the_others(model, whole, tmp_path, monkeypatch):
-    def one_breaks(protein, seeds, steps, temperature):
-        x = sample_with_torch(protein, seeds, steps, temperature)
+    def one_breaks(protein, seeds, *options):
+        x = sample_with_torch(protein, seeds, *options)
         if protein.sequence == B.sequence and seeds[0] == sample_seeds(1, "b", 7)[3]:
             x[1, 4] = math.inf
         return x
