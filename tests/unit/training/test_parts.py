@@ -49,7 +49,6 @@ def test_a_model_has_a_part_if_it_has_weights(part, terms):
     expected = {"scales": terms == TERMS, "heads": terms != ["backbone"]}
     assert has_part(model.config, part) == expected[part]
     assert torch.get_rng_state().equal(before)
-    # It looks at a model without numbers.
     assert any(isinstance(module, Scales) for module in model.modules()) == expected["scales"]
 
 
