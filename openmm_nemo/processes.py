@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -58,6 +58,49 @@ def run_tasks(
         finally:  # also after Ctrl-C: do not wait for running tasks
             pool.shutdown(wait=False, cancel_futures=True)
             ours.close()
+
+
+def run_in_batches(
+    function: Callable[..., Sequence[Any]],
+    items: Sequence[Any],
+    size: int,
+    shared: tuple[Any, ...],
+    workers: int | None,
+    progress: Callable[[int], None],
+) -> list[Any]:
+    """Call a function with batches of items, each followed by the same arguments.
+
+    Parameters
+    ----------
+    function : callable
+        Returns one result for each item of a batch. Defined at the top level of a module.
+    items : sequence
+    size : int
+        Items per batch.
+    shared : tuple
+        Arguments after the batch.
+    workers : int, optional
+        See `run_tasks`.
+    progress : callable
+        Called with the number of items done so far.
+
+    Returns
+    -------
+    list
+        Results in the order of the items.
+
+    Raises
+    ------
+    concurrent.futures.process.BrokenProcessPool
+        If a process was killed.
+    """
+    tasks = [(items[start : start + size], *shared) for start in range(0, len(items), size)]
+    batches: dict[int, Sequence[Any]] = {}
+    with closing(run_tasks(function, tasks, workers)) as results:
+        for number, found in results:
+            batches[number] = found
+            progress(sum(map(len, batches.values())))
+    return [result for number in range(len(tasks)) for result in batches[number]]
 
 
 @contextmanager

@@ -107,7 +107,7 @@ def make_split(
         Largest radius of gyration, as a multiple of that of a globule of the same length, see `Domain.rg_ratio`.
         More extended ones are peptides, coiled coils and chains from complexes. Default: no limit.
     folds : bool
-        Whether to compare structures, which takes many seconds for each held-out domain if there are thousands of
+        Whether to compare structures, which takes seconds for each held-out domain if there are thousands of
         domains without codes. Without it, the folds of held-out domains may occur in them.
     progress : callable
         Shows progress, see `openmm_nemo.progress.progress`. Default: nothing is shown.

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from openmm_nemo.processes import run_tasks
+from openmm_nemo.processes import run_in_batches, run_tasks
 
 pytestmark = pytest.mark.integration
 
@@ -17,6 +17,20 @@ pytestmark = pytest.mark.integration
 def test_every_task_is_done_once(workers):
     tasks = [(n, 3) for n in range(5)]
     assert sorted(run_tasks(divmod, tasks, workers)) == [(n, divmod(n, 3)) for n in range(5)]
+
+
+def powers(batch, exponent):
+    return [number**exponent for number in batch]
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.integration)])
+def test_results_of_batches_are_in_the_order_of_the_items(workers):
+    done = []
+    found = run_in_batches(powers, range(7), 3, (2,), workers, done.append)
+    assert found == [0, 1, 4, 9, 16, 25, 36]
+    assert done[-1] == 7
+    assert len(done) == 3
+    assert run_in_batches(powers, [], 3, (2,), workers, done.append) == []
 
 
 def test_no_tasks_are_no_work():
@@ -33,7 +47,7 @@ def test_errors_of_tasks_are_raised(workers):
 SLOW = """
 import sys, time
 from pathlib import Path
-from openmm_nemo.processes import run_tasks
+from openmm_nemo.processes import run_in_batches, run_tasks
 
 def task(path):
     Path(path).touch()

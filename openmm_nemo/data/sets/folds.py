@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -10,17 +9,20 @@ import numpy as np
 from openmm_nemo.data.sets.domains import Domain
 from openmm_nemo.errors import InputError
 from openmm_nemo.optional import load_tm_align
-from openmm_nemo.processes import run_tasks
+from openmm_nemo.processes import run_in_batches
 
 SAME_FOLD = 0.65
 """TM-score, by the length of the query, from which two folds count as the same.
 
-0.5 is the usual limit for whole domains of one length (Xu & Zhang, Bioinformatics 26, 889, 2010), but every tenth long
-chain contains an arrangement of helices and strands that reaches it with a domain of 80 residues.
+0.5 is the usual limit for whole domains of one length (Xu & Zhang, Bioinformatics 26, 889, 2010), but a fifth of 6,000
+chains contained an arrangement of helices and strands that reaches it with one domain of 81 residues; 1% reached 0.65.
 """
 
 PATIENCE = 100
-"""The search for a query ends after this many candidates in a row that do not have its fold."""
+"""The search for a query ends after this many candidates in a row that do not have its fold.
+
+Of those 6,000 chains, it found 59 of the 68 from 0.65 on, 24 of the 26 from 0.67 on, and all 6 from 0.7 on.
+"""
 
 _FIRST_GAP, _NEXT_GAP = 10, 1  # as in Foldseek
 _QUERIES_A_TASK = 2
@@ -33,7 +35,7 @@ def structural_letters(domain: Domain) -> str:
     """The fold as a sequence of letters, one per residue, of the alphabet 3Di.
 
     A letter describes the residue's nearest neighbour in space and how their chains run (van Kempen et al., Nat.
-    Biotechnol. 42, 243, 2024); X where atoms are missing. By biotite.
+    Biotechnol. 42, 243, 2024); D where it is undefined, as at the ends and near missing atoms. By biotite.
     """
     import biotite.structure as struc
     from biotite.structure.alphabet import to_3di
@@ -83,21 +85,14 @@ def with_fold_of(
     load_tm_align()  # here, not in a process that would be killed
     letters = [structural_letters(domain) for domain in references]
     traces = [np.ascontiguousarray(domain.ca) for domain in references]
-    starts = range(0, len(queries), _QUERIES_A_TASK)
-    tasks = [(queries[start : start + _QUERIES_A_TASK], letters, traces) for start in starts]
-    found: list[tuple[int, ...]] = [()] * len(queries)
-    done = 0
     try:
-        with closing(run_tasks(_search_all, tasks, workers)) as results:
-            for number, matches in results:
-                found[starts[number] : starts[number] + len(matches)] = matches
-                done += len(matches)
-                progress(done)
+        return run_in_batches(
+            _search_all, queries, _QUERIES_A_TASK, (letters, traces), workers, progress
+        )
     except BrokenProcessPool:
         raise InputError(
             "A process that compares folds was killed (perhaps out of memory): use fewer --workers."
         ) from None
-    return found
 
 
 def _search_all(

@@ -5,7 +5,6 @@ import os
 import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -14,7 +13,7 @@ import numpy as np
 
 from openmm_nemo.data.sets.domains import Domain
 from openmm_nemo.errors import InputError
-from openmm_nemo.processes import run_tasks
+from openmm_nemo.processes import run_in_batches
 
 CLUSTER_IDENTITY = 0.3
 E_VALUE = 1e-3
@@ -163,26 +162,19 @@ def identity_to(
     InputError
         If a process was killed.
     """
-    starts = range(0, len(queries), _QUERIES_A_TASK)
-    identity = np.zeros(len(queries))
-    nearest = np.full(len(queries), -1)
-    related: list[tuple[int, ...]] = [()] * len(queries)
-    repeated_in = related.copy()
-    done = 0
     # Threads do not help: most of the time per pair is spent in Python.
-    tasks = [(queries[start : start + _QUERIES_A_TASK], references) for start in starts]
     try:
-        with closing(run_tasks(_nearest_of_all, tasks, workers)) as results:
-            for number, found in results:
-                for i, one in enumerate(found, start=starts[number]):
-                    identity[i], nearest[i], related[i], repeated_in[i] = one
-                done += len(found)
-                progress(done)
+        found = run_in_batches(
+            _nearest_of_all, queries, _QUERIES_A_TASK, (references,), workers, progress
+        )
     except BrokenProcessPool:
         raise InputError(
             "A process that aligns sequences was killed (perhaps out of memory): use fewer --workers."
         ) from None
-    return Identities(identity, nearest, related, repeated_in)
+    identity, nearest, related, repeated_in = zip(*found, strict=True) if found else ((),) * 4
+    return Identities(
+        np.array(identity, float), np.array(nearest, int), list(related), list(repeated_in)
+    )
 
 
 def _nearest_of_all(

@@ -42,8 +42,9 @@ def test_letters_do_not_depend_on_the_frame_but_on_the_hand(domains):
     assert structural_letters(replace(one, backbone=one.backbone * [1, 1, -1])) != letters
     incomplete = one.backbone.copy()
     incomplete[7, 0] = np.nan
-    assert structural_letters(replace(one, backbone=incomplete))[7] in "XD"
-    assert len(structural_letters(replace(one, backbone=incomplete))) == len(one)
+    undefined = structural_letters(replace(one, backbone=incomplete))
+    assert len(undefined) == len(one)
+    assert undefined[6:9] == "DDD" != letters[6:9]
 
 
 def test_a_fold_is_found_inside_a_longer_chain(domains):
