@@ -70,15 +70,13 @@ def native_force(
         For one of several replicas, each with its own force: its number.
     """
     terms = energy.network.terms
-    backbone = str(int("backbone" in terms))
     # The C++ object holds all data. OpenMM's Python layer has no constructor for it, but can read one from XML.
     attributes = {
         "type": "NemoBasisForce",
         "version": "1",
         "forceGroup": "0",
         "name": "NemoBasisForce",
-        "bondScale": backbone,
-        "coreScale": backbone,
+        "backbone": str(int("backbone" in terms)),
         "pairs": "",
         "chain": "",
     }

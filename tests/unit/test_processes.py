@@ -23,7 +23,7 @@ def powers(batch, exponent):
     return [number**exponent for number in batch]
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.integration)])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_results_of_batches_are_in_the_order_of_the_items(workers):
     done = []
     found = run_in_batches(powers, range(7), 3, (2,), workers, done.append)

@@ -55,12 +55,12 @@ void BasisGeometry::setPositions(const vector<Vec3>& x) {
 
 double BasisGeometry::addChainTerms() {
     double energy = 0;
-    const double strength = force.bondScale * BOND_STRENGTH;
-    for (int i = 0; i < n - 1; i++) {
-        double stretch = (b[i] - BOND_LENGTH) / BOND_WIDTH, root = sqrt(1 + stretch * stretch);
-        energy += strength * (root - 1);
-        bGradient[i] += strength * stretch / (root * BOND_WIDTH);
-    }
+    if (force.hasBackbone)
+        for (int i = 0; i < n - 1; i++) {
+            double stretch = (b[i] - BOND_LENGTH) / BOND_WIDTH, root = sqrt(1 + stretch * stretch);
+            energy += BOND_STRENGTH * (root - 1);
+            bGradient[i] += BOND_STRENGTH * stretch / (root * BOND_WIDTH);
+        }
     if (!force.chain.empty())
         for (int i = 3; i < n; i++)
             energy += addChainFunctions(i, &force.chain[i * NUM_CHAIN_FUNCTIONS]);

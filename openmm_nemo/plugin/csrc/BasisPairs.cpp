@@ -170,7 +170,7 @@ BasisPairs::BasisPairs(const NemoBasisForce& force)
     : n(force.particles.size()),
       numBlocks((n + WIDTH - 1) / WIDTH),
       hasPairs(!force.pairs.empty()),
-      coreStiffness(force.coreScale * CORE_STIFFNESS),
+      coreStiffness(force.hasBackbone ? CORE_STIFFNESS : 0),
       rowStart(n),
       neighbours(numBlocks) {
     size_t total = 0;

@@ -96,9 +96,9 @@ void CommonBasisKernel::createKernel() {
                                          {"SMOOTHING", SMOOTHING},
                                          {"BOND_LENGTH", BOND_LENGTH},
                                          {"BOND_WIDTH", BOND_WIDTH},
-                                         {"BOND_STRENGTH", force->bondScale * BOND_STRENGTH},
+                                         {"BOND_STRENGTH", BOND_STRENGTH},
                                          {"CORE_DIAMETER", CORE_DIAMETER},
-                                         {"CORE_STIFFNESS", force->coreScale * CORE_STIFFNESS}};
+                                         {"CORE_STIFFNESS", CORE_STIFFNESS}};
     for (auto& [label, value] : numbers)
         defines[label] = cc.doubleToString(value, true);
     auto list = [&](const double* values, int count) {
@@ -129,7 +129,7 @@ void CommonBasisKernel::createKernel() {
         defines["HAS_PAIRS"] = "1";
     if (!force->chain.empty())
         defines["HAS_CHAIN"] = "1";
-    if (force->bondScale != 0 || force->coreScale != 0)
+    if (force->hasBackbone)
         defines["HAS_BACKBONE"] = "1";
     kernel = cc.compileProgram(KERNELS, defines)->createKernel("nemoBasisForce");
     // Only in mixed precision do positions have a second part.

@@ -73,7 +73,7 @@ private:
 
 double ReferenceBasisKernel::addPairs() {
     int n = x.size();
-    double energy = 0, stiffness = force->coreScale * CORE_STIFFNESS;
+    double energy = 0;
     for (int i = 0; i < n; i++)
         for (int j = 0; j < n; j++) {
             if (abs(i - j) < MIN_SEPARATION)
@@ -86,10 +86,10 @@ double ReferenceBasisKernel::addPairs() {
                 continue;
             if (!force->pairs.empty())
                 energy += addPairFunctions(i, j, r, distance, apart);
-            if (force->coreScale != 0 && i < j && distance < CORE_DIAMETER) {
+            if (force->hasBackbone && i < j && distance < CORE_DIAMETER) {
                 double overlap = CORE_DIAMETER - distance;
-                energy += 0.5 * stiffness * overlap * overlap;
-                Vec3 g = (apart ? r * (-stiffness * overlap / distance) : Vec3());
+                energy += 0.5 * CORE_STIFFNESS * overlap * overlap;
+                Vec3 g = (apart ? r * (-CORE_STIFFNESS * overlap / distance) : Vec3());
                 gradient[j] += g;
                 gradient[i] -= g;
             }

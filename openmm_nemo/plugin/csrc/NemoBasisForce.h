@@ -28,8 +28,7 @@ public:
     // Coefficients in kT, or empty if the energy lacks the term.
     std::vector<float> pairs; // [i][j][function]
     std::vector<float> chain; // [i][function]
-    // What the energies of bonds and of hard cores are multiplied by.
-    double bondScale = 0, coreScale = 0;
+    bool hasBackbone = false; // bonds and hard cores
     bool usesPeriodicBoundaryConditions() const override {
         return false;
     }

@@ -82,8 +82,7 @@ public:
         node.setIntProperty("version", 1);
         node.setIntProperty("forceGroup", force.getForceGroup());
         node.setStringProperty("name", force.getName());
-        node.setDoubleProperty("bondScale", force.bondScale);
-        node.setDoubleProperty("coreScale", force.coreScale);
+        node.setBoolProperty("backbone", force.hasBackbone);
         if (force.replica >= 0)
             node.setIntProperty("replica", force.replica);
         node.setStringProperty("pairs", encoded(force.pairs));
@@ -99,8 +98,7 @@ public:
         auto force = make_unique<NemoBasisForce>();
         force->setForceGroup(node.getIntProperty("forceGroup"));
         force->setName(node.getStringProperty("name"));
-        force->bondScale = node.getDoubleProperty("bondScale");
-        force->coreScale = node.getDoubleProperty("coreScale");
+        force->hasBackbone = node.getBoolProperty("backbone");
         force->replica = node.getIntProperty("replica", -1);
         force->pairs = decoded(node, "pairs");
         force->chain = decoded(node, "chain");
