@@ -137,6 +137,16 @@ def test_both_engines_follow_the_schedule_of_the_model_unless_told_not_to():
     assert (ends[0] - ends[1]).abs().max() > 1
 
 
+@pytest.mark.integration
+def test_the_plugin_samples_as_a_simulation_in_double_precision():
+    """On the CPU platform: it computes the whole model, in single precision. More steps would amplify the rounding."""
+    need_plugin()
+    protein = make_model("fold").condition(SEQUENCE)
+    single = [protein.rollout(4, seed=seed).x[-1, 0] for seed in (7, 8)]
+    found = sample_with_openmm(protein.float(), range(7, 9), 4)
+    assert_close(found, torch.stack(single).float(), "trajectory")
+
+
 def test_batches_of_one_and_of_seven_are_the_same(model):
     protein = model.condition(SEQUENCE).double()
     batch = sample_with_torch(protein, range(5, 12), 25)
