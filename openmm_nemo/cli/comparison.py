@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import click
-import numpy as np
 import torch
 
+from openmm_nemo.cli.inputs import profiles_of_set
 from openmm_nemo.comparison.comparison import Candidate
 from openmm_nemo.comparison.comparison import compare as compare_models
 from openmm_nemo.comparison.measures import MAX_SAMPLES
@@ -19,7 +19,6 @@ from openmm_nemo.comparison.windows import MAX_WINDOWS, check_splits, draw_windo
 from openmm_nemo.config import NemoConfig
 from openmm_nemo.data.families.profiles import PROFILE_KINDS, read_profiles
 from openmm_nemo.data.sets.building import SET_FILE
-from openmm_nemo.data.sets.domains import profiles_of
 from openmm_nemo.data.sets.storage import DomainSet
 from openmm_nemo.data.splits import PARTS, SPLIT_FILE, Split
 from openmm_nemo.errors import InputError
@@ -76,9 +75,7 @@ UNTRAINED_SEEDS = (1, 2, 3)
 )
 @click.option(
     "--profile-kind",
-    type=click.Choice(("none", *PROFILE_KINDS)),
-    default="none",
-    show_default=True,
+    type=click.Choice(PROFILE_KINDS),
     help="For profile models: kind of the set's own profiles. Domains without any are left out.",
 )
 @click.option(
@@ -145,7 +142,7 @@ def compare(
     models: tuple[str, ...],
     presets: tuple[str, ...],
     profiles: Path | None,
-    profile_kind: str,
+    profile_kind: str | None,
     windows: int,
     max_length: int,
     whole: bool,
@@ -166,7 +163,7 @@ def compare(
     window; and compare.png.
     """
     whole_from = _whole_from(whole, min_length, max_length)
-    if profiles is not None and profile_kind != "none":
+    if profiles is not None and profile_kind is not None:
         raise InputError(
             f"--profiles and --profile-kind {profile_kind} are both given: choose one."
         )
@@ -175,8 +172,10 @@ def compare(
     split = Split.read(split_file)
     domains = DomainSet(domain_set / SET_FILE)
     rows = None if profiles is None else read_profiles(profiles)
-    if profile_kind != "none":
-        rows = _profiles_of_set(domains, split, parts, profile_kind)
+    if profile_kind is not None:
+        names = {name for part in parts for name in split.ids(part)}
+        chosen = [domain for domain in domains if domain.id in names]
+        rows = profiles_of_set(domains.path, chosen, profile_kind)
     drawn = draw_windows(domains, split, parts, windows, max_length, seed, rows, whole_from)
     check_splits(_splits_of(models), drawn)
     try:
@@ -190,7 +189,7 @@ def compare(
             size = f"whole domains of {whole_from} to {max_length}"
         what = f"{len(drawn)} {size} residues, seed {seed}"
         what += f", {samples} samples" if samples > 1 else ""
-        what += f", profiles: {profile_kind}" if profile_kind != "none" else ""
+        what += f", profiles: {profile_kind}" if profile_kind is not None else ""
         write_comparison(out, found, f"Comparison on {what}")
     except OSError as error:
         raise InputError(
@@ -212,18 +211,6 @@ def _whole_from(whole: bool, min_length: int | None, max_length: int) -> int | N
             f"--min-length {min_length} is above --max-length {max_length}: give a smaller one."
         )
     return min_length or MIN_LENGTH
-
-
-def _profiles_of_set(
-    domains: DomainSet, split: Split, parts: tuple[str, ...], kind: str
-) -> dict[str, np.ndarray]:
-    names = {name for part in parts for name in split.ids(part)}
-    profiles = profiles_of((domain for domain in domains if domain.id in names), kind)
-    if not profiles:
-        raise InputError(
-            f"{domains.path} has no profiles of the kind {kind!r} for these parts: choose another --profile-kind."
-        )
-    return profiles
 
 
 def _candidates(models: tuple[str, ...], presets: tuple[str, ...]) -> list[Candidate]:

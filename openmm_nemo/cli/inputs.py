@@ -1,13 +1,15 @@
 """Inputs shared by several verbs: structures, sequences and the names of models."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from openmm_nemo.data import Structure, read_frame, read_structure
 from openmm_nemo.data.fasta import FastaRecord, read_fasta
+from openmm_nemo.data.sets.domains import Domain, profiles_of
 from openmm_nemo.errors import InputError
 from openmm_nemo.models.pretrained import find_model, model_folders
 from openmm_nemo.residues import read_sequence
@@ -127,3 +129,20 @@ def _print_notes(path: Path, structure: Structure) -> None:
 def counted(number: int, noun: str) -> str:
     """A number with its noun, in the plural where it is not 1."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def profiles_of_set(path: Path, domains: Collection[Domain], kind: str) -> dict[str, np.ndarray]:
+    """Profiles of one kind by the id of the domain, of those domains of a set that have one.
+
+    Raises
+    ------
+    InputError
+        If none has.
+    """
+    profiles = profiles_of(domains, kind)
+    if not profiles:
+        raise InputError(
+            f"None of these {len(domains)} domains of {path} has a profile of the kind {kind!r}: "
+            "choose another --profile-kind."
+        )
+    return profiles

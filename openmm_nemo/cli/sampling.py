@@ -13,6 +13,7 @@ from openmm_nemo.cli.inputs import (
     DEFAULT_MODEL,
     counted,
     name_of_model,
+    profiles_of_set,
     read_chain,
     read_proteins,
     sequence_of,
@@ -20,7 +21,7 @@ from openmm_nemo.cli.inputs import (
 )
 from openmm_nemo.data.families.profiles import PROFILE_KINDS, read_profile, read_profiles
 from openmm_nemo.data.sets.building import SET_FILE
-from openmm_nemo.data.sets.domains import domain_of, profiles_of
+from openmm_nemo.data.sets.domains import domain_of
 from openmm_nemo.data.sets.storage import DomainSet
 from openmm_nemo.data.splits import PARTS, Split
 from openmm_nemo.encoders.embedding import read_embedding, read_embeddings
@@ -266,11 +267,11 @@ def _proteins(
     chosen = _chosen(domains, ids, split, part or "test")
     found = [domains.find(name) for name in chosen]
     if profile_kind is not None:
-        profiles = profiles_of(found, profile_kind)
-        if not profiles:
-            raise InputError(
-                f"None of these domains of {domains.path} has a profile of the kind {profile_kind!r}: "
-                "choose another --profile-kind."
+        profiles = profiles_of_set(domains.path, found, profile_kind)
+        if len(profiles) < len(found):
+            click.echo(
+                f"{len(found) - len(profiles)} of {counted(len(found), 'domain')} have no profile of the kind "
+                f"{profile_kind!r}."
             )
     return [
         Protein(

@@ -201,8 +201,10 @@ class SimulationRun:
                 raise
 
     def _write_system(self) -> None:
-        # Reading a TorchForce back crashes OpenMM 8.6 with openmmtorch 1.5; a PythonForce is the same to rounding.
-        system = self.protein.create_system("python", self.settings.replicas)
+        system = self.simulation.system
+        if self.settings.backend == "torchforce":
+            # Reading it back crashes OpenMM 8.6 with openmmtorch 1.5; a PythonForce is the same to rounding.
+            system = self.protein.create_system("python", self.settings.replicas)
         for name, part in zip(XML_FILES, (system, self.simulation.integrator), strict=True):
             self.folder.write(name, mm.XmlSerializer.serialize(part).encode())
 

@@ -156,11 +156,16 @@ def _data(settings: TrainingSettings, split: Split, run: Run) -> str:
     for part in reversed(HELD_OUT):
         rows += [(part, level, len(split.ids(part, level))) for level in LEVELS]
     rows.append(("unused", "", len(split.ids("unused"))))
+    folds = (
+        " Training chains without codes that contain the fold of a domain held out at C, A or T were left out."
+        if split.folds
+        else ""
+    )
     learnt = f"{run.sittings[-1]['training_domains']:,} domains of " if run.sittings else ""
     return (
         f"Trained on {learnt}the set `{settings.data.set.name}` (sha256 {split.domains_sha256[:16]}...), split by "
         f"CATH with seed {split.seed} ([split.json](split.json)). Held-out domains are new to the training set at "
-        "their level: C class, A architecture, T topology, H homologous superfamily.\n\n"
+        f"their level: C class, A architecture, T topology, H homologous superfamily.{folds}\n\n"
         + _table(("part", "level", "domains"), [row for row in rows if row[2]])
     )
 

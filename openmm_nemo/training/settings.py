@@ -151,8 +151,8 @@ class StageSettings(_Table):
         Roll-outs have between this and ``steps`` steps, a different number in each update, so that the energy learns
         what to do early and late. Default: ``steps``.
     from_data : float
-        Fraction of the roll-outs that start from the data, and learn to stay there; all others start from the initial
-        state of the networks, and learn to get there.
+        Fraction of the roll-outs that start from the data, and learn to stay there; all others start where simulations
+        do, and learn to get there.
     train : tuple of str
         Parts of the model that the stage trains, names in `openmm_nemo.training.parts.PARTS`: "scales", "heads" or
         both; all else stays as it is. Default: the whole model.

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from openmm_nemo.runs.series import SimulationSeries
 from openmm_nemo.runs.settings import SIMULATION, SimulationSettings
 from openmm_nemo.runs.simulation import SimulationRun
 from openmm_nemo.sampling.ensembles import read_ensemble
-from tests.helpers import command_line, contents, names, refused
+from tests.helpers import command_line, contents, names, need_plugin, refused
 from tests.integration.runs import complete, frames, simulate
 from tests.tolerances import assert_close
 from tests.unit.models.chains import make_model
@@ -186,3 +187,13 @@ def test_samples_follow_the_schedule_unless_told_not_to(folder, tmp_path, engine
         "sample", *options, "-n", 2, "--engine", engine, "--no-anneal", "--out", tmp_path / "out0"
     )
     names(sentence, "anneal", True, False, tmp_path / "out0")
+
+
+def test_the_system_of_a_run_that_the_plugin_computes_contains_no_torch(annealed, folder, tmp_path):
+    need_plugin()
+    out = tmp_path / "native"
+    options = ("--model", folder, "--sequence", SEQUENCE, "--steps", 1)
+    assert simulate(out, *options).code == 0
+    for path, kind in ((out, "NemoBasisForce"), (annealed, "PythonForce")):
+        forces = ElementTree.parse(path / "system.xml").find("Forces")
+        assert [force.get("type") for force in forces] == [kind]

@@ -179,14 +179,16 @@ def test_profiles_that_a_set_has(options, domain_set, tmp_path):
     common = ("sample", "--set", tmp_path, "-n", 2, "--steps", 25, "--workers", 1)
     common += ("--model", tmp_path / "model")
     out = tmp_path / "out"
-    assert command_line(*common, "--out", out, "--profile-kind", "own").code == 0
+    outcome = command_line(*common, "--out", out, "--profile-kind", "own")
+    assert outcome.code == 0, outcome
+    assert outcome.out.splitlines()[0] == "2 of 3 domains have no profile of the kind 'own'."
     for k, rows in ((0, None), (1, profile.profile)):
         ensemble = read_ensemble(out, IDS[k])
         protein = model.condition(ensemble.sequence, rows)
         alone = protein.rollout(25, seed=int(ensemble.seeds[1])).x[-1, 0]
         np.testing.assert_allclose(ensemble.x[1], alone, atol=1e-3)
     sentence = refused(*common, "--out", tmp_path / "other", "--profile-kind", "deep")
-    names(sentence, tmp_path / SET_FILE, "deep", "--profile-kind")
+    names(sentence, 3, tmp_path / SET_FILE, "deep", "--profile-kind")
     alone = ("sample", "--sequence", SEQUENCE, "--out", tmp_path / "other")
     names(refused(*alone, "--profile-kind", "own"), "--profile-kind", "--set")
 

@@ -186,6 +186,8 @@ def test_the_model_card_tells_what_the_run_came_to(run, tmp_path):
     assert f"| RMSD of z(0), Angstrom | {float(last['validation/rmsd_z0']):.3f} |" in card
     assert "| updates | 9 of 9, 0 of them skipped |" in card
     assert "| seed | 3 |" in card
+    assert Split.read(out / "split.json").folds
+    assert "that contain the fold of a domain held out at C, A or T were left out." in card
     assert "processes: 1 |" in card
     assert f"torch {torch.__version__.partition('+')[0]}" in card
     n_parameters = sum(weight.numel() for weight in NemoModel.from_pretrained(out).parameters())
