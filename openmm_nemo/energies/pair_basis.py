@@ -23,6 +23,9 @@ RADIAL_CENTRES = tuple(NEAREST + k * (FARTHEST - NEAREST) / (N_RADIAL - 1) for k
 RADIAL_WIDTH = (FARTHEST - NEAREST) / (N_RADIAL - 1)
 """Width of the Gaussians of the distance, Angstrom; their centres are one width apart."""
 
+N_BINS = N_RADIAL + 1
+"""Bins of the distance: one around each centre, and one for everything farther, where pairs have no energy."""
+
 DIRECTION_CENTRES = (5.0, 7.0, 9.0, 12.0, 15.0, 19.0)
 DIRECTION_WIDTHS = (1.5, 1.5, 2.0, 2.5, 3.0, 3.5)
 """Gaussians of the distance by which the components of the direction are multiplied, Angstrom."""
@@ -43,7 +46,7 @@ SCALE_SEPARATIONS = (MIN_SEPARATION, 6, 12, 24)
 INITIAL_SCALE = 0.5
 
 NEAR, FAR_WEIGHT = 14.0, 0.3
-"""Pairs beyond this distance (Angstrom) count less in `PairBasis.cross_entropy`: they are mostly chance."""
+"""Bins beyond this distance (Angstrom) count less in `PairBasis.cross_entropy`: they are mostly chance."""
 
 N_FUNCTIONS = N_RADIAL + 3 * len(DIRECTION_CENTRES)
 
@@ -118,8 +121,14 @@ class PairBasis(EnergyTerm):
         distances = self.functions.centres[:, None].expand(-1, N_DIRECTIONS)
         grid = self.functions(distances, turned)
         grid = torch.where(grid.abs() < SMALLEST, 0.0, grid)
+        grid = F.pad(grid, (0, 0, 0, 0, 0, N_BINS - N_RADIAL))  # farther pairs have no energy
         self.register_buffer("grid", grid, persistent=False)
-        self.register_buffer("reference", torch.zeros(MAX_SEPARATION + 1, N_RADIAL))
+        weights = torch.where(self.functions.centres < NEAR, 1.0, FAR_WEIGHT)
+        self.weights: Tensor
+        self.register_buffer(
+            "weights", F.pad(weights, (0, N_BINS - N_RADIAL), value=FAR_WEIGHT), persistent=False
+        )
+        self.register_buffer("reference", torch.zeros(MAX_SEPARATION + 1, N_BINS))
 
     @staticmethod
     def coefficients(config: NemoConfig) -> list[Coefficients]:
@@ -149,8 +158,8 @@ class PairBasis(EnergyTerm):
         return F.pad(self.scales(), (1, 0))[number]
 
     def bins(self, distance: Tensor) -> Tensor:
-        """Index of the nearest radial function, int64; the last one also holds everything farther."""
-        return ((distance - NEAREST) / RADIAL_WIDTH + 0.5).long().clamp(0, N_RADIAL - 1)
+        """Index of the nearest radial function, int64; 24 for everything farther."""
+        return ((distance - NEAREST) / RADIAL_WIDTH + 0.5).long().clamp(0, N_BINS - 1)
 
     def fit_reference(self, chains: Sequence[Tensor]) -> None:
         """Set ``reference``, log p(bin | separation), from chains (L, 3), Angstrom; with one count added to each
@@ -159,7 +168,7 @@ class PairBasis(EnergyTerm):
         counts = self.reference.new_ones(self.reference.numel(), dtype=torch.int64)
         for x in chains:
             separation = separations(len(x), x.device).clamp(max=MAX_SEPARATION)
-            bins = separation * N_RADIAL + self.bins(torch.cdist(x, x))
+            bins = separation * N_BINS + self.bins(torch.cdist(x, x))
             counts += torch.bincount(bins.flatten(), minlength=len(counts))
         counts = counts.view_as(self.reference)
         self.reference.copy_((counts / counts.sum(1, keepdim=True)).log())
@@ -177,10 +186,10 @@ class PairBasis(EnergyTerm):
 
         Returns
         -------
-        Tensor, shape (N, 24, 24)
+        Tensor, shape (N, 25, 24)
             log p(bin of the distance, direction).
         """
-        energies = (coefficients @ self.grid.flatten(0, 1).T).unflatten(1, (N_RADIAL, N_DIRECTIONS))
+        energies = (coefficients @ self.grid.flatten(0, 1).T).unflatten(1, (N_BINS, N_DIRECTIONS))
         reference = self.reference[separation.clamp(max=MAX_SEPARATION)]
         return F.log_softmax((reference.unsqueeze(-1) - energies).flatten(1), 1).view_as(energies)
 
@@ -199,12 +208,15 @@ class PairBasis(EnergyTerm):
         separation : Tensor, shape (N,), int64
         """
         probability = self.log_density(coefficients, separation).exp().sum(2)
-        number = torch.arange(N_RADIAL, device=probability.device)
+        number = torch.arange(N_BINS, device=probability.device)
         below = ((distance - NEAREST) / RADIAL_WIDTH + 0.5 - number).clamp(0, 1)
         return probability @ below.to(probability)
 
     def cross_entropy(self, x: Tensor, coefficients: Tensor, mask: Tensor, share: float) -> Tensor:
         """Mean of -log p of the distance and direction of the pairs of chains, nats per pair; shape (B,).
+
+        Pairs count with the weight of their bin. p is proportional to these weights, too: without this, the
+        coefficients would learn them, an attraction of log(1 / 0.3) kT between all residues.
 
         Parameters
         ----------
@@ -226,10 +238,12 @@ class PairBasis(EnergyTerm):
         chosen = there & (torch.rand(there.shape, device=x.device) < share)
         chain, i, j = chosen.nonzero(as_tuple=True)
         log_p = self.log_density(coefficients[chain, i, j], apart[i, j])
+        log_p = log_p + self.weights.log().unsqueeze(1)
+        log_p = log_p - log_p.logsumexp((1, 2), keepdim=True)
         nearest = (direction[chain, i, j] @ self.directions.T).argmax(1)
         bins = self.bins(distance[chain, i, j])
         surprise = -log_p[torch.arange(len(chain), device=x.device), bins, nearest]
-        weight = torch.where(distance[chain, i, j] < NEAR, 1.0, FAR_WEIGHT).to(surprise)
+        weight = self.weights[bins].to(surprise)
         zero = x.new_zeros(len(x))
         total = zero.index_add(0, chain, surprise * weight)
         return total / zero.index_add(0, chain, weight).clamp_min(1e-6)

@@ -106,7 +106,7 @@ def test_probabilities_of_contacts_are_those_of_the_pair_term():
             weights = np.exp(
                 term.reference[j - i, :, None].numpy() - (term.grid @ values[place]).numpy()
             ).sum(1)
-            edges = 3.5 + pair.RADIAL_WIDTH * (np.arange(24) - 0.5)
+            edges = 3.5 + pair.RADIAL_WIDTH * (np.arange(25) - 0.5)
             share = ((8 - edges) / pair.RADIAL_WIDTH).clip(0, 1)
             expected.append((weights * share).sum() / weights.sum())
         assert found[b, i, j] == pytest.approx(np.mean(expected), rel=1e-5)

@@ -177,7 +177,7 @@ def test_densities_are_normalised_and_follow_the_coefficients():
     coefficients = normal(5, pair.N_FUNCTIONS, seed=5)
     separation = torch.tensor([3, 4, 20, 63, 100])
     log_p = pairs.log_density(coefficients, separation)
-    assert log_p.shape == (5, 24, 24)
+    assert log_p.shape == (5, 25, 24)
     assert_close(log_p.exp().sum((1, 2)), torch.ones(5).double(), "rounding")
     # Relative to no coefficients: -l . f, but for a constant.
     change = log_p - pairs.log_density(0 * coefficients, separation)
@@ -191,6 +191,10 @@ def test_densities_are_normalised_and_follow_the_coefficients():
         coefficients @ (values[1] - values[0]),
         "finite_difference",
     )
+    # Farther than all functions there is no energy, so that ratios to this bin are energies.
+    energies = change[:, 24, 0] - change[:, 7, 0]
+    assert_close(energies.float(), (coefficients @ values[0]).float(), "rounding")
+    assert change[:, 24].std(1).max() == 0
 
     coefficients = normal(7, chain.N_FUNCTIONS, seed=6)
     log_p = angles.log_density(coefficients)
@@ -209,12 +213,12 @@ def test_reference_of_pairs_counts_each_separation():
     term = make("pair-basis")
     chains = [random_chain(70, seed=1), random_chain(5, seed=2)]
     term.fit_reference(chains)
-    counts = np.ones((64, 24))
+    counts = np.ones((64, 25))
     for x in chains:
         for i in range(len(x)):
             for j in range(len(x)):
                 nearest = round((math.dist(x[i], x[j]) - 3.5) / (18 / 23))
-                counts[min(abs(i - j), 63), min(max(nearest, 0), 23)] += 1
+                counts[min(abs(i - j), 63), min(max(nearest, 0), 24)] += 1
     expected = np.log(counts / counts.sum(1, keepdims=True))
     np.testing.assert_allclose(term.reference, expected, rtol=1e-6)
 
@@ -239,13 +243,13 @@ def test_reference_of_the_chain_counts_angles_and_dihedrals():
 
 def test_probability_within_a_distance_by_hand():
     term = make("pair-basis")
-    # Without coefficients or data, all 24 bins are as likely: six below 8 Angstrom and a part of the next.
+    # Without coefficients or data, all 25 bins are as likely: six below 8 Angstrom and a part of the next.
     zero = torch.zeros(1, pair.N_FUNCTIONS, dtype=torch.float64)
     width = 18 / 23
     part = (8 - (3.5 + 5.5 * width)) / width
     assert 0 < part < 1
     separation = torch.tensor([9])
-    assert term.probability_within(8, zero, separation).item() == pytest.approx((6 + part) / 24)
+    assert term.probability_within(8, zero, separation).item() == pytest.approx((6 + part) / 25)
     assert term.probability_within(0, zero, separation).item() == 0
     term.fit_reference([random_chain(90, seed=7)])
     coefficients = normal(4, pair.N_FUNCTIONS, seed=8)
@@ -266,11 +270,13 @@ def test_cross_entropy_of_pairs_by_hand():
             if abs(i - j) < 3:
                 continue
             distance, direction = pair_direction(x.numpy(), i, j)
-            log_p = term.log_density(coefficients[:, i, j], torch.tensor([abs(i - j)]))[0]
+            p = term.log_density(coefficients[:, i, j], torch.tensor([abs(i - j)]))[0].exp()
+            p[14:] *= 0.3  # bins beyond 14 Angstrom
             nearest = int(np.argmax(term.directions.numpy() @ direction))
-            radial = min(round((distance - 3.5) / (18 / 23)), 23)
-            w = 1.0 if distance < 14 else 0.3
-            total, weight = total - w * float(log_p[radial, nearest]), weight + w
+            radial = min(round((distance - 3.5) / (18 / 23)), 24)
+            w = 1.0 if radial < 14 else 0.3
+            surprise = -math.log(p[radial, nearest] / p.sum())
+            total, weight = total + w * surprise, weight + w
     assert 1.8 < weight < 6  # of both kinds
     loss = term.cross_entropy(x[None], coefficients, torch.ones(1, N).double(), 1.0)
     assert loss.item() == pytest.approx(total / weight, rel=1e-9)
@@ -286,6 +292,23 @@ def test_cross_entropy_of_the_chain_by_hand():
         expected -= float(term.log_density(coefficients[0, j])[angle_bin(a, d)]) / 3
     loss = term.cross_entropy(x[None], coefficients, torch.ones(1, N).double())
     assert loss.item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_weights_of_the_bins_do_not_become_an_energy():
+    """Where pairs are as in the reference, the best coefficients are zero, although far pairs count less."""
+    term, n, apart = make("pair-basis"), 60, 20
+    x = random_chain(n, seed=21)
+    framed = [(i, j) for i in range(1, n - 1) for j in (i - apart, i + apart) if 0 <= j < n]
+    bins = term.bins(torch.stack([(x[i] - x[j]).norm() for i, j in framed]))
+    assert 3 < (bins < 14).sum() < len(bins) - 3
+    seen = torch.bincount(bins, minlength=25)
+    term.reference[apart] = (seen / seen.sum()).clamp_min(1e-30).log()
+    coefficients = torch.zeros(1, n, n, pair.N_FUNCTIONS, dtype=torch.float64, requires_grad=True)
+    loss = term.cross_entropy(x[None], coefficients, torch.ones(1, n).double(), 1.0)
+    (gradient,) = torch.autograd.grad(loss.sum(), coefficients)
+    i, j = torch.tensor(framed).T
+    gradient = gradient[0, i, j, : pair.N_RADIAL]
+    assert gradient.sum(0).abs().max() < 1e-6 * gradient.abs().sum(0).max()
 
 
 @pytest.mark.parametrize("name", ["pair-basis", "chain-basis"])
