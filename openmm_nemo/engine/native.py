@@ -69,7 +69,18 @@ def native_force(
     replica : int, optional
         For one of several replicas, each with its own force: its number.
     """
-    terms = energy.network.terms
+    values = [part.value for part in energy.coefficients]
+    return force_of_terms(energy.network, values, particles, replica)
+
+
+def force_of_terms(
+    network: Energy,
+    coefficients: Sequence[Tensor],
+    particles: Sequence[int],
+    replica: int | None = None,
+) -> mm.Force:
+    """As `native_force`, with the coefficients of all terms of a chain without padding: (L, L, C) or (L, C)."""
+    terms = network.terms
     # The C++ object holds all data. OpenMM's Python layer has no constructor for it, but can read one from XML.
     attributes = {
         "type": "NemoBasisForce",
@@ -87,13 +98,13 @@ def native_force(
     for particle in particles:
         ElementTree.SubElement(children, "Particle", index=str(particle))
     force = mm.XmlSerializer.deserialize(ElementTree.tostring(root, encoding="unicode"))
-    values = iter(energy.coefficients)
+    values = iter(coefficients)
     for name, term in terms.items():
         if name == "pair-basis":
-            scale = term.scale_of_pairs(len(energy.sequence)).unsqueeze(-1)
-            _set_coefficients(force, True, scale * next(values).value)
+            scale = term.scale_of_pairs(len(particles)).unsqueeze(-1)
+            _set_coefficients(force, True, scale * next(values))
         elif name == "chain-basis":
-            _set_coefficients(force, False, term.scales()[0] * next(values).value)
+            _set_coefficients(force, False, term.scales()[0] * next(values))
     return force
 
 

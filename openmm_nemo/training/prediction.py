@@ -95,8 +95,7 @@ def predict(
     if from_data is not None:
         x = torch.where(from_data[:, None, None], centred(batch.x, batch.mask), x)
     if free:
-        with torch.no_grad():
-            x = chains.rollout(free, x, seed=seed, schedule=schedule).x[-1]
+        x = chains.last_states(x, free, seed, schedule)
     states = chains.trainable_rollout(
         x,
         settings.steps - free,

@@ -1,0 +1,67 @@
+"""Last states of a batch of chains, simulated in OpenMM, against roll-outs in torch."""
+
+import pytest
+import torch
+
+from openmm_nemo.config import NemoConfig
+from openmm_nemo.engine import rollout as engine
+from openmm_nemo.models import NemoModel
+from openmm_nemo.models.batch import ConditionedBatch
+from tests.helpers import normal
+from tests.tolerances import assert_close
+
+LENGTHS = (14, 9, 11)
+
+
+def make_batch(preset: str = "fold") -> ConditionedBatch:
+    """Chains of several lengths, with random coefficients and steps of their own."""
+    torch.manual_seed(1)
+    model = NemoModel(NemoConfig.preset(preset)).eval()
+    mask = (torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]).float()
+    s = torch.eye(20)[torch.arange(max(LENGTHS)) % 20].expand(3, -1, -1)
+    widths = model.sequence_network.embedding.in_channels if preset == "fold" else 20
+    s = torch.nn.functional.pad(s, (0, widths - 20)) * mask[..., None]
+    with torch.no_grad():
+        batch = model.condition_batch(s, mask)
+        for values in batch.coefficients:
+            values.copy_(0.2 * normal(*values.shape, seed=3))
+        factors = torch.tensor([1.0, 0.6, 0.8])
+        batch.parameters.cartesian_step.mul_(factors)
+        batch.parameters.internal_step.mul_(factors.flip(0))
+    return batch
+
+
+@pytest.mark.usefixtures("plugin")
+def test_last_states_are_those_of_the_roll_out_in_torch():
+    batch = make_batch()
+    x0 = batch.initial_positions(7)
+    assert engine.can_simulate(batch.energy_network, x0)
+    schedule = batch.schedule(20)
+    assert not schedule.is_constant
+    # Twelve steps, so that the factor has changed.
+    found = batch.last_states(x0, 12, 7, schedule)
+    expected = batch.rollout(12, x0, seed=7, schedule=schedule).x[-1]
+    assert_close(found, expected, "trajectory")
+    assert (expected - x0).norm(dim=-1)[batch.mask > 0].median() > 0.3
+    assert found[batch.mask == 0].eq(0).all()
+
+
+@pytest.mark.usefixtures("plugin")
+def test_what_the_plugin_cannot_compute_is_simulated_in_torch():
+    for batch, dtype in ((make_batch("tiny"), torch.float32), (make_batch(), torch.float64)):
+        x0 = batch.initial_positions(7).to(dtype)
+        assert not engine.can_simulate(batch.energy_network, x0)
+    batch = make_batch("tiny")
+    x0, schedule = batch.initial_positions(7), batch.schedule(3)
+    found = batch.last_states(x0, 3, 7, schedule)
+    assert found.equal(batch.rollout(3, x0, seed=7, schedule=schedule).x[-1])
+    assert not found.requires_grad
+
+
+def test_without_the_plugin_all_is_simulated_in_torch(monkeypatch):
+    batch = make_batch()
+    monkeypatch.setattr(engine, "plugin_problem", lambda: "it was not built")
+    x0, schedule = batch.initial_positions(7), batch.schedule(3)
+    assert not engine.can_simulate(batch.energy_network, x0)
+    expected = batch.rollout(3, x0, seed=7, schedule=schedule).x[-1]
+    assert batch.last_states(x0, 3, 7, schedule).equal(expected)
