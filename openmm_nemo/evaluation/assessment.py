@@ -35,6 +35,8 @@ class Assessment:
         Cluster of every structure; 0 is the largest.
     representative : int
         Index of the structure that 3D-Jury chooses.
+    lowest : int
+        Index of the structure of lowest energy.
     x : ndarray, shape (L, 3)
         C-alpha positions of the representative, Angstrom.
     native : ndarray, shape (L, 3), optional
@@ -53,6 +55,7 @@ class Assessment:
     identity: float
     clusters: np.ndarray
     representative: int
+    lowest: int
     x: np.ndarray
     native: np.ndarray | None
     tm: np.ndarray
@@ -72,6 +75,11 @@ class Assessment:
     def representative_tm(self) -> float:
         """TM-score of the representative to the native."""
         return float(self.tm[self.representative])
+
+    @property
+    def lowest_tm(self) -> float:
+        """TM-score of the structure of lowest energy to the native."""
+        return float(self.tm[self.lowest])
 
 
 def assess(ensemble: "Ensemble", level: str = "", identity: float = np.nan) -> Assessment:
@@ -107,6 +115,7 @@ def assess(ensemble: "Ensemble", level: str = "", identity: float = np.nan) -> A
         identity=identity,
         clusters=complete_linkage(tm),
         representative=chosen,
+        lowest=int(np.argmin(ensemble.energy)),
         x=x[chosen],
         native=None,
         tm=np.full(len(x), np.nan),

@@ -22,6 +22,7 @@ HEADER = (
     "proteins",
     "TM",
     "s.e.",
+    "TM at lowest U",
     "best TM",
     "mean TM",
     "TM > 0.5",
@@ -44,6 +45,7 @@ PROTEIN_COLUMNS = (
     "largest_cluster",
     "representative",
     "tm",
+    "lowest_energy_tm",
     "best_tm",
     "mean_tm",
     "rmsd_angstrom",
@@ -69,6 +71,8 @@ class Row:
     n_proteins : int
     tm, tm_error : float
         TM-score of the representative to the native, and the standard error of this mean over proteins.
+    lowest_tm : float
+        TM-score of the structure of lowest energy.
     best_tm, mean_tm : float
         TM-score of the structure closest to the native, and the mean over all structures.
     same_fold : float
@@ -85,6 +89,7 @@ class Row:
     n_proteins: int
     tm: float
     tm_error: float
+    lowest_tm: float
     best_tm: float
     mean_tm: float
     same_fold: float
@@ -162,6 +167,7 @@ def write_assessments(path: str | os.PathLike[str], assessments: Iterable[Assess
         for a in assessments:
             figures = (
                 a.representative_tm,
+                a.lowest_tm,
                 a.tm.max(),
                 a.tm.mean(),
                 a.rmsd,
@@ -191,6 +197,7 @@ def _row(group: str, assessments: Sequence[Assessment]) -> Row:
         n_proteins=len(assessments),
         tm=_mean(tm),
         tm_error=float(tm.std(ddof=1) / np.sqrt(len(tm))) if len(tm) > 1 else np.nan,
+        lowest_tm=_mean(a.lowest_tm for a in assessments),
         best_tm=_mean(a.tm.max() for a in assessments),
         mean_tm=_mean(a.tm.mean() for a in assessments),
         same_fold=_mean(tm > FOLD_TM),

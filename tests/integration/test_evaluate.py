@@ -41,7 +41,7 @@ def ensemble(id: str, noise: float, native: bool = True, length: int = 40) -> En
         (AMINO_ACIDS * 2)[:length],
         x,
         np.repeat(x[:, :, None], 5, axis=2),
-        np.zeros(len(x), np.float32),
+        np.arange(len(x), 0, -1, np.float32) % 4,  # the second one is the lowest
         chains[0].numpy().astype(np.float32) if native else None,
     )
 
@@ -112,6 +112,8 @@ def test_evaluate(samples, tmp_path):
             x, native = given.x.astype(float), given.native.astype(float)
             expected = [tm_of_tmtools(structure, native) for structure in x]
             assert float(row["tm"]) == pytest.approx(expected[int(row["representative"])], abs=1e-3)
+            lowest = expected[int(given.energy.argmin())]
+            assert float(row["lowest_energy_tm"]) == pytest.approx(lowest, abs=1e-3)
             assert float(row["best_tm"]) == pytest.approx(max(expected), abs=1e-3)
 
     rows = table(out / "table.csv")

@@ -34,6 +34,7 @@ def assessment(
         identity=identity,
         clusters=np.array(clusters),
         representative=representative,
+        lowest=0,
         x=native + np.random.default_rng(seed).normal(size=native.shape) if x is None else x,
         native=native,
         tm=np.array(tm, dtype=float),

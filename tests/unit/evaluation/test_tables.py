@@ -32,6 +32,7 @@ def assessment(id, level, tm, clusters, native=True, **figures):
         identity=0.25,
         clusters=np.array(clusters),
         representative=1,
+        lowest=0,
         x=x,
         native=x if native else None,
         tm=np.array(tm) if native else np.full(len(clusters), np.nan),
@@ -62,6 +63,7 @@ def test_rows_are_means_over_proteins():
     total, c, h, train = rows
     assert total.tm == pytest.approx(0.5)  # of 0.2, 0.6 and 0.7
     assert total.tm_error == pytest.approx(math.sqrt((0.09 + 0.01 + 0.04) / 2 / 3))
+    assert total.lowest_tm == pytest.approx((0.3 + 0.9 + 0.8) / 3)
     assert total.best_tm == pytest.approx((0.4 + 0.9 + 0.8) / 3)
     assert total.mean_tm == pytest.approx((0.3 + 0.6 + 0.7) / 3)
     assert total.same_fold == pytest.approx(2 / 3)
@@ -131,6 +133,7 @@ def test_every_protein_is_a_line_of_csv(tmp_path):
         "largest_cluster": "2",
         "representative": "1",
         "tm": "0.2",
+        "lowest_energy_tm": "0.3",
         "best_tm": "0.4",
         "mean_tm": "0.3",
         "rmsd_angstrom": "3",
