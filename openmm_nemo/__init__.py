@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from openmm_nemo.engine import (
         NemoAtomReporter,
         NemoLangevinIntegrator,
+        NemoReplicaExchange,
         NemoStateReporter,
         NemoTrajectoryReporter,
     )
@@ -23,6 +24,7 @@ __all__ = [
     "NemoConfig",
     "NemoLangevinIntegrator",
     "NemoModel",
+    "NemoReplicaExchange",
     "NemoStateReporter",
     "NemoTrajectoryReporter",
     "__version__",
@@ -34,6 +36,7 @@ _ROOMS = {
     "openmm_nemo.engine": (
         "NemoAtomReporter",
         "NemoLangevinIntegrator",
+        "NemoReplicaExchange",
         "NemoStateReporter",
         "NemoTrajectoryReporter",
     ),

@@ -11,6 +11,10 @@ from openmm_nemo.version import __version__
 
 VERBS = {
     "simulate": ("simulation", "Simulate a protein, from a structure or a sequence."),
+    "exchange": (
+        "exchange",
+        "Simulate a protein at several temperatures that exchange replicas.",
+    ),
     "sample": (
         "sampling",
         "Sample ensembles of structures, of one protein or of several.",

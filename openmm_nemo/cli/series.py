@@ -22,6 +22,8 @@ def plan_of(run: SimulationRun, total: int) -> str:
     plan = f"{len(s.sequence)} residues, seed {s.seed}, to step {total}"
     if s.replicas > 1:
         plan = f"{s.replicas} replicas of {plan}"
+    if s.exchange is not None:
+        plan += f", exchanged every {counted(s.exchange.interval, 'step')} at {s.temperatures}"
     if s.schedule is not None:
         plan += f", annealed: {s.temperatures} over the first {s.schedule.steps} steps"
     return plan

@@ -14,6 +14,7 @@ CARTESIAN_STREAM = 0
 INTERNAL_STREAM = 1
 ACCEPTANCE_STREAM = 2
 START_STREAM = 3
+EXCHANGE_STREAM = 4
 
 NOISE_BLOCK = 64
 """Number of steps whose noise is drawn at once."""
@@ -146,6 +147,31 @@ def start_numbers(seed: Tensor, n_beads: int) -> Tensor:
     member = seed.view(-1, 1)
     words = philox((zero, zero, bead, zero + START_STREAM), (member & _WORD, member >> 32))
     return (words[..., 0].to(torch.float64) + 0.5) * 2.0**-32
+
+
+def exchange_numbers(seed: int, step: int, n_pairs: int) -> Tensor:
+    """Uniform numbers in (0, 1) that decide on exchanges of replicas, see `openmm_nemo.dynamics.exchange`.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the simulation, non-negative.
+    step : int
+        After which exchanges are attempted.
+    n_pairs : int
+        Number of pairs of neighbours P.
+
+    Returns
+    -------
+    Tensor, shape (P,), float64
+    """
+    pair = torch.arange(n_pairs)
+    zero = torch.zeros_like(pair)
+    words = philox(
+        (zero + (step & _WORD), zero, pair, zero + EXCHANGE_STREAM),
+        (zero + (seed & _WORD), zero + (seed >> 32)),
+    )
+    return (words[:, 0].to(torch.float64) + 0.5) * 2.0**-32
 
 
 class Noise:

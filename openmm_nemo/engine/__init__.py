@@ -4,6 +4,7 @@
 import torch  # noqa: F401
 
 from openmm_nemo.engine.all_atoms import all_atom_model
+from openmm_nemo.engine.exchange import NemoReplicaExchange
 from openmm_nemo.engine.force_frames import record_forces
 from openmm_nemo.engine.forces import (
     choose_backend,
@@ -36,6 +37,7 @@ from openmm_nemo.engine.trajectory import TrajectoryWriter, atom_topology, coars
 __all__ = [
     "NemoAtomReporter",
     "NemoLangevinIntegrator",
+    "NemoReplicaExchange",
     "NemoStateReporter",
     "NemoTopology",
     "NemoTrajectoryReporter",

@@ -53,7 +53,7 @@ class SimulationOutputs:
         self.settings = settings
         self.protein = protein
         names = (settings.trajectory, settings.atoms, STATE_FILE)
-        self._files = [_GrowingFile(folder / name) for name in names]
+        self._files = [GrowingFile(folder / name) for name in names]
 
     @contextmanager
     def open(self, simulation: app.Simulation) -> Iterator[None]:
@@ -111,6 +111,8 @@ class SimulationOutputs:
         if self.replica is not None:
             positions_nm = positions_nm.reshape(self.settings.replicas, -1, 3)[self.replica]
             title += f", replica {self.replica}"
+            if self.settings.exchange is not None:
+                title += f" at {self.settings.replica_temperatures[self.replica]:g} K"
         for reporter in self._reporters:
             reporter.close()
         for file in self._files:
@@ -146,8 +148,14 @@ class SimulationOutputs:
             app.PDBFile.writeFile(topology, positions * unit.nanometer, file, keepIds=True)
 
 
-class _GrowingFile:
-    """A file that grows during a run as NAME.partial.EXT and gets its name when the run ends."""
+class GrowingFile:
+    """A file that grows during a run as NAME.partial.EXT and gets its name when the run ends.
+
+    Parameters
+    ----------
+    path : Path
+        Its name in the end. A run that is resumed writes ``new`` first, with everything from the earlier file.
+    """
 
     def __init__(self, path: Path):
         self.path = path
@@ -163,4 +171,5 @@ class _GrowingFile:
         os.replace(self.new, self.partial)
 
     def complete(self) -> None:
+        """Give it its name."""
         os.replace(self.partial, self.path)

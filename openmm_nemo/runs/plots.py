@@ -3,6 +3,7 @@
 import csv
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,64 @@ def plot_simulation(
     if reference is not None:
         x = superpose(torch.from_numpy(x), torch.from_numpy(reference)).numpy()
     _draw_chains(figure.add_subplot(grid[:, 2]), x, reference)
+    _save(figure, file)
+
+
+def plot_exchange(
+    file: str | os.PathLike[str],
+    title: str,
+    steps: np.ndarray,
+    walkers: np.ndarray,
+    summary: Mapping[str, Any],
+) -> None:
+    """Draw how walkers move through the temperatures of replica exchange, and the acceptance between neighbours.
+
+    Parameters
+    ----------
+    file : path
+        PNG to write.
+    title : str
+    steps : ndarray, shape (N + 1,)
+    walkers : ndarray, shape (N + 1, R), int
+        Walker at each temperature at these steps.
+    summary : mapping
+        See `openmm_nemo.runs.exchange.summary_of`.
+    """
+    from matplotlib import colormaps
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    n = walkers.shape[1]
+    labels = [f"{temperature:g} K" for temperature in summary["temperatures_kelvin"]]
+    figure = Figure(figsize=(13, 0.35 * n + 3), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    walk, bars = figure.subplots(1, 2, width_ratios=[2.2, 1])
+    rungs = np.argsort(walkers, axis=1)  # of each walker
+    for walker, colour in enumerate(colormaps["turbo"](np.linspace(0.08, 0.93, n))):
+        walk.step(steps, rungs[:, walker], where="post", color=colour, linewidth=1)
+    trips = summary["round_trips"]
+    walk.set_title(
+        f"temperature of each walker; {trips} round trip{'' if trips == 1 else 's'}",
+        loc="left",
+        fontsize=10,
+    )
+    walk.set_xlabel("step")
+    walk.set_yticks(range(n), labels)
+    rates = [pair["acceptance"] or 0 for pair in summary["pairs"]]
+    bars.barh(np.arange(n - 1) + 0.5, rates, height=0.6, color="tab:blue")
+    if summary["acceptance_wanted"] is not None:
+        bars.axvline(summary["acceptance_wanted"], color="0.4", linestyle="--", linewidth=1)
+    bars.set_title("accepted exchanges (fraction)", loc="left", fontsize=10)
+    bars.set_xlim(0, 1)
+    bars.set_ylim(walk.get_ylim())
+    bars.set_yticks(range(n), labels)
+    for axes in (walk, bars):
+        axes.grid(alpha=0.3)
+    _save(figure, file)
+
+
+def _save(figure: Any, file: str | os.PathLike[str]) -> None:
     with warnings.catch_warnings():
         # Letters in the name of a model that matplotlib's font lacks are drawn as boxes.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")

@@ -1,7 +1,9 @@
 """Settings of a simulation, and their record in its folder."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +20,61 @@ CHECKPOINT_FILE = "checkpoint.chk"
 STATE_FILE = "state.csv"
 PLOT_FILE = "state.png"
 XML_FILES = ("system.xml", "integrator.xml")
+EXCHANGE_FILE = "exchanges.csv"
+EXCHANGE_PLOT_FILE = "exchange.png"
+SUMMARY_FILE = "summary.json"
 FINAL_FILES = ("final_coarse.pdb", "final_atoms.pdb")
 ALL_ATOM_FILE = "final_all_atom.pdb"
+
+
+@dataclass(frozen=True)
+class ExchangeSettings:
+    """Replica exchange in temperature.
+
+    Attributes
+    ----------
+    temperatures : list of float
+        Temperature of each replica, kelvin, increasing.
+    interval : int
+        Steps between attempts.
+    acceptance : float, optional
+        For which the temperatures were chosen.
+    """
+
+    temperatures: list[float]
+    interval: int
+    acceptance: float | None = None
+
+    def __post_init__(self) -> None:
+        t = self.temperatures
+        if len(t) < 2:
+            raise InputError(
+                f"Replica exchange with {len(t)} temperature has nothing to exchange: give two or more."
+            )
+        if not all(0 < temperature < math.inf for temperature in t):
+            raise InputError(
+                f"The temperatures {in_kelvin(t)} are not all positive and finite: give positive numbers of kelvin."
+            )
+        for before, after in pairwise(t):
+            if after <= before:
+                raise InputError(
+                    f"The temperature {after:g} K follows {before:g} K: give different temperatures in increasing "
+                    "order."
+                )
+        if self.interval < 1:
+            raise InputError(
+                f"The interval of exchanges is {self.interval} steps: it must be 1 or more."
+            )
+
+    @classmethod
+    def parse(cls, values: dict[str, Any] | None) -> "ExchangeSettings | None":
+        """Settings from their values in a record, if there are any."""
+        return None if values is None else cls(**values)
+
+
+def in_kelvin(temperatures: Sequence[float]) -> str:
+    """Temperatures in words."""
+    return ", ".join(f"{temperature:g}" for temperature in temperatures) + " K"
 
 
 @dataclass(frozen=True)
@@ -36,7 +91,7 @@ class SimulationSettings:
     steps : int
         Total number of steps.
     temperature : float
-        Temperature, kelvin.
+        Temperature, kelvin; with exchange, replicas have their own.
     anneal : bool or Schedule
         Schedule of the temperature and the step sizes; False: they are constant. Default, or True: the model's over
         ``steps`` steps, which the record of the run then has, so that later steps of an extended run use the last
@@ -67,6 +122,10 @@ class SimulationSettings:
         Whether to write an all-atom model of the last frame.
     replicas : int
         Number of independent copies of the protein, simulated together, each with files of its own.
+    metropolis : bool
+        Whether moves are accepted or rejected, so that the sampler is exact, see `NemoLangevinIntegrator`.
+    exchange : ExchangeSettings, optional
+        Temperatures of the replicas, and how they are exchanged. Default: one temperature, no exchange.
     """
 
     sequence: str
@@ -90,6 +149,8 @@ class SimulationSettings:
     write_system: bool = True
     all_atom: bool = False
     replicas: int = 1
+    metropolis: bool = False
+    exchange: ExchangeSettings | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:
@@ -113,6 +174,14 @@ class SimulationSettings:
             raise InputError(
                 "--all-atom writes one model: leave it out of a simulation with --replicas."
             )
+        if self.exchange is not None:
+            if len(self.exchange.temperatures) != self.replicas:
+                raise InputError(
+                    f"There are {len(self.exchange.temperatures)} temperatures to exchange between {self.replicas} "
+                    "replicas: give one for each."
+                )
+            if self.anneal:
+                raise InputError("Replica exchange is at constant temperatures: set anneal=False.")
         if self.trajectory == self.atoms:
             raise InputError(
                 f"Both trajectories are named {self.atoms!r}: give two different names."
@@ -129,8 +198,15 @@ class SimulationSettings:
         return None if isinstance(self.anneal, bool) else self.anneal
 
     @property
+    def replica_temperatures(self) -> list[float]:
+        """Temperature of each replica, kelvin, before the schedule."""
+        return self.exchange.temperatures if self.exchange else [self.temperature] * self.replicas
+
+    @property
     def temperatures(self) -> str:
         """Temperature of a run that has begun, in words."""
+        if self.exchange is not None:
+            return in_kelvin(self.exchange.temperatures)
         if self.schedule is None:
             return f"{self.temperature:g} K"
         first, last = (
@@ -154,6 +230,7 @@ class SimulationSettings:
             | {
                 "source": SourceStructure.parse(values.get("source")),
                 "anneal": Schedule(*anneal) if isinstance(anneal, list) else anneal,
+                "exchange": ExchangeSettings.parse(values.get("exchange")),
             }
         )
 

@@ -20,17 +20,21 @@ from openmm_nemo.engine.torchscript import torchforce_platform_problems
 from openmm_nemo.engine.units import ANGSTROM_PER_NM
 from openmm_nemo.errors import InputError
 from openmm_nemo.models import ConditionedModel, NemoModel
-from openmm_nemo.plugin import platform_names
+from openmm_nemo.plugin import platform_names, plugin_problem
+from openmm_nemo.runs.exchange import ExchangeOutputs
 from openmm_nemo.runs.folder import START_ANEW, RunFolder
 from openmm_nemo.runs.interruption import deferred_interrupts
 from openmm_nemo.runs.outputs import SimulationOutputs
 from openmm_nemo.runs.settings import (
     ALL_ATOM_FILE,
     CHECKPOINT_FILE,
+    EXCHANGE_FILE,
+    EXCHANGE_PLOT_FILE,
     FINAL_FILES,
     PLOT_FILE,
     SIMULATION,
     STATE_FILE,
+    SUMMARY_FILE,
     XML_FILES,
     SimulationRecord,
     SimulationSettings,
@@ -81,6 +85,10 @@ class SimulationRun:
                 SimulationOutputs(path / name, self.settings, self.protein, replica)
                 for replica, name in enumerate(folders)
             ] or [SimulationOutputs(path, self.settings, self.protein)]
+            # It moves configurations: only after the others have reported.
+            self._exchange = (
+                [] if self.settings.exchange is None else [ExchangeOutputs(path, self.settings)]
+            )
             self._at_end = at_end.pop_all()
 
     def __enter__(self) -> "SimulationRun":
@@ -121,7 +129,7 @@ class SimulationRun:
             ExitStack() as opened,
         ):
             self.simulation.reporters.clear()
-            for outputs in self._outputs:
+            for outputs in (*self._outputs, *self._exchange):
                 opened.enter_context(outputs.open(self.simulation))
             # It is a model of another frame.
             (self.folder.path / ALL_ATOM_FILE).unlink(missing_ok=True)
@@ -181,10 +189,12 @@ class SimulationRun:
         """Write the files that make a folder a run; the record last, because it marks the folder."""
         outputs = (settings.trajectory, settings.atoms, STATE_FILE, PLOT_FILE)
         files = (*outputs, *FINAL_FILES, ALL_ATOM_FILE, *XML_FILES)
+        if settings.exchange is not None:
+            files += (EXCHANGE_FILE, EXCHANGE_PLOT_FILE, SUMMARY_FILE)
         self.folder.check_new((*files, *settings.replica_folders))
         self._load_model(settings)
         settings = settings.with_schedule(self.protein)
-        self.simulation = self._create_simulation(settings)
+        self.simulation = create_simulation(self.protein, settings)
         platform = self.simulation.context.getPlatform().getName()
         self.settings = replace(settings, platform=platform)
         with self.folder.writing():
@@ -223,7 +233,7 @@ class SimulationRun:
                 f"(available: {', '.join(platform_names())}): resume where it is available, or {START_ANEW}."
             )
         self.settings = replace(record.settings, platform=platform)
-        self.simulation = self._create_simulation(self.settings)
+        self.simulation = create_simulation(self.protein, self.settings)
         integrator = type(self.simulation.integrator).__name__
         if record.integrator != integrator:
             raise InputError(
@@ -240,59 +250,18 @@ class SimulationRun:
             ) from None
 
     def _load_model(self, settings: SimulationSettings) -> None:
-        self.model = NemoModel.from_pretrained(settings.model)
-        if settings.precision == "double":
-            self.model.double()
-        self.protein = self.model.condition(
-            settings.sequence, settings.profile, embedding=settings.embedding
-        )
-        if settings.source is not None:
-            self.protein.numbering = settings.source.numbering
+        self.model, self.protein = load_protein(settings)
         self._fingerprint = _fingerprint(self.model, self.protein)
-
-    def _create_simulation(self, settings: SimulationSettings) -> app.Simulation:
-        s = settings
-        known = platform_names()
-        if s.platform not in (None, *known):
-            raise InputError(
-                f"The platform {s.platform!r} is not available here: choose one of {', '.join(known)}."
-            )
-        for name in known:
-            platform = mm.Platform.getPlatformByName(name)
-            if "Precision" in platform.getPropertyNames():
-                platform.setPropertyDefaultValue("Precision", s.precision)
-        failures = []
-        for name in preferred_platforms() if s.platform is None else [s.platform]:
-            backend = _backend(s.backend, name, self.protein)
-            try:
-                simulation = app.Simulation(
-                    self.protein.create_topology(s.replicas),
-                    self.protein.create_system(backend, s.replicas),
-                    self.protein.create_integrator(s.temperature, s.seed, s.schedule, s.replicas),
-                    mm.Platform.getPlatformByName(name),
-                )
-            except mm.OpenMMException as error:
-                failures.append(f"{name} ({_one_line(error)})")
-                continue
-            if s.start is None:
-                simulation.context.setPositions(self.protein.initial_positions(s.seed, s.replicas))
-            else:
-                start = np.tile(np.array(s.start), (s.replicas, 1))
-                simulation.context.setPositions(start / ANGSTROM_PER_NM)
-            return simulation
-        raise InputError(
-            f"OpenMM cannot simulate on {failures[0]}: choose another --platform of {', '.join(known)}."
-        )
 
     def _complete_files(self) -> None:
         s = self.settings
         model = Path(s.model).name + ("" if self.model.trained else " (untrained)")
         state = self.simulation.context.getState(positions=True)
+        title = f"{len(s.sequence)} residues, {model}, {s.temperatures}, seed {s.seed}"
         for outputs in self._outputs:
-            outputs.complete(
-                state.getPositions(asNumpy=True)._value,
-                f"{len(s.sequence)} residues, {model}, {s.temperatures}, seed {s.seed}",
-            )
+            outputs.complete(state.getPositions(asNumpy=True)._value, title)
+        for exchange in self._exchange:
+            exchange.complete(title)
         self._write_checkpoint()
 
     def _problem_now(self) -> str | None:
@@ -327,6 +296,75 @@ class SimulationRun:
         if hashlib.sha256(state).digest() != digest:
             raise InputError(f"{path} is damaged: {START_ANEW}.")
         return state
+
+
+def load_protein(settings: SimulationSettings) -> tuple[NemoModel, ConditionedModel]:
+    """The model of a simulation, and the protein in it.
+
+    Raises
+    ------
+    InputError
+        If the model cannot be loaded, or the protein cannot be its input.
+    """
+    model = NemoModel.from_pretrained(settings.model)
+    if settings.precision == "double":
+        model.double()
+    protein = model.condition(settings.sequence, settings.profile, embedding=settings.embedding)
+    if settings.source is not None:
+        protein.numbering = settings.source.numbering
+    return model, protein
+
+
+def create_simulation(protein: ConditionedModel, settings: SimulationSettings) -> app.Simulation:
+    """OpenMM's simulation of a protein, at its initial positions.
+
+    Raises
+    ------
+    InputError
+        If a platform, backend or option of the settings is not available here.
+    """
+    s = settings
+    known = platform_names()
+    if s.platform not in (None, *known):
+        raise InputError(
+            f"The platform {s.platform!r} is not available here: choose one of {', '.join(known)}."
+        )
+    if s.metropolis and plugin_problem() is not None:
+        raise InputError(
+            f"--metropolis needs the compiled integrator, which is not in use because {plugin_problem()}."
+        )
+    for name in known:
+        platform = mm.Platform.getPlatformByName(name)
+        if "Precision" in platform.getPropertyNames():
+            platform.setPropertyDefaultValue("Precision", s.precision)
+    failures = []
+    for name in preferred_platforms() if s.platform is None else [s.platform]:
+        backend = _backend(s.backend, name, protein)
+        try:
+            simulation = app.Simulation(
+                protein.create_topology(s.replicas),
+                protein.create_system(backend, s.replicas),
+                protein.create_integrator(
+                    seed=s.seed,
+                    schedule=s.schedule,
+                    replicas=s.replicas,
+                    temperatures=s.replica_temperatures,
+                    metropolis=s.metropolis,
+                ),
+                mm.Platform.getPlatformByName(name),
+            )
+        except mm.OpenMMException as error:
+            failures.append(f"{name} ({_one_line(error)})")
+            continue
+        if s.start is None:
+            simulation.context.setPositions(protein.initial_positions(s.seed, s.replicas))
+        else:
+            start = np.tile(np.array(s.start), (s.replicas, 1))
+            simulation.context.setPositions(start / ANGSTROM_PER_NM)
+        return simulation
+    raise InputError(
+        f"OpenMM cannot simulate on {failures[0]}: choose another --platform of {', '.join(known)}."
+    )
 
 
 def _next_block(block: int, seconds: float) -> int:
