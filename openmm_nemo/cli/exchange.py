@@ -83,7 +83,7 @@ def _settings(out: Path, given: dict[str, Any]) -> SimulationSettings:
     """Settings of a new run; with a trial run, if it has to choose the temperatures."""
     interval = given.pop("interval", 10)
     listed = given.pop("temperatures", None)
-    ends = {
+    ends: dict[str, Any] = {
         name: given.pop(name)
         for name in ("lowest", "highest", "acceptance", "trial_steps")
         if name in given

@@ -28,6 +28,7 @@ from openmm_nemo.runs.settings import SimulationSettings
 from openmm_nemo.runs.simulation import SimulationRun
 from openmm_nemo.runs.source import SourceStructure
 
+
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a simulation: its protein, its files, how it is computed, and --resume."""
     options = (
@@ -42,7 +43,9 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=int,
             help="Frame of the --trajectory to start from, from 0; -1 is the last.  [default: 0]",
         ),
-        click.option("--model", help=f"Installed model or model folder.  [default: {DEFAULT_MODEL}]"),
+        click.option(
+            "--model", help=f"Installed model or model folder.  [default: {DEFAULT_MODEL}]"
+        ),
         click.option(
             "--profile",
             type=click.Path(path_type=Path),
@@ -53,9 +56,13 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Path(path_type=Path),
             help="Embedding for a model that takes one: NumPy file (.npy) with one row of numbers per residue.",
         ),
-        click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write."),
         click.option(
-            "--steps", type=click.IntRange(1), help="Total number of steps.  [default: 250, or as before]"
+            "--out", type=click.Path(path_type=Path), required=True, help="Folder to write."
+        ),
+        click.option(
+            "--steps",
+            type=click.IntRange(1),
+            help="Total number of steps.  [default: 250, or as before]",
         ),
         click.option(
             "--seed",
@@ -65,7 +72,8 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--start",
             type=click.Choice(["z0", "native"]),
-            help="Start from the network's initial state, or from the structure, as by default with --topology.  [default: z0]",
+            help="Start from the network's initial state, or from the structure, as by default with --topology.  "
+            "[default: z0]",
         ),
         click.option(
             "--reference",
@@ -74,7 +82,9 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="[FILE]",
             help="Compare with this structure (without FILE: the one of --pdb), in RMSD and TM-score columns.",
         ),
-        click.option("--reference-chain", help="Chain of the --reference FILE.  [default: the first]"),
+        click.option(
+            "--reference-chain", help="Chain of the --reference FILE.  [default: the first]"
+        ),
         click.option(
             "--reference-model",
             type=int,
@@ -88,11 +98,13 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Coarse trajectory to write: .dcd, .xtc, .h5 or .pdb.  [default: coarse.dcd]",
         ),
         click.option(
-            "--atoms", help="Atomic trajectory to write: .dcd, .xtc, .h5 or .pdb.  [default: atoms.dcd]"
+            "--atoms",
+            help="Atomic trajectory to write: .dcd, .xtc, .h5 or .pdb.  [default: atoms.dcd]",
         ),
         click.option(
             "--trajectory",
-            help="With --topology: trajectory to start from, in a format of MDTraj. Without: another name for --coarse.",
+            help="With --topology: trajectory to start from, in a format of MDTraj. Without: another name for "
+            "--coarse.",
         ),
         click.option(
             "--backend",
@@ -128,7 +140,9 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             default=None,
             help="Do not write system.xml and integrator.xml; the former grows with the square of the length.",
         ),
-        click.option("--resume", is_flag=True, help="Continue the run in --out; only --steps may change."),
+        click.option(
+            "--resume", is_flag=True, help="Continue the run in --out; only --steps may change."
+        ),
     )
     for option in reversed(options):
         command = option(command)

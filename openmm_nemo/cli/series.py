@@ -23,7 +23,7 @@ def plan_of(run: SimulationRun, total: int) -> str:
     if s.replicas > 1:
         plan = f"{s.replicas} replicas of {plan}"
     if s.exchange is not None:
-        plan += f", exchanged every {counted(s.exchange.interval, 'step')} at {s.temperatures}"
+        plan += f", at {s.temperatures}, exchanged every {counted(s.exchange.interval, 'step')}"
     if s.schedule is not None:
         plan += f", annealed: {s.temperatures} over the first {s.schedule.steps} steps"
     return plan

@@ -31,8 +31,9 @@ from openmm_nemo.sampling.sampling import sample_seeds
 @click.option(
     "--fasta",
     type=click.Path(path_type=Path),
-    help="FASTA file, instead of --pdb: simulate all its proteins, each with its own seed from --seed. --profile is then "
-    "JSON lines of frequencies in alignments, --embedding a safetensors file of arrays, with the names of the records.",
+    help="FASTA file, instead of --pdb: simulate all its proteins, each with its own seed from --seed. --profile is "
+    "then JSON lines of frequencies in alignments, --embedding a safetensors file of arrays, both with the names of "
+    "the records.",
 )
 @click.option(
     "--temperature",

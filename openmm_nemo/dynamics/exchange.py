@@ -41,9 +41,7 @@ def log_acceptance(energies: np.ndarray, kt: np.ndarray) -> np.ndarray:
     return np.diff(1 / kt) * np.diff(energies)
 
 
-def exchange(
-    energies: np.ndarray, kt: np.ndarray, uniform: np.ndarray, attempt: int
-) -> np.ndarray:
+def exchange(energies: np.ndarray, kt: np.ndarray, uniform: np.ndarray, attempt: int) -> np.ndarray:
     """Decide on the swaps of an attempt.
 
     Each pair is swapped with probability min(1, A), see `log_acceptance`, and never if its A is NaN. The pairs of an

@@ -34,7 +34,9 @@ def distance_of(acceptance: float) -> float:
     return -math.sqrt(2) * NormalDist().inv_cdf(acceptance / 2)
 
 
-def spaced_ladder(temperatures: np.ndarray, deviations: np.ndarray, acceptance: float) -> np.ndarray:
+def spaced_ladder(
+    temperatures: np.ndarray, deviations: np.ndarray, acceptance: float
+) -> np.ndarray:
     """The fewest temperatures between the first and the last whose neighbours have at least a given acceptance.
 
     Parameters

@@ -92,9 +92,7 @@ def summary_of(settings: SimulationSettings, walkers: np.ndarray) -> dict[str, A
     assert exchange is not None
     attempted, accepted = count_swaps(walkers)
     trips = round_trips(walkers)
-    pairs = zip(
-        pairwise(exchange.temperatures), attempted.tolist(), accepted.tolist(), strict=True
-    )
+    pairs = zip(pairwise(exchange.temperatures), attempted.tolist(), accepted.tolist(), strict=True)
     return {
         "temperatures_kelvin": exchange.temperatures,
         "interval_steps": exchange.interval,

@@ -121,9 +121,11 @@ def plot_exchange(
     walk.set_yticks(range(n), labels)
     rates = [pair["acceptance"] or 0 for pair in summary["pairs"]]
     bars.barh(np.arange(n - 1) + 0.5, rates, height=0.6, color="tab:blue")
+    heading = "accepted exchanges (fraction)"
     if summary["acceptance_wanted"] is not None:
         bars.axvline(summary["acceptance_wanted"], color="0.4", linestyle="--", linewidth=1)
-    bars.set_title("accepted exchanges (fraction)", loc="left", fontsize=10)
+        heading += "; dashed: wanted"
+    bars.set_title(heading, loc="left", fontsize=10)
     bars.set_xlim(0, 1)
     bars.set_ylim(walk.get_ylim())
     bars.set_yticks(range(n), labels)

@@ -206,7 +206,7 @@ class SimulationSettings:
     def temperatures(self) -> str:
         """Temperature of a run that has begun, in words."""
         if self.exchange is not None:
-            return in_kelvin(self.exchange.temperatures)
+            return f"{self.exchange.temperatures[0]:g} to {self.exchange.temperatures[-1]:g} K"
         if self.schedule is None:
             return f"{self.temperature:g} K"
         first, last = (

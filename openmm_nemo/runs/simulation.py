@@ -85,7 +85,7 @@ class SimulationRun:
                 SimulationOutputs(path / name, self.settings, self.protein, replica)
                 for replica, name in enumerate(folders)
             ] or [SimulationOutputs(path, self.settings, self.protein)]
-            # It moves configurations: only after the others have reported.
+            # It moves configurations, after the others have reported.
             self._exchange = (
                 [] if self.settings.exchange is None else [ExchangeOutputs(path, self.settings)]
             )
@@ -129,8 +129,10 @@ class SimulationRun:
             ExitStack() as opened,
         ):
             self.simulation.reporters.clear()
-            for outputs in (*self._outputs, *self._exchange):
+            for outputs in self._outputs:
                 opened.enter_context(outputs.open(self.simulation))
+            for exchange in self._exchange:
+                opened.enter_context(exchange.open(self.simulation))
             # It is a model of another frame.
             (self.folder.path / ALL_ATOM_FILE).unlink(missing_ok=True)
             if steps != self.settings.steps:
@@ -188,10 +190,10 @@ class SimulationRun:
     def _begin(self, settings: SimulationSettings) -> None:
         """Write the files that make a folder a run; the record last, because it marks the folder."""
         outputs = (settings.trajectory, settings.atoms, STATE_FILE, PLOT_FILE)
-        files = (*outputs, *FINAL_FILES, ALL_ATOM_FILE, *XML_FILES)
+        files = [*outputs, *FINAL_FILES, ALL_ATOM_FILE, *XML_FILES, *settings.replica_folders]
         if settings.exchange is not None:
-            files += (EXCHANGE_FILE, EXCHANGE_PLOT_FILE, SUMMARY_FILE)
-        self.folder.check_new((*files, *settings.replica_folders))
+            files += [EXCHANGE_FILE, EXCHANGE_PLOT_FILE, SUMMARY_FILE]
+        self.folder.check_new(files)
         self._load_model(settings)
         settings = settings.with_schedule(self.protein)
         self.simulation = create_simulation(self.protein, settings)
