@@ -149,29 +149,29 @@ def start_numbers(seed: Tensor, n_beads: int) -> Tensor:
     return (words[..., 0].to(torch.float64) + 0.5) * 2.0**-32
 
 
-def exchange_numbers(seed: int, step: int, n_pairs: int) -> Tensor:
+def exchange_numbers(seed: int, steps: Tensor, n_pairs: int) -> Tensor:
     """Uniform numbers in (0, 1) that decide on exchanges of replicas, see `openmm_nemo.dynamics.exchange`.
 
     Parameters
     ----------
     seed : int
         Seed of the simulation, non-negative.
-    step : int
+    steps : Tensor, shape (N,), int64
         After which exchanges are attempted.
     n_pairs : int
         Number of pairs of neighbours P.
 
     Returns
     -------
-    Tensor, shape (P,), float64
+    Tensor, shape (N, P), float64
     """
-    pair = torch.arange(n_pairs)
+    pair = torch.arange(n_pairs, device=steps.device)
     zero = torch.zeros_like(pair)
     words = philox(
-        (zero + (step & _WORD), zero, pair, zero + EXCHANGE_STREAM),
+        (steps.view(-1, 1) & _WORD, zero, pair, zero + EXCHANGE_STREAM),
         (zero + (seed & _WORD), zero + (seed >> 32)),
     )
-    return (words[:, 0].to(torch.float64) + 0.5) * 2.0**-32
+    return (words[..., 0].to(torch.float64) + 0.5) * 2.0**-32
 
 
 class Noise:

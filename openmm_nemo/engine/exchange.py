@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import openmm as mm
+import torch
 from openmm import app, unit
 
 from openmm_nemo.dynamics.exchange import exchange
@@ -91,7 +92,8 @@ class NemoReplicaExchange:
         step = simulation.currentStep
         kt = GAS_CONSTANT * np.array(integrator.getTemperatures().value_in_unit(unit.kelvin))
         energies = np.array([replica_energy(simulation.context, r) for r in range(n)])
-        uniform = exchange_numbers(integrator.getRandomNumberSeed(), step, n - 1).numpy()
+        seed = integrator.getRandomNumberSeed()
+        uniform = exchange_numbers(seed, torch.tensor([step]), n - 1)[0].numpy()
         source = exchange(energies, kt, uniform, step // self._interval)
         if (source != np.arange(n)).any():
             positions = state.getPositions(asNumpy=True)._value

@@ -8,7 +8,12 @@ import torch
 from scipy import stats
 
 from openmm_nemo.dynamics import Noise, langevin_noise, philox
-from openmm_nemo.dynamics.noise import NOISE_BLOCK, acceptance_numbers, replica_seed
+from openmm_nemo.dynamics.noise import (
+    NOISE_BLOCK,
+    acceptance_numbers,
+    exchange_numbers,
+    replica_seed,
+)
 
 ONES = 0xFFFFFFFF
 # Known-answer vectors of the Random123 library for philox4x32-10: counter, key, words.
@@ -227,3 +232,13 @@ def test_a_replica_is_the_second_word_of_the_key():
         assert replica_seed(2**31 - 1, replica) == seeds[replica]
         expected = reference_philox([5, 0, 0, 2], [2**31 - 1, replica])[:2]
         assert found == [(word + 0.5) / 2**32 for word in expected]
+
+
+def test_numbers_of_exchanges_are_of_a_stream_of_their_own():
+    seed, steps = 2**31 - 1, [7, 2**32 + 5]
+    found = exchange_numbers(seed, torch.tensor(steps), 3).tolist()
+    for step, row in zip(steps, found, strict=True):
+        for pair, number in enumerate(row):
+            words = reference_philox([step & ONES, 0, pair, 4], [seed, 0])
+            assert number == (words[0] + 0.5) / 2**32
+    assert exchange_numbers(seed, torch.tensor(steps[1:]), 2).tolist() == [found[1][:2]]
