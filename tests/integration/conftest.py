@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from openmm_nemo.runs import outputs, simulation
+from openmm_nemo.runs import exchange, outputs, simulation
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,6 +26,7 @@ def quick_pictures():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(outputs, "plot_simulation", draw)
+        patch.setattr(exchange, "plot_exchange", lambda file, *_: file.write_text("a picture"))
         yield
 
 

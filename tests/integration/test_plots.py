@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from openmm_nemo.runs import plots
-from openmm_nemo.runs.plots import plot_simulation
+from openmm_nemo.runs.plots import plot_exchange, plot_simulation
 from tests.helpers import random_chain, random_rotation
 
 COLUMNS = (
@@ -160,3 +160,30 @@ def test_single_line_and_bad_numbers_can_be_drawn(draw, tmp_path):
     plot_simulation(path, tmp_path / "state.png", "a title", x)
     image = matplotlib.image.imread(tmp_path / "state.png")[..., :3]
     assert pixels(panels(image)[0][0], BLUE) > 20
+
+
+def exchange_picture(path, walkers, rates=(0.9, 0.1), wanted=None):
+    summary = {
+        "temperatures_kelvin": [300.0, 350.0, 400.0],
+        "pairs": [{"acceptance": rate} for rate in rates],
+        "round_trips": 1,
+        "acceptance_wanted": wanted,
+    }
+    plot_exchange(path, "a title", 10 * np.arange(len(walkers)), np.array(walkers), summary)
+    return matplotlib.image.imread(path)[..., :3]
+
+
+def test_every_walker_and_every_pair_is_drawn(tmp_path):
+    stay = exchange_picture(tmp_path / "x.png", [[0, 1, 2]] * 5)
+    height, width, _ = stay.shape
+    walk, bars = stay[:, : int(0.66 * width)], stay[:, int(0.7 * width) :]
+    # The lowest temperature and the lowest pair are at the bottom; walkers run from blue to red.
+    lower, upper = np.array_split(bars, 2)
+    assert pixels(lower, BLUE) > 5 * pixels(upper, BLUE) > 0
+    below, above = np.array_split(walk, 2)
+    assert pixels(above, (0.65, 0.12, 0.01), 0.2) > 300 > pixels(below, (0.65, 0.12, 0.01), 0.2)
+    swapped = exchange_picture(tmp_path / "x.png", [[0, 1, 2], [0, 2, 1], [2, 0, 1]])
+    below = np.array_split(swapped[:, : int(0.66 * width)], 2)[1]
+    assert pixels(below, (0.65, 0.12, 0.01), 0.2) > 100
+    wanted = exchange_picture(tmp_path / "x.png", [[0, 1, 2]] * 5, (None, 0.1), 0.5)
+    assert pixels(wanted[:, int(0.7 * width) :], (0.4, 0.4, 0.4)) > pixels(bars, (0.4, 0.4, 0.4))
