@@ -175,12 +175,12 @@ def exchange_picture(path, walkers, rates=(0.9, 0.1), wanted=None):
 
 def test_every_walker_and_every_pair_is_drawn(tmp_path):
     stay = exchange_picture(tmp_path / "x.png", [[0, 1, 2]] * 5)
-    height, width, _ = stay.shape
+    width = stay.shape[1]
     walk, bars = stay[:, : int(0.66 * width)], stay[:, int(0.7 * width) :]
     # The lowest temperature and the lowest pair are at the bottom; walkers run from blue to red.
-    lower, upper = np.array_split(bars, 2)
+    upper, lower = np.array_split(bars, 2)
     assert pixels(lower, BLUE) > 5 * pixels(upper, BLUE) > 0
-    below, above = np.array_split(walk, 2)
+    above, below = np.array_split(walk, 2)
     assert pixels(above, (0.65, 0.12, 0.01), 0.2) > 300 > pixels(below, (0.65, 0.12, 0.01), 0.2)
     swapped = exchange_picture(tmp_path / "x.png", [[0, 1, 2], [0, 2, 1], [2, 0, 1]])
     below = np.array_split(swapped[:, : int(0.66 * width)], 2)[1]
