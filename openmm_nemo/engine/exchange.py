@@ -12,7 +12,7 @@ import torch
 from openmm import app, unit
 
 from openmm_nemo.dynamics.exchange import exchange
-from openmm_nemo.dynamics.noise import exchange_numbers
+from openmm_nemo.dynamics.noise import NOISE_BLOCK, exchange_numbers
 from openmm_nemo.engine.forces import replica_energy
 from openmm_nemo.engine.integrator import LangevinInterface
 from openmm_nemo.engine.units import GAS_CONSTANT
@@ -53,6 +53,7 @@ class NemoReplicaExchange:
         self._out = open(file, "w", newline="")  # noqa: SIM115 (closed by close)
         self._csv = csv.writer(self._out, lineterminator="\n")
         self.walkers = np.empty(0, dtype=int)
+        self._drawn = (-1, -1), np.empty(0)
 
     def begin(self, simulation: app.Simulation) -> None:
         """Number the walkers and write the first line, unless that has been done; otherwise the first step does it.
@@ -92,9 +93,9 @@ class NemoReplicaExchange:
         step = simulation.currentStep
         kt = GAS_CONSTANT * np.array(integrator.getTemperatures().value_in_unit(unit.kelvin))
         energies = np.array([replica_energy(simulation.context, r) for r in range(n)])
-        seed = integrator.getRandomNumberSeed()
-        uniform = exchange_numbers(seed, torch.tensor([step]), n - 1)[0].numpy()
-        source = exchange(energies, kt, uniform, step // self._interval)
+        attempt = step // self._interval
+        uniform = self._numbers(integrator.getRandomNumberSeed(), attempt)
+        source = exchange(energies, kt, uniform, attempt)
         if (source != np.arange(n)).any():
             positions = state.getPositions(asNumpy=True)._value
             moved = positions.reshape(n, -1, 3)[source].reshape(-1, 3)
@@ -128,6 +129,15 @@ class NemoReplicaExchange:
     def close(self) -> None:
         """Close the file."""
         self._out.close()
+
+    def _numbers(self, seed: int, attempt: int) -> np.ndarray:
+        """Numbers that decide on an attempt (R - 1,); they are drawn for many at once."""
+        block, row = divmod(attempt, NOISE_BLOCK)
+        if self._drawn[0] != (seed, block):
+            attempts = torch.arange(block * NOISE_BLOCK, (block + 1) * NOISE_BLOCK)
+            numbers = exchange_numbers(seed, self._interval * attempts, len(self.walkers) - 1)
+            self._drawn = (seed, block), numbers.numpy()
+        return self._drawn[1][row]
 
     def _write_header(self, n_replicas: int) -> None:
         self._csv.writerow(["step", *(f"replica-{r}" for r in range(n_replicas))])

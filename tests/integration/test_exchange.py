@@ -5,15 +5,20 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
+from scipy.special import betainc
 
+from openmm_nemo import NemoLangevinIntegrator
+from openmm_nemo.cli import exchange as cli
 from openmm_nemo.dynamics.exchange import count_swaps, round_trips
+from openmm_nemo.engine.units import GAS_CONSTANT
 from openmm_nemo.runs import exchange as exchange_files
-from openmm_nemo.runs import simulation
+from openmm_nemo.runs import ladder, simulation
 from openmm_nemo.runs.exchange import read_walkers
 from openmm_nemo.runs.ladder import choose_ladder
 from openmm_nemo.runs.settings import ExchangeSettings, SimulationSettings
 from tests.helpers import Outcome, command_line, contents, names, need_plugin, raises, refused
-from tests.integration.runs import MODEL, SEQUENCE, frames, simulate, table
+from tests.integration.runs import MODEL, SEQUENCE, frames, protein, simulate, table
 from tests.unit.models.chains import make_model
 
 pytestmark = pytest.mark.usefixtures("quick_pictures")
@@ -68,6 +73,8 @@ def test_the_folder_is_that_of_replicas_and_more(whole, tmp_path):
     out = tmp_path / "run"
     assert simulate(out, "--sequence", SEQUENCE, "--replicas", R, "--steps", 1).code == 0
     assert set(contents(whole)) == {*contents(out), *OWN}
+    integrator = NemoLangevinIntegrator.from_xml((whole / "integrator.xml").read_text())
+    assert integrator.getTemperatures()._value == TEMPERATURES
     settings = json.loads((whole / "run.json").read_text())["settings"]
     assert settings["exchange"] == {
         "temperatures": TEMPERATURES,
@@ -89,6 +96,14 @@ def test_walkers_are_where_their_configurations_are(whole):
             assert before[nearest] == after[r]
             moved += nearest != r
     assert moved > 5
+
+
+def test_lines_and_frames_are_of_the_same_state(whole):
+    """Also at an attempt, which comes after both."""
+    for name in FOLDERS:
+        x = torch.tensor(10 * frames(whole / name, "coarse.dcd").xyz)
+        energies = protein(double=False).energy(x).numpy()
+        np.testing.assert_allclose(table(whole / name)["u_kt"], energies, rtol=1e-4, atol=1e-4)
 
 
 def test_summary_counts_what_the_table_has(whole):
@@ -180,6 +195,26 @@ def test_ladder_is_printed(tmp_path):
     names(outcome.out, "2 temperatures", "acceptance", 0.5, "310, 320 K", "0 attempts", "none")
 
 
+def test_ladder_has_the_acceptance_that_was_asked_for(monkeypatch):
+    """Harmonic energies, after a first half that is not in equilibrium, and the incomplete beta law."""
+    freedom, n = 120, 4000
+    random = np.random.default_rng(4)
+
+    def energies(trial, steps, progress):
+        kt = GAS_CONSTANT * np.array(trial.exchange.temperatures)
+        drawn = random.gamma(freedom / 2, size=(n, len(kt))) * kt
+        return np.concatenate([np.linspace(1e6, 0, n)[:, None] + drawn, drawn])
+
+    monkeypatch.setattr(ladder, "_energies", energies)
+    t = np.array(choose_ladder(settings(), 300, 600, 0.4, 100))
+    ratio = t[:-1] / t[1:]
+    law = 2 * betainc(freedom / 2, freedom / 2, ratio / (1 + ratio))
+    np.testing.assert_allclose(law, law.mean(), atol=0.02)
+    fewer = 2 ** (-1 / (len(t) - 2))
+    assert law.mean() > 0.38
+    assert 2 * betainc(freedom / 2, freedom / 2, fewer / (1 + fewer)) < 0.4
+
+
 def settings(**changes) -> SimulationSettings:
     known = {"sequence": SEQUENCE, "model": MODEL, "seed": 3, "anneal": False}
     return SimulationSettings(**known | {"platform": "Reference"} | changes)
@@ -250,6 +285,7 @@ def test_a_backend_that_does_not_compute_the_model_is_refused(tmp_path):
 
 def test_a_folder_with_a_run_is_refused_before_the_trial_run(whole, monkeypatch):
     before = contents(whole)
+    monkeypatch.setattr(cli, "choose_ladder", lambda *_: pytest.fail("a trial run"))
     message = refused("exchange", "--out", whole, *map(str, OPTIONS), "--highest", "400")
     names(message, whole, "--resume", "--out")
     assert contents(whole) == before

@@ -12,7 +12,8 @@ from openmm_nemo.dynamics import Schedule
 from openmm_nemo.dynamics.noise import exchange_numbers
 from openmm_nemo.engine import replica_energy
 from openmm_nemo.engine.integrator import CompiledIntegrator
-from tests.helpers import platform, raises
+from tests.helpers import need_plugin, platform, raises
+from tests.unit.engine.platforms import one_precision
 from tests.unit.engine.test_metropolis_replicas import ONLY
 from tests.unit.engine.toys import GAS_CONSTANT, KT, bead_topology, positions_of
 
@@ -49,13 +50,16 @@ def system() -> mm.System:
     return system
 
 
-def simulation_of(file, interval=5, seed=2, **options) -> app.Simulation:
+def simulation_of(file, interval=5, seed=2, name="Reference") -> app.Simulation:
     """All replicas begin in the higher well."""
+    need_plugin()
     integrator = CompiledIntegrator(
         300, 0.006, 0.3, seed=seed, metropolis=True, replicas=R, temperatures=TEMPERATURES
     )
+    kind, _, precision = name.partition(" ")
+    properties = {"Precision": precision} if precision else {}
     simulation = app.Simulation(
-        bead_topology(R * N), system(), integrator, platform("Reference"), **options
+        bead_topology(R * N), system(), integrator, platform(kind), properties
     )
     start = np.random.default_rng(1).normal(scale=0.1, size=(R * N, 3))
     start[::N, 0] += WIDTH
@@ -69,17 +73,17 @@ def walkers(file) -> np.ndarray:
     return np.loadtxt(file, delimiter=",", skiprows=1, dtype=int, ndmin=2)
 
 
-@pytest.mark.usefixtures("plugin")
-def test_attempts_are_those_of_the_criterion(tmp_path):
+@one_precision
+def test_attempts_are_those_of_the_criterion(tmp_path, name):
     """Energies written in numpy, weights before and after, and positions that move with the walkers."""
-    simulation = simulation_of(tmp_path / "x.csv", seed=17)
+    simulation = simulation_of(tmp_path / "x.csv", seed=17, name=name)
     exchange = simulation.reporters[0]
     simulation.reporters.clear()
     exchange.begin(simulation)
     uniform = exchange_numbers(17, torch.arange(0, 500, 5), R - 1)
     beta = 1 / (GAS_CONSTANT * np.array(TEMPERATURES))
     walker, rows, decided = np.arange(R), [[0, *range(R)]], set()
-    for attempt in range(1, 40):
+    for attempt in range(1, 70):
         simulation.step(5)
         before = positions_of(simulation.context).reshape(R, N, 3)
         u = wells(before[:, 0, 0]) + 0.5 * SPRING * ((before**2).sum((1, 2)) - before[:, 0, 0] ** 2)
@@ -102,7 +106,6 @@ def test_attempts_are_those_of_the_criterion(tmp_path):
     assert (tmp_path / "x.csv").read_text().startswith("step,replica-0,replica-1,")
 
 
-@pytest.mark.usefixtures("plugin")
 def test_attempts_are_made_at_the_interval(tmp_path):
     simulation = simulation_of(tmp_path / "x.csv", interval=7)
     simulation.step(20)
@@ -110,13 +113,13 @@ def test_attempts_are_made_at_the_interval(tmp_path):
     assert walkers(tmp_path / "x.csv")[:, 0].tolist() == [0, 7, 14, 21]
 
 
-@pytest.mark.usefixtures("plugin")
-def test_a_checkpoint_and_the_table_continue_bit_by_bit(tmp_path):
-    whole = simulation_of(tmp_path / "whole.csv")
+@one_precision
+def test_a_checkpoint_and_the_table_continue_bit_by_bit(tmp_path, name):
+    whole = simulation_of(tmp_path / "whole.csv", name=name)
     whole.step(33)
     checkpoint = whole.context.createCheckpoint()
     whole.step(30)
-    other = simulation_of(tmp_path / "other.csv", seed=5)
+    other = simulation_of(tmp_path / "other.csv", seed=5, name=name)
     other.context.loadCheckpoint(checkpoint)
     other.reporters[0].take_over(tmp_path / "whole.csv", 7, R)
     other.step(30)
@@ -124,7 +127,6 @@ def test_a_checkpoint_and_the_table_continue_bit_by_bit(tmp_path):
     assert (tmp_path / "other.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
-@pytest.mark.usefixtures("plugin")
 @pytest.mark.boltzmann
 def test_every_temperature_samples_its_boltzmann_distribution(tmp_path):
     """Positions in the wells and all other energy, by Kolmogorov and Smirnov's test of what is nearly independent.
@@ -207,7 +209,6 @@ def test_a_single_replica_is_refused(protein, tmp_path):
         simulation.step(1)
 
 
-@pytest.mark.usefixtures("plugin")
 def test_a_schedule_is_refused(tmp_path):
     simulation = simulation_of(tmp_path / "x.csv")
     simulation.integrator.setSchedule(Schedule(10, 2.0, 1.0))
