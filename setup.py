@@ -117,7 +117,8 @@ setup(
     package_dir={"openmm_nemo.torchscript_models": "torchscript_models"},
     package_data={
         "openmm_nemo.torchscript_models": ["*/*"],
-        "openmm_nemo.evaluation": ["page/*", "page/3dmol/*"],
+        "openmm_nemo.pages": ["static/*", "static/3dmol/*"],
+        "openmm_nemo.evaluation": ["page/*"],
     },
     ext_modules=[
         library(

@@ -171,11 +171,7 @@ def _write(out: Path, samples: Path, evaluation: Evaluation) -> None:
     _write_table(out / TABLE_FILE, rows)
     pictures = draw_pictures(assessments)
     for picture in pictures:
-        path = out / f"{picture.name}.png"
-        path.unlink(missing_ok=True)  # left by an earlier evaluation, if there is none now
-        if picture.light:
-            with completing(path) as partial:
-                partial.write_bytes(picture.light)
+        picture.write(out)
     settings, trained = _settings(samples)
     tables = (
         Table("By level of generalization", "level", rows),

@@ -1,13 +1,13 @@
 """Figures of an evaluation: the paper's Figures 4 and 9, and radii of gyration."""
 
-import io
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from openmm_nemo.evaluation.assessment import Assessment
 from openmm_nemo.evaluation.tables import FOLD_TM, TRAIN
+from openmm_nemo.pages.pictures import Picture, draw_picture
 
 LEVEL_NAMES = {
     "C": "class",
@@ -19,8 +19,6 @@ LEVEL_NAMES = {
 }
 """What is new to the training set at each level, hardest first."""
 
-_LIGHT = {"paper": "#ffffff", "ink": "#24292f"}
-_DARK = {"paper": "#1c2128", "ink": "#d0d7de"}
 _COLOURS = {
     "C": "#d1495b",
     "A": "#e0912f",
@@ -30,27 +28,6 @@ _COLOURS = {
     "": "#8c959f",
 }
 _MARKERS = {"C": "o", "A": "s", "T": "^", "H": "D", TRAIN: "P", "": "o"}
-
-
-class Picture(NamedTuple):
-    """A picture, or the reason why there is none.
-
-    Attributes
-    ----------
-    name : str
-        Name of its file, without extension.
-    title : str
-    text : str
-        What it shows, in words, or why there is nothing to draw.
-    light, dark : bytes
-        PNG on a light and on a dark background; empty if there is nothing to draw.
-    """
-
-    name: str
-    title: str
-    text: str
-    light: bytes = b""
-    dark: bytes = b""
 
 
 def draw_pictures(assessments: Sequence[Assessment]) -> list[Picture]:
@@ -125,7 +102,7 @@ def _by_level(tm: np.ndarray, levels: np.ndarray) -> Picture:
         for level, values in groups.items()
     )
     text = f"Mean TM-score of the representative: {means}. Boxes: quartiles; diamonds: means."
-    return _picture(name, title, text, draw)
+    return draw_picture(name, title, text, draw)
 
 
 def _by_clusters(clusters: np.ndarray, tm: np.ndarray, levels: np.ndarray) -> Picture:
@@ -147,7 +124,7 @@ def _by_clusters(clusters: np.ndarray, tm: np.ndarray, levels: np.ndarray) -> Pi
         "Mean TM-score of each ensemble to the native structure against its number of clusters"
         f"{_correlation(clusters[known], tm[known])}."
     )
-    return _picture(name, title, text, draw)
+    return draw_picture(name, title, text, draw)
 
 
 def _by_identity(identity: np.ndarray, tm: np.ndarray, levels: np.ndarray) -> Picture:
@@ -167,7 +144,7 @@ def _by_identity(identity: np.ndarray, tm: np.ndarray, levels: np.ndarray) -> Pi
         "TM-score of each representative against the sequence identity to the nearest protein of the training set"
         f"{_correlation(identity[known], tm[known])}."
     )
-    return _picture(name, title, text, draw)
+    return draw_picture(name, title, text, draw)
 
 
 def _gyration(
@@ -196,7 +173,7 @@ def _gyration(
         "Radius of gyration of each ensemble (mean and standard deviation) against that of the native structure; "
         f"the median ratio is {np.median(rg / native):.2f}. Dashed: equal."
     )
-    return _picture(name, title, text, draw)
+    return draw_picture(name, title, text, draw)
 
 
 def _scatter(axes: Any, x: np.ndarray, y: np.ndarray, levels: np.ndarray) -> None:
@@ -247,29 +224,3 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> str:
     from scipy.stats import spearmanr
 
     return f"; their rank correlation is {spearmanr(x, y).statistic:.2f}"
-
-
-def _picture(name: str, title: str, text: str, draw: Callable[[Any, str], None]) -> Picture:
-    # Imported here, because it takes longer than everything else that the command line imports.
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    images = []
-    for scheme in (_LIGHT, _DARK):
-        ink, paper = scheme["ink"], scheme["paper"]
-        inks = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
-        grounds = ("figure.facecolor", "axes.facecolor", "savefig.facecolor")
-        settings: Any = dict.fromkeys(inks, ink) | dict.fromkeys(grounds, paper)
-        with rc_context(settings):
-            figure = Figure(figsize=(4.8, 3.5), layout="constrained")
-            FigureCanvasAgg(figure)
-            axes = figure.add_subplot()
-            draw(axes, ink)
-            axes.grid(alpha=0.3)
-            axes.set_axisbelow(True)
-            axes.spines[["top", "right"]].set_visible(False)
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format="png", dpi=160)
-        images.append(buffer.getvalue())
-    return Picture(name, title, text, *images)

@@ -1,6 +1,5 @@
 """The report of an evaluation: one HTML file with tables, figures and structures, which works offline."""
 
-import base64
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +9,12 @@ import numpy as np
 import torch
 
 from openmm_nemo.evaluation.assessment import Assessment
-from openmm_nemo.evaluation.figures import LEVEL_NAMES, Picture
+from openmm_nemo.evaluation.figures import LEVEL_NAMES
 from openmm_nemo.evaluation.tables import FOLD_TM, HEADER, TRAIN, Row
-from openmm_nemo.files import completing
 from openmm_nemo.geometry import superpose
-from openmm_nemo.residues import THREE_LETTER
+from openmm_nemo.pages.page import write_page
+from openmm_nemo.pages.pictures import Picture
+from openmm_nemo.pages.structures import coordinates, facing
 
 PROTEINS_FILE = "proteins.csv"
 """The table of all proteins, next to the page."""
@@ -22,7 +22,7 @@ PROTEINS_FILE = "proteins.csv"
 SHOWN_STRUCTURES = 50
 SHOWN_ROWS = 1000
 
-_PAGE = Path(__file__).with_name("page")
+_TEMPLATE = Path(__file__).with_name("page") / "report.html"
 
 
 class Table(NamedTuple):
@@ -95,27 +95,19 @@ def write_report(
     about : str
         How the ensembles were sampled.
     """
-    import jinja2
-    from markupsafe import Markup
-
-    from openmm_nemo.version import __version__
-
-    environment = jinja2.Environment(
-        autoescape=True, loader=jinja2.FileSystemLoader(_PAGE), undefined=jinja2.StrictUndefined
-    )
-    environment.filters["data_uri"] = _data_uri
     ranked = rank(assessments)
     shown = spread(ranked, SHOWN_STRUCTURES)
     listed = spread(ranked, SHOWN_ROWS)
     number = {a: k for k, a in enumerate(shown)}
     marks = {ranked[place]: name for name, place in _landmarks(ranked).items()}
-    text = environment.get_template("report.html").render(
+    write_page(
+        Path(path),
+        _TEMPLATE,
         title=title,
-        version=__version__,
         summary=_summary(assessments),
         tiles=_tiles(tables[0].rows[0]),
         notes=notes,
-        about=about,
+        about=f"Sampled with {about}." if about else "",
         tables=tables,
         header=HEADER[1:],
         pictures=pictures,
@@ -124,14 +116,8 @@ def write_report(
         proteins_text=_how_many("listed", len(listed), len(ranked), f"; {PROTEINS_FILE} has all"),
         columns=_COLUMNS,
         rows=[{"number": number.get(a), "cells": _cells(a)} for a in listed],
-        proteins=[_protein(a) for a in shown],
-        css=Markup(_read("report.css")),
-        js=Markup(_script("report.js")),
-        viewer=Markup(_script("3dmol/3Dmol-min.js")),
-        licence=_read("3dmol/LICENSE"),
+        data=[_protein(a) for a in shown],
     )
-    with completing(Path(path)) as partial:
-        partial.write_text(text, encoding="utf-8")
 
 
 def rank(assessments: Sequence[Assessment]) -> list[Assessment]:
@@ -178,7 +164,7 @@ def _protein(a: Assessment) -> dict[str, Any]:
     chains = [np.asarray(x, dtype=float) for x in (a.x, a.native) if x is not None]
     if a.native is not None:
         chains[0] = superpose(*map(torch.from_numpy, chains)).numpy()
-    prediction, *native = _facing(chains)
+    prediction, *native = facing(chains)
     facts = (
         ("Residues", str(len(a.sequence))),
         ("Level", LEVEL_NAMES[a.level] if a.level else ""),
@@ -198,27 +184,9 @@ def _protein(a: Assessment) -> dict[str, Any]:
     return {
         "description": f"Predicted C-alpha trace of {a.id}{compared}",
         "facts": [fact for fact in facts if fact[1]],
-        "native": _pdb(a.sequence, native[0]) if native else "",
-        "prediction": _pdb(a.sequence, prediction),
+        "native": coordinates(native[0]) if native else None,
+        "prediction": coordinates(prediction),
     }
-
-
-def _facing(chains: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Chains (L, 3), rotated together so that the viewer looks along their shortest axis, with the longest one
-    across."""
-    x = np.concatenate(chains)
-    _, _, (across, up, _) = np.linalg.svd(x - x.mean(0), full_matrices=False)
-    # The third axis points to the viewer, so that the view is not a mirror image.
-    view = np.stack([across, up, np.cross(across, up)], axis=1)
-    return [(chain - x.mean(0)) @ view for chain in chains]
-
-
-def _pdb(sequence: str, x: np.ndarray) -> str:
-    """C-alpha trace (L, 3), Angstrom, as PDB text."""
-    return "\n".join(
-        f"ATOM  {i:5}  CA  {THREE_LETTER[letter]} A{i:4}    {p[0]:8.3f}{p[1]:8.3f}{p[2]:8.3f}  1.00  0.00           C"
-        for i, (letter, p) in enumerate(zip(sequence, x, strict=True), start=1)
-    )
 
 
 def _cells(a: Assessment) -> list[str]:
@@ -282,16 +250,3 @@ def _number(value: float, digits: int = 3, unit: str = "") -> str:
 
 def _percent(share: float) -> str:
     return _number(100 * share, 0, "%")
-
-
-def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def _read(name: str) -> str:
-    return (_PAGE / name).read_text(encoding="utf-8")
-
-
-def _script(name: str) -> str:
-    """Script to be written into a page: anything that would end it, or hide it, is escaped."""
-    return _read(name).replace("</script", r"<\/script").replace("<!--", r"<\!--")

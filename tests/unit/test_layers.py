@@ -37,6 +37,7 @@ ROOMS = [
     "runs",
     "sampling",
     "training",
+    "pages",
     "evaluation",
     "comparison",
     "doctor",
@@ -62,6 +63,7 @@ APART = {
         "progress",
         "residues",
     },
+    "pages": {"files", "version"},
 }
 
 

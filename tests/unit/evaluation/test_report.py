@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from openmm_nemo.evaluation import report
 from openmm_nemo.evaluation.assessment import Assessment
 from openmm_nemo.evaluation.figures import draw_pictures
 from openmm_nemo.evaluation.report import Table, spread, write_report
 from openmm_nemo.evaluation.tables import table_by_clusters, table_by_level
+from tests.browser import browser, coloured, emulate, grey, need_browser, opened, structure
 from tests.helpers import random_chain, random_rotation
 from tests.unit.evaluation.assessments import assessment, without_native
-from tests.unit.evaluation.browser import browser, need_browser
 
 N = 59
 ODD = """</script><script>document.title = "gone"</script><b id="x">&amp; "'"""
@@ -86,46 +85,10 @@ def page(many):
     assert many.get_log("browser") == []
 
 
-def emulate(driver, width: int, ground: str) -> None:
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    media = {"prefers-color-scheme": ground, "prefers-reduced-motion": "reduce"}
-    features = [{"name": name, "value": value} for name, value in media.items()]
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-
-
-def opened(driver, path: Path):
-    for kind in ("browser", "performance"):
-        driver.get_log(kind)
-    driver.get(path.as_uri())
-    return driver
-
-
-def structure(driver) -> np.ndarray:
-    """Pixels of the 3D view, RGB from 0 to 1."""
-    png = driver.find_element("id", "viewer").screenshot_as_png
-    return matplotlib.image.imread(io.BytesIO(png))[..., :3]
-
-
-def coloured(image: np.ndarray) -> int:
-    return int((np.ptp(image, axis=-1) > 0.3).sum())
-
-
-def grey(image: np.ndarray, ground: float) -> int:
-    """Pixels that are neither coloured nor ground."""
-    return int(((np.ptp(image, axis=-1) < 0.05) & (np.abs(image.mean(-1) - ground) > 0.2)).sum())
-
-
 def column(driver, number: int) -> list[str]:
     script = """return [...document.querySelectorAll("#all tbody tr")].filter((row) => row.checkVisibility())
         .map((row) => row.cells[arguments[0]].textContent.trim())"""
     return driver.execute_script(script, number)
-
-
-def positions(pdb: str) -> np.ndarray:
-    lines = pdb.splitlines()
-    assert all(line.startswith("ATOM  ") and line[12:16] == " CA " for line in lines)
-    return np.array([[float(line[k : k + 8]) for k in (30, 38, 46)] for line in lines])
 
 
 def test_nothing_is_loaded(page, pages):
@@ -200,8 +163,8 @@ def test_facts_are_of_the_chosen_protein(page, proteins):
 def test_prediction_is_superposed(page, proteins):
     shown = json.loads(page.find_element("id", "data").get_property("textContent"))
     exact = shown[0]  # the best one is p7
-    native = positions(exact["native"])
-    np.testing.assert_allclose(positions(exact["prediction"]), native, atol=0.002)
+    native = np.array(exact["native"])
+    np.testing.assert_allclose(np.array(exact["prediction"]), native, atol=0.002)
     assert_moved_as_a_body(native, proteins[7].native)
 
 
@@ -212,8 +175,8 @@ def test_structures_are_not_mirrored(page, proteins):
         name = option.get_property("textContent").split(" (")[0]
         (a,) = (a for a in proteins if a.id == name)
         k = int(option.get_property("value"))
-        assert_moved_as_a_body(positions(shown[k]["prediction"]), a.x)
-        assert_moved_as_a_body(positions(shown[k]["native"]), a.native)
+        assert_moved_as_a_body(np.array(shown[k]["prediction"]), a.x)
+        assert_moved_as_a_body(np.array(shown[k]["native"]), a.native)
 
 
 def assert_moved_as_a_body(x: np.ndarray, y: np.ndarray) -> None:
@@ -336,15 +299,6 @@ def test_spread_takes_the_ends_the_median_and_what_is_between(n):
     else:
         assert len(found) == 10
         assert max(np.diff(found)) <= n / 6 + 2
-
-
-def test_scripts_do_not_end_early(tmp_path, monkeypatch):
-    text = 'x = "</script><!--"'
-    monkeypatch.setattr(report, "_read", lambda name: text if name.endswith(".js") else "")
-    write(tmp_path / "report.html", [assessment()])
-    page = (tmp_path / "report.html").read_text()
-    assert page.count("<script") == page.count("</script>") == 3
-    assert "<!--" not in page
 
 
 def test_no_half_written_report(tmp_path, monkeypatch):

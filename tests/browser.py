@@ -1,10 +1,13 @@
 """A real browser without window, for the pages that the package writes."""
 
+import io
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import matplotlib.image
+import numpy as np
 from selenium import webdriver
 
 from tests.helpers import _need
@@ -45,3 +48,36 @@ def browser(profile: Path) -> Iterator[webdriver.Chrome]:
         yield driver
     finally:
         driver.quit()
+
+
+def emulate(driver: webdriver.Chrome, width: int, ground: str) -> None:
+    """Give the window a width, and pages a light or a dark ground."""
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    media = {"prefers-color-scheme": ground, "prefers-reduced-motion": "reduce"}
+    features = [{"name": name, "value": value} for name, value in media.items()]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
+def opened(driver: webdriver.Chrome, path: Path) -> webdriver.Chrome:
+    """The browser with a page, whose logs begin with it."""
+    for kind in ("browser", "performance"):
+        driver.get_log(kind)
+    driver.get(path.as_uri())
+    return driver
+
+
+def structure(driver: webdriver.Chrome) -> np.ndarray:
+    """Pixels of the 3D view, RGB from 0 to 1."""
+    png = driver.find_element("id", "viewer").screenshot_as_png
+    return matplotlib.image.imread(io.BytesIO(png))[..., :3]
+
+
+def coloured(image: np.ndarray) -> int:
+    """Number of coloured pixels."""
+    return int((np.ptp(image, axis=-1) > 0.3).sum())
+
+
+def grey(image: np.ndarray, ground: float) -> int:
+    """Pixels that are neither coloured nor ground."""
+    return int(((np.ptp(image, axis=-1) < 0.05) & (np.abs(image.mean(-1) - ground) > 0.2)).sum())

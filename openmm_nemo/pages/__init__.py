@@ -1,0 +1,1 @@
+"""Parts of the HTML pages that the package writes: the frame of a page, pictures, and structures in 3D."""
