@@ -119,6 +119,7 @@ setup(
         "openmm_nemo.torchscript_models": ["*/*"],
         "openmm_nemo.pages": ["static/*", "static/3dmol/*"],
         "openmm_nemo.evaluation": ["page/*"],
+        "openmm_nemo.analysis": ["page/*"],
     },
     ext_modules=[
         library(

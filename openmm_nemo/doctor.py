@@ -16,7 +16,7 @@ from openmm_nemo.engine.torchscript import torchforce_platform_problems
 from openmm_nemo.models import list_models
 from openmm_nemo.plugin import LIBRARIES, PROBLEMS, platform_names, plugin_problem
 
-PACKAGES = ("openmm", "torch", "openmmtorch", "mdtraj", "parmed")
+PACKAGES = ("openmm", "torch", "openmmtorch", "mdtraj", "parmed", "pymbar", "deeptime")
 
 REMEDIES = {
     "libcuda.so": "no NVIDIA driver was found: without an NVIDIA GPU this is expected",

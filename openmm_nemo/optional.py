@@ -1,6 +1,8 @@
 """Optional packages."""
 
+import logging
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from openmm_nemo.errors import InputError
@@ -22,3 +24,44 @@ def load_tm_align() -> Callable[..., Any]:
             'install it with pip install "openmm-nemo[evaluate]".'
         ) from None
     return tm_align
+
+
+def load_pymbar() -> ModuleType:
+    """Pymbar: MBAR (Shirts & Chodera, J. Chem. Phys. 129, 124105, 2008) and correlation of time series.
+
+    Raises
+    ------
+    InputError
+        If it is not installed.
+    """
+    # What it says when it is imported: how it would be faster.
+    logging.getLogger("pymbar").setLevel(logging.ERROR)
+    try:
+        import pymbar
+        import pymbar.timeseries
+    except ImportError:
+        raise InputError(
+            "Pymbar is missing, which estimates errors and free energies: install it with "
+            'pip install "openmm-nemo[analyze]".'
+        ) from None
+    module: ModuleType = pymbar
+    return module
+
+
+def load_tica() -> Callable[..., Any]:
+    """TICA, as deeptime has it (Hoffmann et al., Mach. Learn.: Sci. Technol. 3, 015009, 2022).
+
+    Raises
+    ------
+    InputError
+        If it is not installed.
+    """
+    try:
+        from deeptime.decomposition import TICA
+    except ImportError:
+        raise InputError(
+            'Deeptime is missing, which --tica needs: install it with pip install "openmm-nemo[analyze]", or leave '
+            "--tica out."
+        ) from None
+    tica: Callable[..., Any] = TICA
+    return tica

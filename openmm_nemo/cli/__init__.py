@@ -20,6 +20,11 @@ VERBS = {
         "Sample ensembles of structures, of one protein or of several.",
     ),
     "evaluate": ("evaluation", "Compare sampled ensembles with the native structures."),
+    "analyze": ("analysis", "Analyse simulations of a protein."),
+    "check-ensemble": (
+        "analysis",
+        "Check whether simulations sampled the Boltzmann distribution.",
+    ),
     "train": ("training", "Train a model with the settings in a TOML file."),
     "export": ("training", "Export a trained model to a folder."),
     "compare": ("comparison", "Compare models with each other and with controls."),
@@ -44,7 +49,9 @@ class LazyGroup(click.Group):
             return None
         module, _ = VERBS[name]
         with exit_on_interrupt():
-            command: click.Command = getattr(import_module(f"openmm_nemo.cli.{module}"), name)
+            command: click.Command = getattr(
+                import_module(f"openmm_nemo.cli.{module}"), name.replace("-", "_")
+            )
         return command
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:

@@ -64,21 +64,24 @@ def read_chain_of_frame(trajectory: Path, topology: Path, **choice: Any) -> Stru
 
 
 def read_reference(
-    path: Path, chain: str | None, model_index: int | None, sequence: str
+    path: Path, chain: str | None, model_index: int | None, sequence: str, option: str = "reference"
 ) -> Structure:
-    """Read the part of a chain with a given sequence, and print its notes."""
+    """Read the part of a chain with a given sequence, and print its notes.
+
+    They and refusals name the options of the verb, which begin with that of the file, ``--{option}``.
+    """
     try:
         structure = read_structure(path, chain, model_index, sequence=sequence)
     except InputError as error:
-        raise InputError(_with_reference_options(str(error))) from None
+        raise InputError(_with_options_of(option, str(error))) from None
     for note in structure.notes:
-        click.echo(f"{path.name}: {_with_reference_options(note)}")
+        click.echo(f"{path.name}: {_with_options_of(option, note)}")
     return structure
 
 
-def _with_reference_options(message: str) -> str:
-    return message.replace("--chain", "--reference-chain").replace(
-        "--model-index", "--reference-model"
+def _with_options_of(option: str, message: str) -> str:
+    return message.replace("--chain", f"--{option}-chain").replace(
+        "--model-index", f"--{option}-model"
     )
 
 

@@ -189,6 +189,22 @@ class TrajectoryWriter:
             )
 
 
+def read_trajectory(path: Path, topology: md.Topology, n_frames: int) -> md.Trajectory:
+    """Read the first frames of a file that a `TrajectoryWriter` has completed.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or has fewer frames.
+    """
+    frames = [xyz for xyz, _ in _read_frames(path, n_frames, topology.n_atoms)]
+    if len(frames) < n_frames:
+        raise InputError(
+            f"{path} has {len(frames)} frames, but its table has {n_frames} lines: start a new run."
+        )
+    return md.Trajectory(np.array(frames, dtype=np.float32), topology)
+
+
 @contextmanager
 def _name_for_mdtraj(path: Path) -> Iterator[str | bytes]:
     """A name by which MDTraj can open a file: its DCD and XTC accept only ASCII strings.

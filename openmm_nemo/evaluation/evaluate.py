@@ -1,11 +1,10 @@
 """From ensembles on disk to a report: ``openmm-nemo evaluate``."""
 
-import csv
 import json
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import astuple, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +23,7 @@ from openmm_nemo.evaluation.tables import (
     write_assessments,
 )
 from openmm_nemo.evaluation.tm_align import pairwise_tm
-from openmm_nemo.files import completing
+from openmm_nemo.files import write_table
 from openmm_nemo.processes import run_tasks
 from openmm_nemo.sampling.ensembles import ensemble_ids, read_ensemble
 from openmm_nemo.sampling.sampling import RECORD_FILE
@@ -168,7 +167,9 @@ def _about(ids: Sequence[str], what: str) -> list[str]:
 def _write(out: Path, samples: Path, evaluation: Evaluation) -> None:
     assessments, rows, notes = evaluation
     write_assessments(out / PROTEINS_FILE, assessments)
-    _write_table(out / TABLE_FILE, rows)
+    write_table(
+        out / TABLE_FILE, [field.name for field in fields(Row)], [astuple(row) for row in rows]
+    )
     pictures = draw_pictures(assessments)
     for picture in pictures:
         picture.write(out)
@@ -182,17 +183,6 @@ def _write(out: Path, samples: Path, evaluation: Evaluation) -> None:
         title += " (untrained)"
     about = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
     write_report(out / REPORT_FILE, assessments, title, tables, pictures, notes, about)
-
-
-def _write_table(path: Path, rows: Sequence[Row]) -> None:
-    records = [asdict(row) for row in rows]
-    with completing(path) as partial, open(partial, "w", newline="") as file:
-        writer = csv.DictWriter(file, records[0], lineterminator="\n")
-        writer.writeheader()
-        for record in records:
-            writer.writerow(
-                {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in record.items()}
-            )
 
 
 def _settings(samples: Path) -> tuple[dict[str, object], bool]:

@@ -20,7 +20,12 @@ PACKAGE = Path(openmm_nemo.__file__).parent
 UNIT = Path(__file__).parent
 
 COVERED = {
+    "analysis/analyze": ["integration/test_analyze.py"],
+    "analysis/check": ["integration/test_analyze.py"],
+    "analysis/figures": ["integration/test_analyze.py"],
+    "analysis/trajectories": ["integration/test_analyze.py"],
     "__main__": ["unit/runs/test_interruption.py"],
+    "cli/analysis": ["integration/test_analyze.py"],
     "cli/comparison": ["integration/test_compare.py"],
     "cli/domains": ["unit/data/sets/test_building.py"],
     "cli/evaluation": ["integration/test_evaluate.py"],

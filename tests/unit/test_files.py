@@ -2,9 +2,10 @@
 
 import os
 
+import numpy as np
 import pytest
 
-from openmm_nemo.files import can_name_a_file, completing, file_name_of
+from openmm_nemo.files import can_name_a_file, completing, file_name_of, write_table
 
 
 def test_a_file_appears_when_it_is_complete_and_replaces_another(tmp_path):
@@ -57,3 +58,10 @@ def test_what_cannot_take_its_place_leaves_nothing(tmp_path):
 def test_names_become_those_of_files(name, safe):
     assert file_name_of(name) == safe
     assert can_name_a_file(safe)
+
+
+def test_table_is_written_with_six_digits(tmp_path):
+    path = tmp_path / "table.csv"
+    write_table(path, ["name", "value"], [("a, b", 1 / 3), (3, np.float64("nan")), (True, "x")])
+    assert path.read_bytes() == b'name,value\n"a, b",0.333333\n3,nan\nTrue,x\n'
+    assert os.listdir(tmp_path) == ["table.csv"]

@@ -40,6 +40,7 @@ ROOMS = [
     "pages",
     "evaluation",
     "comparison",
+    "analysis",
     "doctor",
     "cli",
     "__main__",
