@@ -85,6 +85,8 @@ def check_ensemble(
 
 def _fit(low: np.ndarray, high: np.ndarray) -> tuple[float, float, float]:
     """Slope, its standard error, and offset of the line of greatest likelihood, by Newton's method."""
+    from scipy.special import expit
+
     energy = np.concatenate([low, high])
     is_high = np.repeat([0.0, 1.0], [len(low), len(high)])
     # In units of its spread about its mean, the problem is well conditioned and starts near its solution.
@@ -98,9 +100,9 @@ def _fit(low: np.ndarray, high: np.ndarray) -> tuple[float, float, float]:
 
     line = np.zeros(2)
     for _ in range(50):
-        p = 1 / (1 + np.exp(-(prior + line @ rows)))
+        p = expit(prior + line @ rows)
         information = (rows * p * (1 - p)) @ rows.T
-        if p.min() * (1 - p.max()) == 0 or np.linalg.cond(information) > 1e12:
+        if not np.linalg.cond(information) < 1e12:  # all energies are equal, or p is 0 or 1
             break
         step = np.linalg.solve(information, rows @ (is_high - p))
         # Convex: a step that is short enough improves.

@@ -60,6 +60,7 @@ def _measure_over_time(
             )
         if native is not None:
             axes.axhline(native, color=ink, linewidth=0.8, linestyle="--")
+        axes.locator_params(axis="x", nbins=5)
         axes.set_xlabel("step")
         axes.set_ylabel(LABELS[name])
         _legend(axes)
@@ -161,11 +162,10 @@ def heat_capacity(thermodynamics: Thermodynamics, sampled: np.ndarray) -> Pictur
         axes.set_xlabel("temperature (K)")
         axes.set_ylabel("heat capacity (kJ/(mol K))")
 
-    top = t.temperature[t.heat_capacity.argmax()]
-    text = (
-        "Of the potential energy, reweighted by MBAR, with one standard error; dots: temperatures of the simulations. "
-        f"Largest at {top:.0f} K."
-    )
+    text = "Of the potential energy, reweighted by MBAR, with one standard error; dots: simulated temperatures."
+    top = t.heat_capacity.argmax()
+    if 0 < top < len(t.temperature) - 1:
+        text += f" Largest at {t.temperature[top]:.0f} K."
     return draw_picture("heat_capacity", "Heat capacity", text, draw)
 
 

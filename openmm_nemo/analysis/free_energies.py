@@ -12,6 +12,9 @@ MIN_OVERLAP = 0.03
 """Overlap of neighbouring temperatures below which free energies are not reliable (Klimovich, Shirts & Mobley, J.
 Comput. Aided Mol. Des. 29, 397, 2015)."""
 
+MIN_PROBABILITY = 1e-9
+"""Probability of a bin below which its free energy is not estimated: its samples are of other temperatures."""
+
 
 class Thermodynamics(NamedTuple):
     """Averages at K temperatures, with standard errors.
@@ -118,11 +121,14 @@ class ReweightedSamples:
         Returns
         -------
         free_energy, error : ndarray, shape (B,)
-            kT. The error is that of the difference to the most populated bin; both are NaN in empty bins.
+            kT. The error is that of the difference to the most populated bin; both are NaN in bins that are empty, or
+            have less than `MIN_PROBABILITY` at this temperature.
         """
         bins = np.digitize(values, edges[1:-1])
         full = np.unique(bins)
         p, covariance = self.means((bins == full[:, None]).astype(float), temperature)
+        likely = p > MIN_PROBABILITY
+        full, p, covariance = full[likely], p[likely], covariance[np.ix_(likely, likely)]
         density = p / np.diff(edges)[full]
         top = density.argmax()
         relative = covariance / np.outer(p, p)

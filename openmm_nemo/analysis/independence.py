@@ -26,12 +26,11 @@ def independent_frames(*series: np.ndarray, skip: int | None = None) -> np.ndarr
     """
     timeseries = load_pymbar().timeseries
     n = len(series[0])
-    varied = [values for values in series if np.ptp(values) > 0]
     if skip is None:
         coarse = max(1, n // 50)
-        starts = [timeseries.detect_equilibration(values, nskip=coarse)[0] for values in varied]
-        skip = max(starts, default=0)
-    kept = [values[skip:] for values in varied]
+        starts = [timeseries.detect_equilibration(values, nskip=coarse)[0] for values in series]
+        skip = max(starts)
+    kept = [values[skip:] for values in series]
     inefficiencies = [
         timeseries.statistical_inefficiency(values) for values in kept if np.ptp(values) > 0
     ]

@@ -21,9 +21,9 @@ _TEMPLATE = Path(__file__).with_name("page") / "analysis.html"
 
 _NAMES = {
     "energy_kj_mol": ("Energy", " kJ/mol", 1),
-    "radius_of_gyration_angstrom": ("Radius of gyration", " Å", 1),
-    "rmsd_angstrom": ("RMSD", " Å", 1),
-    "native_contacts": ("Native contacts Q", "", 2),
+    "radius_of_gyration_angstrom": ("Radius of gyration", " Å", 2),
+    "rmsd_angstrom": ("RMSD", " Å", 2),
+    "native_contacts": ("Native contacts Q", "", 3),
     "helix": ("Helix", "", 2),
     "strand": ("Strand", "", 2),
 }

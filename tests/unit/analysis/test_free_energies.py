@@ -89,6 +89,25 @@ def test_profile_is_the_double_well_with_its_errors():
     assert np.std(deviations) == pytest.approx(1, abs=0.2)
 
 
+def test_bins_that_only_another_temperature_reaches_are_unknown():
+    energy = np.random.default_rng(0).normal(size=(2, 300))
+    energy[1, :3] = 1000
+    reweighted = ReweightedSamples(list(energy), (200, 2000))
+    edges = np.array([-5, 0, 5, 2000])
+    value, error = reweighted.profile(energy.ravel(), edges, 200)
+    np.testing.assert_array_equal(np.isfinite(value), [True, True, False])
+    np.testing.assert_array_equal(np.isfinite(error), [True, True, False])
+
+
+def test_density_does_not_depend_on_the_width_of_bins():
+    x, reweighted = samples(1, 3000)
+    wide, _ = reweighted.profile(np.clip(x, -1.5, 1.5), EDGES, 300)
+    merged = np.delete(EDGES, 5)  # bins 4 and 5, on the slope, become one
+    value, _ = reweighted.profile(np.clip(x, -1.5, 1.5), merged, 300)
+    np.testing.assert_allclose(np.delete(value, 4), np.delete(wide, [4, 5]), atol=1e-9)
+    assert min(wide[4:6]) < value[4] < max(wide[4:6])
+
+
 def test_empty_bins_are_unknown_and_the_deepest_is_zero_without_error():
     x, reweighted = samples(0, 200)
     edges = np.array([-1.6, -1.5, -0.5, 0.5, 1.6, 7, 8])

@@ -36,8 +36,10 @@ def test_what_comes_before_equilibration_is_left_out():
     series[:400] += np.linspace(20, 0, 400)
     found = independent_frames(series)
     assert 300 <= found[0] <= 600
-    constant = np.zeros(2000)
-    np.testing.assert_array_equal(independent_frames(constant, series), found)
+    at_equilibrium = correlated(2000, 0.1, 5)
+    for other in (np.zeros(2000), at_equilibrium):
+        np.testing.assert_array_equal(independent_frames(other, series), found)
+    assert independent_frames(at_equilibrium)[0] < 100
 
 
 def test_frames_to_skip_are_skipped():
