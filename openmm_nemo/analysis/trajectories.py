@@ -77,7 +77,7 @@ def read_simulations(paths: Sequence[Path]) -> list[SimulatedTrajectory]:
             raise InputError(
                 f"{path} was simulated with another model or other input than {paths[0]}: give runs of the same energy."
             )
-    return sorted(found, key=lambda simulated: simulated.settings.temperature)
+    return sorted(found, key=lambda s: s.settings.replica_temperatures[s.replica])
 
 
 def independent_samples(

@@ -32,6 +32,8 @@ class SimulatedTrajectory:
     settings : SimulationSettings
     model_fingerprint : str
         Digest of the model and its input.
+    replica : int
+        Its number within the simulation, from 0.
     step : ndarray, shape (F,)
     energy : ndarray, shape (F,)
         Potential energy, kJ/mol.
@@ -40,6 +42,7 @@ class SimulatedTrajectory:
     folder: Path
     settings: SimulationSettings
     model_fingerprint: str
+    replica: int
     step: np.ndarray
     energy: np.ndarray
 
@@ -68,7 +71,7 @@ class SimulatedTrajectory:
                 f"{self.folder} was annealed, from {self.settings.temperatures}, so that its frames have no common "
                 "temperature: simulate with --no-anneal."
             )
-        return self.settings.temperature
+        return self.settings.replica_temperatures[self.replica]
 
     def coarse(self) -> np.ndarray:
         """C-alpha positions (F, L, 3), Angstrom."""
@@ -112,10 +115,11 @@ def read_simulation(path: Path) -> list[SimulatedTrajectory]:
             f"{path} holds no simulation: give a folder that 'openmm-nemo simulate' wrote."
         )
     record = folder.read_record(SimulationRecord.parse)
-    return [_read_replica(path / name, record) for name in record.settings.replica_folders or ["."]]
+    names = record.settings.replica_folders or ["."]
+    return [_read_replica(path / name, record, replica) for replica, name in enumerate(names)]
 
 
-def _read_replica(folder: Path, record: SimulationRecord) -> SimulatedTrajectory:
+def _read_replica(folder: Path, record: SimulationRecord, replica: int) -> SimulatedTrajectory:
     path = folder / STATE_FILE
     if not path.exists():
         raise InputError(
@@ -127,4 +131,5 @@ def _read_replica(folder: Path, record: SimulationRecord) -> SimulatedTrajectory
         step, energy = table["step"].astype(int), table["energy_kj_mol"]
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise InputError(f"{path} cannot be read ({error}): start a new run.") from None
-    return SimulatedTrajectory(folder, record.settings, record.model_fingerprint, step, energy)
+    fingerprint = record.model_fingerprint
+    return SimulatedTrajectory(folder, record.settings, fingerprint, replica, step, energy)

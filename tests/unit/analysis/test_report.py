@@ -29,7 +29,7 @@ def trajectory(k: int) -> MeasuredTrajectory:
     step, energy = 10 * np.arange(F), -12 + np.arange(F) / 100
     start, end = (random_chain(20, seed=k + s).numpy() for s in (0, 50))
     x = start + np.linspace(0, 1, F)[:, None, None] * (end - start)
-    simulated = SimulatedTrajectory(folder, settings, "", step, energy)
+    simulated = SimulatedTrajectory(folder, settings, "", 0, step, energy)
     values = {"energy_kj_mol": energy, "radius_of_gyration_angstrom": np.linspace(7, 9, F)}
     return MeasuredTrajectory(simulated, x, np.full((F, 20), "C"), values, np.arange(0, F, 6))
 

@@ -10,6 +10,7 @@ import pytest
 from openmm_nemo.dynamics import Schedule
 from openmm_nemo.errors import InputError
 from openmm_nemo.runs.reading import read_simulation
+from openmm_nemo.runs.settings import ExchangeSettings
 from tests.helpers import raises, random_chain
 from tests.simulated import write_simulation
 
@@ -39,6 +40,12 @@ def test_what_was_written_is_read(tmp_path, made, suffix, replicas):
         ca = atoms.xyz[:, atoms.top.select("name CA")]
         np.testing.assert_allclose(10 * ca, x, atol=0.02 if suffix == "xtc" else 2e-3)
         assert isinstance(atoms, md.Trajectory)
+
+
+def test_replicas_that_exchange_have_temperatures_of_their_own(tmp_path, made):
+    exchange = ExchangeSettings([280.0, 350.0], 5, None)
+    found = read_simulation(write_simulation(tmp_path / "run", made, 300, exchange=exchange))
+    assert [t.temperature for t in found] == [280, 350]
 
 
 def test_folders_without_a_simulation_are_refused(tmp_path):
