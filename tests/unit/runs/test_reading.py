@@ -43,8 +43,8 @@ def test_what_was_written_is_read(tmp_path, made, suffix, replicas):
 
 
 def test_replicas_that_exchange_have_temperatures_of_their_own(tmp_path, made):
-    exchange = ExchangeSettings([280.0, 350.0], 5, None)
-    found = read_simulation(write_simulation(tmp_path / "run", made, 300, exchange=exchange))
+    options = {"exchange": ExchangeSettings([280.0, 350.0], 5), "anneal": False}
+    found = read_simulation(write_simulation(tmp_path / "run", made, 300, **options))
     assert [t.temperature for t in found] == [280, 350]
 
 
