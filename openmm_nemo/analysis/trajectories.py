@@ -46,7 +46,7 @@ class MeasuredTrajectory:
     @property
     def temperatures(self) -> str:
         """Temperature, in words."""
-        return self.simulated.settings.temperatures
+        return self.simulated.temperatures
 
     @property
     def equilibrated(self) -> slice:

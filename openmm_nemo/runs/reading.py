@@ -18,6 +18,7 @@ from openmm_nemo.runs.settings import (
     STATE_FILE,
     SimulationRecord,
     SimulationSettings,
+    in_kelvin,
 )
 
 
@@ -72,6 +73,13 @@ class SimulatedTrajectory:
                 "temperature: simulate with --no-anneal."
             )
         return self.settings.replica_temperatures[self.replica]
+
+    @property
+    def temperatures(self) -> str:
+        """Temperature, or those of an annealed simulation, in words."""
+        if self.settings.schedule is not None:
+            return self.settings.temperatures
+        return in_kelvin([self.temperature])
 
     def coarse(self) -> np.ndarray:
         """C-alpha positions (F, L, 3), Angstrom."""

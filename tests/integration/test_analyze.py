@@ -14,6 +14,7 @@ from openmm_nemo.dynamics import Schedule
 from openmm_nemo.engine.trajectory import coarse_topology
 from openmm_nemo.engine.units import GAS_CONSTANT
 from openmm_nemo.geometry.similarity import radius_of_gyration
+from openmm_nemo.runs.settings import ExchangeSettings
 from tests.helpers import command_line, contents, names, random_chain, refused
 from tests.integration.runs import SEQUENCE, TRP_CAGE, complete
 from tests.simulated import write_simulation
@@ -189,6 +190,18 @@ def test_averages_have_the_errors_of_independent_frames(analysed):
         assert abs(found["energy_kj_mol"][k] - exact) < 4 * error
         spread = ((w * (e - exact) ** 2).sum() / w.sum()) ** 0.5
         assert error == pytest.approx(spread / found["independent_frames"][k] ** 0.5, rel=0.2)
+
+
+def test_replicas_that_exchange_are_averaged_by_temperature(tmp_path):
+    exchange = {"exchange": ExchangeSettings([260.0, 340.0], 10), "anneal": False}
+    run = write_simulation(
+        tmp_path / "run", [sample(t, 60, int(t)) for t in (260, 340)], **exchange
+    )
+    outcome = command_line("analyze", run, "--skip", "0", "--out", tmp_path / "out")
+    assert outcome.code == 0, outcome
+    found = table(tmp_path / "out" / "averages.csv")
+    assert found["temperature"].tolist() == ["260 K", "340 K"]
+    assert {"helix at 260 K", "helix at 340 K"} < set(table(tmp_path / "out" / "residues.csv"))
 
 
 def test_without_options_less_is_written_and_leftovers_are_removed(analysed, runs, tmp_path):

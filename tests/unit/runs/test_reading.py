@@ -46,6 +46,7 @@ def test_replicas_that_exchange_have_temperatures_of_their_own(tmp_path, made):
     options = {"exchange": ExchangeSettings([280.0, 350.0], 5), "anneal": False}
     found = read_simulation(write_simulation(tmp_path / "run", made, 300, **options))
     assert [t.temperature for t in found] == [280, 350]
+    assert [t.temperatures for t in found] == ["280 K", "350 K"]
 
 
 def test_folders_without_a_simulation_are_refused(tmp_path):
