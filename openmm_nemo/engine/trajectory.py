@@ -1,5 +1,6 @@
 """Trajectories in and out through MDTraj: coarse (one C-alpha per residue) and atomic (five positions per residue)."""
 
+import ctypes
 import errno
 import os
 from collections.abc import Iterator, Sequence
@@ -222,6 +223,26 @@ def _name_for_mdtraj(path: Path) -> Iterator[str | bytes]:
         yield str(path)
 
 
+@contextmanager
+def _no_c_output() -> Iterator[None]:
+    """Discard what C code prints: MDTraj's DCD reader describes every file that it opens."""
+    flush = ctypes.CDLL(None).fflush
+    flush(None)
+    try:
+        stdout = os.dup(1)
+    except OSError:  # there is no standard output
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+        yield
+    finally:
+        flush(None)
+        os.dup2(stdout, 1)
+        os.close(stdout)
+
+
 def check_format(path: Path) -> None:
     """Raise InputError unless ``path`` has the extension of a trajectory format."""
     if path.suffix not in FORMATS:
@@ -239,7 +260,9 @@ def _read_frames(path: Path, n_frames: int, n_atoms: int) -> Iterator[tuple[np.n
         if path.suffix == ".pdb":
             yield from islice(_read_pdb(path, n_atoms), n_frames)
             return
-        with _name_for_mdtraj(path) as name, _FILES[path.suffix](name) as file:
+        with _name_for_mdtraj(path) as name, _no_c_output():
+            opened = _FILES[path.suffix](name)
+        with opened as file:
             for start in range(0, n_frames, 1000):
                 frames = file.read(n_frames=min(n_frames - start, 1000))
                 xyz = frames[0].reshape(len(frames[0]), n_atoms, 3)

@@ -1,6 +1,9 @@
 """Trajectory files in all formats, read back by MDTraj."""
 
+import ctypes
+import os
 import shutil
+from contextlib import closing
 
 import mdtraj as md
 import numpy as np
@@ -8,7 +11,7 @@ import pytest
 
 from openmm_nemo import InputError
 from openmm_nemo.engine import TrajectoryWriter, atom_topology, coarse_topology
-from openmm_nemo.engine.trajectory import FORMATS
+from openmm_nemo.engine.trajectory import FORMATS, read_trajectory
 from tests.helpers import raises
 
 SEQUENCE = "ACDEFGHIKLMNPQRSTVWY"
@@ -166,3 +169,15 @@ def test_file_that_cannot_be_written_is_an_oserror(tmp_path, extension):
 
     with pytest.raises(OSError, match=r".+"):
         write_a_frame()
+
+
+def test_reading_prints_nothing(tmp_path, capfd):
+    """MDTraj's DCD reader would, from C."""
+    path, topology = tmp_path / "traj.dcd", coarse_topology(SEQUENCE)
+    with closing(TrajectoryWriter(path, topology)) as writer:
+        writer.write(frames(topology)[0], 0)
+    os.write(1, b"before ")
+    assert len(read_trajectory(path, topology, 1)) == 1
+    os.write(1, b"after")
+    ctypes.CDLL(None).fflush(None)
+    assert capfd.readouterr().out == "before after"
