@@ -46,7 +46,9 @@ from openmm_nemo.runs.settings import (
 )
 @click.option("--trial-steps", type=int, help="Steps of the trial run.  [default: 1000]")
 @click.option(
-    "--interval", type=int, help="Steps between attempts to exchange neighbours.  [default: 10]"
+    "--interval",
+    type=click.IntRange(1),
+    help="Steps between attempts to exchange neighbours.  [default: 10]",
 )
 @click.option(
     "--metropolis",

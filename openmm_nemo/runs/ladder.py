@@ -54,7 +54,8 @@ def choose_ladder(
     Raises
     ------
     InputError
-        If a number is out of range, the simulation cannot run here, or its energies are not finite.
+        If a number is out of range, the simulation cannot run here, its energies are not finite, or the temperatures
+        would be closer than 0.01 K.
     """
     if not 0 < acceptance < 1:
         raise InputError(f"The acceptance is {acceptance:g}: give a number between 0 and 1.")
@@ -80,8 +81,14 @@ def choose_ladder(
             "The energies of the trial run are not finite: give the temperatures with --temperatures, or a lower "
             "--highest."
         )
-    ladder = spaced_ladder(temperatures, half.std(0) / (GAS_CONSTANT * temperatures), acceptance)
-    return ladder.round(2).tolist()
+    deviations = half.std(0) / (GAS_CONSTANT * temperatures)
+    ladder = spaced_ladder(temperatures, deviations, acceptance).round(2)
+    if not (np.diff(ladder) > 0).all():
+        raise InputError(
+            f"An acceptance of {acceptance:g} from {lowest:g} to {highest:g} K needs {len(ladder)} temperatures, some "
+            "closer than 0.01 K: give a lower --acceptance or a higher --highest."
+        )
+    return ladder.tolist()
 
 
 def _energies(

@@ -12,6 +12,7 @@ from openmm_nemo import NemoLangevinIntegrator
 from openmm_nemo.cli import exchange as cli
 from openmm_nemo.dynamics.exchange import count_swaps, round_trips
 from openmm_nemo.engine.units import GAS_CONSTANT
+from openmm_nemo.errors import InputError
 from openmm_nemo.runs import exchange as exchange_files
 from openmm_nemo.runs import ladder, simulation
 from openmm_nemo.runs.exchange import read_walkers
@@ -215,6 +216,14 @@ def test_ladder_has_the_acceptance_that_was_asked_for(monkeypatch):
     assert 2 * betainc(freedom / 2, freedom / 2, fewer / (1 + fewer)) < 0.4
 
 
+@pytest.mark.parametrize(("highest", "acceptance"), [(300.004, 0.5), (600, 0.9999)])
+def test_ladder_that_is_too_dense_is_refused(monkeypatch, highest, acceptance):
+    energies = np.random.default_rng(4).normal(scale=30, size=(100, 8))
+    monkeypatch.setattr(ladder, "_energies", lambda *_: energies)
+    with raises(InputError, "--acceptance", acceptance, 300, "0.01 K"):
+        choose_ladder(settings(), 300, highest, acceptance, 100)
+
+
 def settings(**changes) -> SimulationSettings:
     known = {"sequence": SEQUENCE, "model": MODEL, "seed": 3, "anneal": False}
     return SimulationSettings(**known | {"platform": "Reference"} | changes)
@@ -255,9 +264,14 @@ def test_temperatures_are_checked(tmp_path, temperatures, facts):
     names(refuse(tmp_path / "run", "--temperatures", temperatures), *facts)
 
 
-def test_interval_is_positive(tmp_path):
-    message = refuse(tmp_path / "run", "--temperatures", "300,330", "--interval", 0)
-    names(message, "interval", 0)
+def test_interval_is_positive(tmp_path, monkeypatch):
+    """And a trial run is not made before."""
+    monkeypatch.setattr(cli, "choose_ladder", lambda *_: pytest.fail("a trial run"))
+    outcome = exchange(tmp_path / "run", *OPTIONS, "--highest", 330, "--interval", 0)
+    assert outcome.code == 2
+    names(outcome.err, "--interval", 0)
+    with raises(InputError, "interval", 0):
+        ExchangeSettings([300.0, 330.0], 0)
 
 
 @pytest.mark.parametrize(
