@@ -119,6 +119,7 @@ def plot_exchange(
     )
     walk.set_xlabel("step")
     walk.set_yticks(range(n), labels)
+    walk.set_ylim(-0.4, n - 0.6)
     rates = [pair["acceptance"] or 0 for pair in summary["pairs"]]
     bars.barh(np.arange(n - 1) + 0.5, rates, height=0.6, color="tab:blue")
     heading = "accepted exchanges (fraction)"

@@ -190,3 +190,20 @@ def test_every_walker_and_every_pair_is_drawn(tmp_path):
     below_titles = np.s_[80:, int(0.7 * width) :]
     assert pixels(wanted[below_titles], grey) > pixels(stay[below_titles], grey) + 50
     exchange_picture(tmp_path / "x.png", [[0, 1, 2]], (None, None))  # before the first attempt
+
+
+def test_many_temperatures_fill_the_picture(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "_save", lambda figure, file: drawn.append(figure))
+    n = 40
+    summary = {
+        "temperatures_kelvin": [300.0 + r for r in range(n)],
+        "pairs": [{"acceptance": 0.5}] * (n - 1),
+        "round_trips": 0,
+        "acceptance_wanted": None,
+    }
+    plot_exchange(tmp_path / "x.png", "a title", np.arange(2), np.array([range(n)] * 2), summary)
+    for axes in drawn[0].axes:
+        low, high = axes.get_ylim()
+        assert -1 < low < 0
+        assert n - 1 < high < n
