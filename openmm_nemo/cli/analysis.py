@@ -63,9 +63,9 @@ def analyze(
 ) -> None:
     """Analyse simulations of a protein.
 
-    Each RUN is a folder written by 'openmm-nemo simulate'; all are of the same protein and model, at any temperatures.
-    Writes to --out: analysis.html, with trajectories in 3D, averages and figures, which any browser opens offline;
-    measures of all frames and averages as CSV; and the figures as PNG.
+    Each RUN is a folder written by 'openmm-nemo simulate' or 'exchange'; all are of the same protein and model, at any
+    temperatures. Writes to --out: analysis.html, with trajectories in 3D, averages and figures, which any browser opens
+    offline; measures of all frames and averages as CSV; and the figures as PNG.
     """
     simulated = read_simulations(runs)
     x = None
@@ -87,10 +87,10 @@ def analyze(
 def check_ensemble(runs: tuple[Path, ...], out: Path, skip: int | None) -> None:
     """Check whether simulations sampled the Boltzmann distribution.
 
-    Each RUN is a folder written by 'openmm-nemo simulate', of the same protein and model; together, they have two
-    temperatures or more. The ratio of the energy distributions at two temperatures has a slope that is known exactly
-    (Shirts 2013). It is fitted to independent frames; if it deviates by more than 3 standard errors, which happens by
-    chance in 0.3% of all checks, the exit code is 1. Writes ensemble.csv and figures to --out.
+    Each RUN is a folder written by 'openmm-nemo simulate' or 'exchange', of the same protein and model; together, they
+    have two temperatures or more. The ratio of the energy distributions at two temperatures has a slope that is known
+    exactly (Shirts 2013). It is fitted to independent frames; if it deviates by more than 3 standard errors, which
+    happens by chance in 0.3% of all checks, the exit code is 1. Writes ensemble.csv and figures to --out.
     """
     checks = check_simulations(read_simulations(runs), out, skip)
     for check in checks:

@@ -119,8 +119,11 @@ def read_simulation(path: Path) -> list[SimulatedTrajectory]:
             raise InputError(
                 f"{path} holds simulations of several proteins: give the folder of one, within it."
             )
+        whole = path.resolve().parent
+        if (path / STATE_FILE).exists() and RunFolder(whole, SIMULATION).holds_run:
+            raise InputError(f"{path} is one replica of a simulation: give the folder {whole}.")
         raise InputError(
-            f"{path} holds no simulation: give a folder that 'openmm-nemo simulate' wrote."
+            f"{path} holds no simulation: give a folder that 'openmm-nemo simulate' or 'exchange' wrote."
         )
     record = folder.read_record(SimulationRecord.parse)
     names = record.settings.replica_folders or ["."]

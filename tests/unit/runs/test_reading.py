@@ -57,6 +57,12 @@ def test_folders_without_a_simulation_are_refused(tmp_path):
         read_simulation(tmp_path)
 
 
+def test_one_replica_is_refused(tmp_path, made):
+    folder = write_simulation(tmp_path / "run", made)
+    with raises(InputError, folder / "replica-1", f"folder {folder}"):
+        read_simulation(folder / "replica-1")
+
+
 def test_simulation_that_has_not_ended_is_refused(tmp_path, made):
     folder = write_simulation(tmp_path / "run", made)
     table = folder / "replica-1" / "state.csv"
