@@ -146,11 +146,13 @@ def _frames(analysis: Analysis) -> None:
             analysis.notes.append(
                 f"{m.name} was annealed, from {m.temperatures}: its averages are not those of an equilibrium."
             )
-        if len(m.samples) < MIN_SAMPLES:
-            analysis.notes.append(
-                f"{m.name} has {len(m.samples)} independent frames of {len(m.x)}: simulate longer for averages that "
-                "mean something."
-            )
+    short = [m for m in measured if len(m.samples) < MIN_SAMPLES]
+    if short:
+        worst = min(short, key=lambda m: len(m.samples))
+        analysis.notes.append(
+            f"Too few independent frames in {len(short)} of {len(measured)} trajectories, fewest in {worst.name} "
+            f"({len(worst.samples)} of {len(worst.x)}): simulate longer for averages that mean something."
+        )
 
 
 def _by_temperature(measured: Iterable[MeasuredTrajectory]) -> dict[str, list[MeasuredTrajectory]]:

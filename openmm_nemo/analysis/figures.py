@@ -27,6 +27,9 @@ _SHOWN_FRAMES = 1000
 _SHOWN_LINES = 2000
 """Points of a line over time."""
 
+_LEGEND_LINES = 8
+"""Entries of a legend, spread evenly: colours change steadily from the first to the last."""
+
 
 def over_time(measured: Sequence[MeasuredTrajectory], native: Mapping[str, float]) -> list[Picture]:
     """One picture per measure, with a line per trajectory; dashed: value of the native, where it is given."""
@@ -57,6 +60,7 @@ def _measure_over_time(
                 linewidth=0.8,
                 alpha=1 if len(measured) <= 4 else 0.6,
                 label=label,
+                marker="." if len(m.x) == 1 else "",
             )
         if native is not None:
             axes.axhline(native, color=ink, linewidth=0.8, linestyle="--")
@@ -305,9 +309,13 @@ def _band(
 
 def _legend(axes: Any) -> None:
     """Legend of what has a label, above the axes."""
-    _, labels = axes.get_legend_handles_labels()
+    handles, labels = axes.get_legend_handles_labels()
     if labels:
+        n = len(labels)
+        shown = np.linspace(0, n - 1, min(n, _LEGEND_LINES)).round().astype(int)
         axes.legend(
+            [handles[k] for k in shown],
+            [labels[k] for k in shown],
             loc="lower left",
             bbox_to_anchor=(0, 1),
             ncols=1 if max(map(len, labels)) > 12 else 4,

@@ -3,11 +3,14 @@
 import csv
 from pathlib import Path
 
+import matplotlib.image
 import mdtraj as md
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from MDAnalysis.analysis.contacts import soft_cut_q
 
+from openmm_nemo.analysis import figures
 from openmm_nemo.analysis.analyze import PICTURES, TABLES
 from openmm_nemo.data import read_structure
 from openmm_nemo.dynamics import Schedule
@@ -284,6 +287,31 @@ def test_too_few_temperatures_or_frames_are_refused(refuse, runs, tmp_path):
     names(sentence, "50 independent", 15, "320 K")
     names(refuse("analyze", few, "--skip", 0, "--tica", 5), "--tica 5", "10 pairs", 52)
     names(refuse("analyze", runs[0], "--tica", 5), "--tica 5", "constant")
+
+
+def test_one_frame_is_drawn_as_a_point(tmp_path):
+    run = write_simulation(tmp_path / "run", [sample(300, 1, 1)])
+    assert command_line("analyze", run, "--out", tmp_path / "out").code == 0
+    image = matplotlib.image.imread(tmp_path / "out" / "energy.png")[..., :3]
+    assert (np.ptp(image, axis=-1) > 0.3).any()
+
+
+def test_many_short_trajectories_have_one_note(tmp_path):
+    replicas = [sample(300, n, n) for n in (15, 6, 9)]
+    run = write_simulation(tmp_path / "run", replicas)
+    outcome = command_line("analyze", run, "--skip", "0", "--out", tmp_path / "out")
+    note, _ = outcome.out.splitlines()
+    names(note, "3 of 3 trajectories", run / "replica-1", "6 of 6")
+
+
+def test_legends_remain_short():
+    axes = Figure().add_subplot()
+    for t in range(300, 331):
+        axes.plot([0], [0], label=f"{t} K")
+    figures._legend(axes)
+    shown = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert len(shown) == 8
+    assert (shown[0], shown[-1]) == ("300 K", "330 K")
 
 
 def test_annealed_runs_have_no_free_energies(refuse, runs, tmp_path):
