@@ -36,7 +36,7 @@ structure = parmed.load_file(
     str(data / "alanine_peptide.prmtop"), str(data / "alanine_peptide.inpcrd")
 )
 (found,) = find_proteins(structure)
-protein = NemoModel.from_pretrained("nemo-mini").condition(found.sequence)
+protein = NemoModel.from_pretrained("nemo-fold").condition(found.sequence)
 system = create_system(protein, structure, implicitSolvent=app.OBC2, constraints=app.HBonds)
 *others, nemo = sorted({force.getForceGroup() for force in system.getForces()})
 print(f"{len(structure.atoms)} atoms; NEMO acts on {len(found.particles)} of them, {found}.")

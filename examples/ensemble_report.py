@@ -18,8 +18,8 @@ def main() -> None:
     """Sample and evaluate."""
     out = Path(sys.argv[1] if len(sys.argv) > 1 else "run/ensemble_report")
     cage = read_structure(Path(__file__).with_name("data") / "1l2y.pdb")
-    model = NemoModel.from_pretrained("nemo-mini")
-    settings = SamplingSettings("nemo-mini", n_samples=20, steps=100, seed=1)
+    model = NemoModel.from_pretrained("nemo-fold")
+    settings = SamplingSettings("nemo-fold", n_samples=20, steps=100, seed=1)
     protein = Protein("1l2y", cage.sequence, native=cage.ca)
     sample_ensembles(out / "samples", model, [protein], settings)
     (result,) = evaluate(out / "samples", out / "report").assessments

@@ -12,7 +12,7 @@ import openmm.unit as unit
 
 from openmm_nemo import NemoModel
 
-protein = NemoModel.from_pretrained("nemo-mini").condition("NLYIQWLKDGGPSSGRPPPS")
+protein = NemoModel.from_pretrained("nemo-fold").condition("NLYIQWLKDGGPSSGRPPPS")
 last = len(protein.sequence) - 1
 
 # Any System will do; this one also has a particle that is not part of the protein, and a restraint.

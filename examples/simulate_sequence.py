@@ -14,10 +14,11 @@ from openmm_nemo import NemoAtomReporter, NemoModel, NemoStateReporter
 out = Path(sys.argv[1] if len(sys.argv) > 1 else "run/simulate_sequence")
 out.mkdir(parents=True, exist_ok=True)
 
-model = NemoModel.from_pretrained("nemo-mini")
+model = NemoModel.from_pretrained("nemo-fold")
 protein = model.condition("NLYIQWLKDGGPSSGRPPPS")  # runs the sequence network once
 system = protein.create_system(backend="auto")
-integrator = protein.create_integrator(temperature=300 * unit.kelvin, seed=1)
+# Annealed, as the model was trained: from 600 to 30 K.
+integrator = protein.create_integrator(300 * unit.kelvin, seed=1, schedule=protein.schedule(250))
 simulation = app.Simulation(protein.topology, system, integrator)
 simulation.context.setPositions(protein.initial_positions())
 simulation.reporters += [

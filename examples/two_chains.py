@@ -14,7 +14,7 @@ import openmm.unit as unit
 
 from openmm_nemo import NemoLangevinIntegrator, NemoModel
 
-model = NemoModel.from_pretrained("nemo-mini")
+model = NemoModel.from_pretrained("nemo-fold")
 proteins = [model.condition("NLYIQWLKDGGPSSGRPPPS"), model.condition("GSAVLKDEFWYPTNQH")]
 starts = np.cumsum([0] + [len(protein.sequence) for protein in proteins])
 chains = [list(range(start, end)) for start, end in itertools.pairwise(starts)]

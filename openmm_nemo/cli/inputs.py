@@ -14,7 +14,7 @@ from openmm_nemo.errors import InputError
 from openmm_nemo.models.pretrained import find_model, model_folders
 from openmm_nemo.residues import read_sequence
 
-DEFAULT_MODEL = "nemo-mini"
+DEFAULT_MODEL = "nemo-fold"
 
 STRUCTURE_CHOICES = ("chain", "model_index", "residues", "longest_segment")
 """Parameters that choose what to read from a structure."""

@@ -14,7 +14,7 @@ class NemoPotentialImplFactory:
     OpenMM-ML loads this class while it is being imported, so that nothing here can import OpenMM-ML before it is used.
     """
 
-    def createImpl(self, name: str, model: str = "nemo-mini") -> "NemoPotentialImpl":
+    def createImpl(self, name: str, model: str = "nemo-fold") -> "NemoPotentialImpl":
         """Potential of an installed model or of a model folder."""
         from openmm_nemo.models.mlpotential import NemoPotentialImpl
 

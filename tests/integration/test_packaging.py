@@ -120,7 +120,7 @@ def test_installed_command_simulates(installed, tmp_path):
     folder, environment = installed
     command = (sys.executable, folder / "bin" / "openmm-nemo")
     listed = run(*command, "models", cwd=tmp_path, env=environment)
-    assert listed.startswith("nemo-mini\t")
+    assert listed.startswith("nemo-fold\t")
     options = ("--sequence", SEQUENCE, "--steps", 5, "--platform", "Reference", "--out", "run")
     run(*command, "simulate", *options, cwd=tmp_path, env=environment)
     assert (tmp_path / "run" / "state.png").exists()

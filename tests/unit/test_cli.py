@@ -95,7 +95,7 @@ def test_help_of_simulate_names_every_option_and_default():
     ):  # fmt: skip
         assert f" {option} " in words
     for default in (
-        "nemo-mini",
+        "nemo-fold",
         "250, or as before",
         "300",
         "z0",
@@ -456,7 +456,7 @@ def test_profile_model_needs_a_profile(refuse_sequence, profile_model):
 def test_model_without_profile_refuses_one(refuse_sequence, tmp_path):
     path = tmp_path / "profile.txt"
     path.write_text(rows((10, 20)))
-    names(refuse_sequence("--profile", path), "profile")
+    names(refuse_sequence("--model", "nemo-mini", "--profile", path), "profile")
 
 
 # Files to write

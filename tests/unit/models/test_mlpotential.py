@@ -46,10 +46,10 @@ def calphas(trp_cage) -> list[int]:
 
 
 def test_coarse_topology_gets_the_energy_of_the_protein() -> None:
-    protein = NemoModel.from_pretrained("nemo-mini").condition(SEQUENCE)
+    protein = NemoModel.from_pretrained("nemo-fold").condition(SEQUENCE)
     x = protein.initial_positions()._value
     system = MLPotential("nemo").createSystem(protein.topology, backend="python")
-    assert energy(system, x) == pytest.approx(nemo_energy(SEQUENCE, x, "nemo-mini"), rel=1e-6)
+    assert energy(system, x) == pytest.approx(nemo_energy(SEQUENCE, x, "nemo-fold"), rel=1e-6)
 
 
 def test_all_atom_file_gets_the_energy_of_its_calpha_trace(trp_cage, positions, calphas) -> None:
