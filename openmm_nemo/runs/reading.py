@@ -9,6 +9,7 @@ import numpy as np
 from openmm_nemo.engine.trajectory import atom_topology, coarse_topology, read_trajectory
 from openmm_nemo.engine.units import ANGSTROM_PER_NM
 from openmm_nemo.errors import InputError
+from openmm_nemo.files import partial_of
 from openmm_nemo.residues import Numbering
 from openmm_nemo.runs.folder import RunFolder
 from openmm_nemo.runs.plots import read_table
@@ -132,10 +133,9 @@ def read_simulation(path: Path) -> list[SimulatedTrajectory]:
 
 def _read_replica(folder: Path, record: SimulationRecord, replica: int) -> SimulatedTrajectory:
     path = folder / STATE_FILE
-    if not path.exists():
+    if not path.exists() or partial_of(path).exists():
         raise InputError(
-            f"{folder} has no {STATE_FILE}, because its simulation is running or was killed: wait for it, or continue "
-            "it with --resume."
+            f"{folder} holds a simulation that is running or was killed: wait for it, or continue it with --resume."
         )
     try:
         table = read_table(path)

@@ -66,9 +66,14 @@ def test_one_replica_is_refused(tmp_path, made):
 def test_simulation_that_has_not_ended_is_refused(tmp_path, made):
     folder = write_simulation(tmp_path / "run", made)
     table = folder / "replica-1" / "state.csv"
-    table.rename(table.with_name("state.partial.csv"))
-    with raises(InputError, folder / "replica-1", "state.csv", "--resume"):
+    partial = shutil.copy(table, table.with_name("state.partial.csv"))
+    with raises(InputError, folder / "replica-1", "--resume"):
+        read_simulation(folder)  # it was extended, and has the files of the run before
+    table.unlink()
+    with raises(InputError, folder / "replica-1", "--resume"):
         read_simulation(folder)
+    partial.rename(table)
+    read_simulation(folder)
 
 
 @pytest.mark.parametrize("lines", ["", "\n0\n", ",energy_kj_mol\n0,warm\n", ",energy_kj_mol\n0\n"])
