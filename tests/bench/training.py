@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from openmm_nemo import NemoConfig, NemoModel
 from openmm_nemo.data.batches import Batch
@@ -76,6 +76,7 @@ def main() -> None:
     _compare_memory()
     _measure_speed()
     _measure_direct()
+    _measure_negatives()
     _measure_paper()
     print(f"load of the machine: {os.getloadavg()[0]:.1f}")
 
@@ -188,6 +189,36 @@ def _measure_direct() -> None:
         training = NemoTraining(settings.model_copy(update={"precision": precision}))
         times = [_seconds_per_update(training, batch) for _ in range(REPEATS + 1)][1:]
         print(f"  {precision:>5}: {statistics.median(times):.2f} s per update", flush=True)
+
+
+def _measure_negatives() -> None:
+    """Simulations without gradients, as for the contrastive likelihood: by the plugin and in torch."""
+    n_chains, length, n_steps = 4, 80, 250
+    model = NemoModel.from_pretrained("nemo-fold").eval()
+    batch = _batch(n_chains, length)
+    with torch.no_grad():
+        chains = model.condition_batch(batch.s, batch.mask)
+        x0, schedule = chains.initial_positions(1), chains.schedule(n_steps)
+
+        def natively() -> Tensor:
+            return chains.last_states(x0, n_steps, 1, schedule)
+
+        def in_torch() -> Tensor:
+            return chains.rollout(n_steps, x0, seed=1, schedule=schedule).x[-1]
+
+        times = []
+        for simulate in (natively, in_torch):
+            seconds = []
+            for _ in range(REPEATS):
+                start = time.process_time()
+                simulate()
+                seconds.append(time.process_time() - start)
+            times.append(statistics.median(seconds))
+    print(
+        f"nemo-fold, {n_chains} chains of {length} residues, {n_steps} steps without gradients: {times[0]:.2f} s by "
+        f"the plugin, {times[1]:.2f} s in torch, {times[1] / times[0]:.0f} times as long",
+        flush=True,
+    )
 
 
 def _measure_paper() -> None:
