@@ -2,7 +2,6 @@
 
 import csv
 import os
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from openmm_nemo.dynamics.exchange import exchange
 from openmm_nemo.dynamics.noise import NOISE_BLOCK, exchange_numbers
 from openmm_nemo.engine.forces import replica_energy
 from openmm_nemo.engine.integrator import LangevinInterface
+from openmm_nemo.engine.reporters import earlier_lines
 from openmm_nemo.engine.units import GAS_CONSTANT
 from openmm_nemo.errors import InputError
 
@@ -111,18 +111,14 @@ class NemoReplicaExchange:
         InputError
             If the file cannot be read or has fewer lines.
         """
-        try:
-            with open(earlier, newline="") as file:
-                rows = list(islice(csv.reader(file), 1, n_lines + 1))
-            walkers = np.array(rows, dtype=int).reshape(n_lines, n_replicas + 1)[:, 1:]
-            if (np.sort(walkers) != np.arange(n_replicas)).any():
-                raise ValueError("a line does not name every replica once")
-        except (OSError, ValueError, csv.Error) as error:
+        rows, numbers = earlier_lines(earlier, n_lines, n_replicas + 1)
+        walkers = numbers[:, 1:]
+        if (np.sort(walkers) != np.arange(n_replicas)).any():
             raise InputError(
-                f"{earlier} cannot be read or lacks lines ({error}): start a new run."
-            ) from None
+                f"{earlier} has a line that does not name every replica once: start a new run."
+            )
         self._write_header(n_replicas)
-        self.walkers = walkers[-1]
+        self.walkers = walkers[-1].astype(int)
         self._csv.writerows(rows)
         self._out.flush()
 

@@ -301,17 +301,28 @@ class NemoStateReporter(_Reporter):
         InputError
             If the file cannot be read or has fewer lines.
         """
-        try:
-            with open(earlier, newline="") as file:
-                rows = list(islice(csv.reader(file), 1, n_lines + 1))
-            np.array(rows, dtype=float).reshape(n_lines, self._n_columns)
-        except (OSError, ValueError, csv.Error) as error:
-            raise InputError(
-                f"{earlier} cannot be read or lacks lines ({error}): start a new run."
-            ) from None
+        rows, _ = earlier_lines(earlier, n_lines, self._n_columns)
         self._csv.writerows(rows)
         self._out.flush()
 
     def close(self) -> None:
         """Close the file."""
         self._out.close()
+
+
+def earlier_lines(path: Path, n_lines: int, n_columns: int) -> tuple[list[list[str]], np.ndarray]:
+    """The first lines of a table of numbers, after its header, as text and as numbers (n_lines, n_columns).
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, has fewer lines, or something in them is not a number.
+    """
+    try:
+        with open(path, newline="") as file:
+            rows = list(islice(csv.reader(file), 1, n_lines + 1))
+        return rows, np.array(rows, dtype=float).reshape(n_lines, n_columns)
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(
+            f"{path} cannot be read or lacks lines ({error}): start a new run."
+        ) from None
