@@ -278,6 +278,12 @@ def _free_energies(analysis: Analysis) -> None:
 
 def _slow_motions(analysis: Analysis, lag: int) -> None:
     """Components by TICA."""
+    for m in analysis.measured:
+        if m.simulated.settings.exchange is not None:
+            raise InputError(
+                f"--tica needs motions without jumps, and {m.name} jumps where replicas were exchanged: leave it out, "
+                "or give runs of 'openmm-nemo simulate'."
+            )
     intervals = {m.simulated.settings.report_interval for m in analysis.measured}
     if len(intervals) > 1:
         raise InputError(

@@ -289,6 +289,12 @@ def test_too_few_temperatures_or_frames_are_refused(refuse, runs, tmp_path):
     names(refuse("analyze", runs[0], "--tica", 5), "--tica 5", "constant")
 
 
+def test_exchanged_replicas_have_no_slow_motions(refuse, tmp_path):
+    options = {"exchange": ExchangeSettings([300.0, 330.0], 5), "anneal": False}
+    run = write_simulation(tmp_path / "run", [sample(300, 90, 1), sample(330, 90, 2)], **options)
+    names(refuse("analyze", run, "--skip", 0, "--tica", 5), "--tica", "exchanged", run)
+
+
 def test_one_frame_is_drawn_as_a_point(tmp_path):
     run = write_simulation(tmp_path / "run", [sample(300, 1, 1)])
     assert command_line("analyze", run, "--out", tmp_path / "out").code == 0
