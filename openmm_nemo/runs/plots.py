@@ -23,6 +23,9 @@ _PANELS = {
 
 _FINE = 8
 
+_LINES = 200
+"""Attempts to exchange that are drawn one by one; more are averaged in blocks."""
+
 
 def read_table(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Columns of a CSV file with a header line, as floats."""
@@ -109,11 +112,17 @@ def plot_exchange(
     figure.suptitle(title)
     walk, bars = figure.subplots(1, 2, width_ratios=[2.2, 1])
     rungs = np.argsort(walkers, axis=1)  # of each walker
+    block = -(-len(rungs) // _LINES)
+    if block > 1:  # a line for every attempt would fill the picture
+        whole = len(rungs) // block * block
+        rungs = rungs[:whole].reshape(-1, block, n).mean(1)
+        steps = steps[:whole:block]
     for walker, colour in enumerate(colormaps["turbo"](np.linspace(0.08, 0.93, n))):
         walk.step(steps, rungs[:, walker], where="post", color=colour, linewidth=1)
     trips = summary["round_trips"]
     walk.set_title(
-        f"temperature of each walker; {trips} round trip{'' if trips == 1 else 's'}",
+        f"temperature of each walker{f', means of {block} attempts' if block > 1 else ''}; {trips} round "
+        f"trip{'' if trips == 1 else 's'}",
         loc="left",
         fontsize=10,
     )

@@ -192,6 +192,19 @@ def test_every_walker_and_every_pair_is_drawn(tmp_path):
     exchange_picture(tmp_path / "x.png", [[0, 1, 2]], (None, None))  # before the first attempt
 
 
+def test_many_attempts_do_not_fill_the_picture(tmp_path):
+    """Walkers that mix are lines between the temperatures; one that stays apart is seen to."""
+    random = np.random.default_rng(1)
+    mixed = exchange_picture(tmp_path / "x.png", random.permuted([[0, 1, 2]] * 20_000, axis=1))
+    walk = mixed[:, : int(0.66 * mixed.shape[1])]
+    assert 0.01 < (np.ptp(walk, axis=-1) > 0.3).mean() < 0.2
+    two = random.permuted([[0, 1]] * 20_000, axis=1)
+    apart = exchange_picture(tmp_path / "x.png", np.column_stack([two, np.full(20_000, 2)]))
+    top = np.s_[: len(mixed) // 3, : int(0.66 * mixed.shape[1])]
+    red = (0.65, 0.12, 0.01)
+    assert pixels(apart[top], red, 0.2) > 300 > pixels(mixed[top], red, 0.2)
+
+
 def test_many_temperatures_fill_the_picture(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(plots, "_save", lambda figure, file: drawn.append(figure))
