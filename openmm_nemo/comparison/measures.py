@@ -57,8 +57,11 @@ FIGURES = (
 
 MAX_SAMPLES = 2**10
 
-_NEXT_SAMPLE = 2**50
-"""Seeds of successive samples of a window are this far apart: farther than those of all windows."""
+_NEXT_SAMPLE = 1327217885
+"""Seeds of successive samples of a window differ by this, about 2^31 over the golden ratio: they are far apart in the
+range of seeds that OpenMM takes, for any number of samples."""
+
+_SEEDS = 2**31 - MAX_WINDOWS
 
 
 def measure(
@@ -181,7 +184,7 @@ def _simulations(
         if model.energy is None:
             return _Simulations(samples, others, unknown, unknown, unknown.numpy(), None)
         for k in range(1, n_samples):
-            drawn = noise + k * _NEXT_SAMPLE
+            drawn = (noise + k * _NEXT_SAMPLE) % _SEEDS
             samples.append(simulate(own, steps, drawn, own.initial_positions(drawn)))
         adam_energy = unknown
         if controls:

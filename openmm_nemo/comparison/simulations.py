@@ -1,13 +1,12 @@
 """Simulations of windows, and controls of what the energy contributes to them."""
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from openmm_nemo.dynamics import rollout
+from openmm_nemo.dynamics import snapshots
 from openmm_nemo.geometry import internal_to_cartesian
 from openmm_nemo.geometry.padding import centred
 from openmm_nemo.models.batch import ConditionedBatch
@@ -62,23 +61,12 @@ def simulate(
         unknown = torch.full_like(start[None, :, 0, 0], torch.nan)
         return Simulation(start[None], unknown, unknown)
     schedule = batch.schedule(steps[-1])
-    states, energies = [start], [batch.energy(start)]
-    clipped = [torch.zeros_like(energies[0])]
-    for before, after in pairwise(steps):
-        trajectory = rollout(
-            energy or batch.energy,
-            states[-1],
-            batch.parameters,
-            after - before,
-            seed=seed,
-            first_step=before,
-            schedule=schedule,
-        )
-        states.append(trajectory.x[-1])
-        energies.append(batch.energy(states[-1]))
-        clipped.append(clipped[-1] + trajectory.clipped.sum(0))
-    share = torch.stack(clipped) / torch.tensor(steps)[:, None]
-    return Simulation(torch.stack(states), torch.stack(energies), share)
+    if energy is None:
+        states = batch.snapshots(start, steps, seed, schedule)
+    else:
+        states = snapshots(energy, start, batch.parameters, steps, seed=seed, schedule=schedule)
+    share = states.clipped / torch.tensor(steps)[:, None]
+    return Simulation(states.x, torch.stack([batch.energy(x) for x in states.x]), share)
 
 
 def no_energy(x: Tensor) -> Tensor:

@@ -3,9 +3,11 @@
 from openmm_nemo.dynamics.noise import Noise, langevin_noise, philox
 from openmm_nemo.dynamics.rollout import (
     MODEL_TEMPERATURE,
+    Snapshots,
     Trajectory,
     energy_and_gradient,
     rollout,
+    snapshots,
 )
 from openmm_nemo.dynamics.schedule import Schedule
 from openmm_nemo.dynamics.steps import (
@@ -23,6 +25,7 @@ __all__ = [
     "MODEL_TEMPERATURE",
     "Noise",
     "Schedule",
+    "Snapshots",
     "StepOptions",
     "StepParameters",
     "StepResult",
@@ -33,5 +36,6 @@ __all__ = [
     "mixed_step",
     "philox",
     "rollout",
+    "snapshots",
     "transform_step",
 ]

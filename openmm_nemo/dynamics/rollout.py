@@ -1,6 +1,7 @@
 """Roll-out of the simulator: many steps of Langevin dynamics, differentiable end to end (nemo.md section 5)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -35,6 +36,21 @@ class Trajectory(NamedTuple):
     energy: Tensor
     clipped: Tensor
     largest_displacement: Tensor
+
+
+class Snapshots(NamedTuple):
+    """States of simulations after K numbers of steps.
+
+    Attributes
+    ----------
+    x : Tensor, shape (K, B, L, 3)
+        Positions, Angstrom.
+    clipped : Tensor, shape (K, B)
+        Number of steps so far that hit the speed limit.
+    """
+
+    x: Tensor
+    clipped: Tensor
 
 
 def _ordinary(x: Tensor) -> Tensor:
@@ -121,3 +137,44 @@ def rollout(
     return Trajectory(
         torch.stack(states), torch.stack(energies), torch.stack(clipped), torch.stack(largest)
     )
+
+
+def snapshots(
+    energy: Energy,
+    x0: Tensor,
+    parameters: StepParameters,
+    steps: Sequence[int],
+    *,
+    seed: int,
+    schedule: Schedule,
+) -> Snapshots:
+    """States of a simulation without gradients, of which only some are kept.
+
+    Parameters
+    ----------
+    energy, x0, parameters, seed, schedule
+        As for `rollout`.
+    steps : sequence of int
+        K increasing numbers of steps.
+
+    Returns
+    -------
+    Snapshots
+    """
+    x, clipped = x0.detach(), x0.new_zeros(len(x0))
+    states, counts = [], []
+    for before, after in pairwise((0, *steps)):
+        if after > before:
+            trajectory = rollout(
+                energy,
+                x,
+                parameters,
+                after - before,
+                seed=seed,
+                first_step=before,
+                schedule=schedule,
+            )
+            x, clipped = trajectory.x[-1], clipped + trajectory.clipped.sum(0)
+        states.append(x)
+        counts.append(clipped)
+    return Snapshots(torch.stack(states), torch.stack(counts))

@@ -1,4 +1,4 @@
-"""Last states of simulations of a batch of chains, in OpenMM where the plugin computes the energy."""
+"""States of simulations of a batch of chains, in OpenMM where the plugin computes the energy."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import openmm as mm
 import torch
 from torch import Tensor
 
-from openmm_nemo.dynamics import Schedule, StepParameters
+from openmm_nemo.dynamics import Schedule, Snapshots, StepParameters
 from openmm_nemo.energies import Energy
 from openmm_nemo.engine.integrator import NemoLangevinIntegrator
 from openmm_nemo.engine.native import NATIVE_TERMS, force_of_terms
@@ -17,31 +17,33 @@ from openmm_nemo.plugin import plugin_problem
 PLATFORM = "CPU"
 
 
-def can_simulate(network: Energy, x: Tensor) -> bool:
-    """Whether `last_states` can simulate an energy from positions ``x``.
+def can_simulate(network: Energy, x: Tensor, seed: int) -> bool:
+    """Whether `snapshots` can simulate an energy from positions ``x``.
 
-    All of its terms must be in the plugin, which must be in use, and ``x`` in single precision and on a CPU.
+    All of its terms must be in the plugin, which must be in use, ``x`` in single precision and on a CPU, and the seeds
+    of all chains ones of OpenMM, for which 0 means a random seed.
     """
     return (
         plugin_problem() is None
         and all(name in NATIVE_TERMS for name in network.terms)
         and x.dtype == torch.float32
         and x.device.type == "cpu"
+        and 0 < seed <= 2**31 - len(x)
     )
 
 
 @torch.no_grad()
-def last_states(
+def snapshots(
     network: Energy,
     coefficients: Sequence[Tensor],
     parameters: StepParameters,
     x0: Tensor,
-    n_steps: int,
+    steps: Sequence[int],
     *,
     seed: int,
     schedule: Schedule,
-) -> Tensor:
-    """Positions after a simulation at 300 K: to rounding, those of `openmm_nemo.dynamics.rollout`, many times faster.
+) -> Snapshots:
+    """States of a simulation at 300 K: to rounding, those of `openmm_nemo.dynamics.rollout`, many times faster.
 
     Parameters
     ----------
@@ -52,7 +54,8 @@ def last_states(
     parameters : StepParameters
     x0 : Tensor, shape (B, L, 3)
         Initial positions, Angstrom.
-    n_steps : int
+    steps : sequence of int
+        K increasing numbers of steps.
     seed : int
         Chain b uses ``seed + b``.
     schedule : Schedule
@@ -60,10 +63,11 @@ def last_states(
 
     Returns
     -------
-    Tensor, shape (B, L, 3)
-        Angstrom; zero at padding.
+    Snapshots
+        Positions are zero at padding.
     """
-    x = torch.zeros_like(x0)
+    x = torch.zeros_like(x0).repeat(len(steps), 1, 1, 1)
+    clipped = x.new_zeros(x.shape[:2])
     platform = mm.Platform.getPlatformByName(PLATFORM)
     for chain, mask in enumerate(parameters.mask):
         n = int(mask.sum())
@@ -84,10 +88,12 @@ def last_states(
         )
         context = mm.Context(system, integrator, platform, {"Threads": "1"})
         context.setPositions(_array(x0[chain, :n]) / ANGSTROM_PER_NM)
-        integrator.step(n_steps)
-        positions = context.getState(positions=True).getPositions(asNumpy=True)._value
-        x[chain, :n] = torch.from_numpy(positions * ANGSTROM_PER_NM).to(x)
-    return x
+        for k, number in enumerate(steps):
+            integrator.step(number - integrator.getNumSteps())
+            positions = context.getState(positions=True).getPositions(asNumpy=True)._value
+            x[k, chain, :n] = torch.from_numpy(positions * ANGSTROM_PER_NM).to(x)
+            clipped[k, chain] = integrator.getNumClippedSteps()
+    return Snapshots(x, clipped)
 
 
 def _array(values: Tensor) -> np.ndarray:

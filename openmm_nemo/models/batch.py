@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from openmm_nemo.conditioning import BaselineOutput, SequenceOutput
 from openmm_nemo.dynamics import (
     Schedule,
+    Snapshots,
     StepOptions,
     StepParameters,
     Trajectory,
     mixed_step,
     rollout,
+    snapshots,
 )
 from openmm_nemo.dynamics.backpropagation import trainable_rollout
 from openmm_nemo.dynamics.noise import Noise, start_numbers
@@ -162,8 +164,10 @@ class ConditionedBatch:
         start = self.initial_positions() if x0 is None else x0
         return rollout(self.energy, start, self.parameters, n_steps, **options)
 
-    def last_states(self, x0: Tensor, n_steps: int, seed: int, schedule: Schedule) -> Tensor:
-        """Positions (B, L, 3), Angstrom, after the first ``n_steps`` steps of a simulation, without gradients.
+    def snapshots(
+        self, x0: Tensor, steps: Sequence[int], seed: int, schedule: Schedule
+    ) -> Snapshots:
+        """States of a simulation after some numbers of steps, without gradients.
 
         In OpenMM if the plugin computes all of the energy, which is many times faster; otherwise as `rollout`, which
         gives the same positions, to rounding.
@@ -172,7 +176,8 @@ class ConditionedBatch:
         ----------
         x0 : Tensor, shape (B, L, 3)
             Angstrom.
-        n_steps : int
+        steps : sequence of int
+            K increasing numbers of steps.
         seed : int
             Chain b uses ``seed + b``.
         schedule : Schedule
@@ -181,18 +186,17 @@ class ConditionedBatch:
 
         assert self.parameters is not None
         assert self.energy_network is not None
-        if engine.can_simulate(self.energy_network, x0):
-            return engine.last_states(
-                self.energy_network,
-                [values.expand(len(x0), *values.shape[1:]) for values in self.coefficients],
-                self.parameters,
-                x0,
-                n_steps,
-                seed=seed,
-                schedule=schedule,
-            )
-        with torch.no_grad():
-            return self.rollout(n_steps, x0, seed=seed, schedule=schedule).x[-1]
+        if not engine.can_simulate(self.energy_network, x0, seed):
+            return snapshots(self.energy, x0, self.parameters, steps, seed=seed, schedule=schedule)
+        return engine.snapshots(
+            self.energy_network,
+            [values.expand(len(x0), *values.shape[1:]) for values in self.coefficients],
+            self.parameters,
+            x0,
+            steps,
+            seed=seed,
+            schedule=schedule,
+        )
 
     def trainable_rollout(self, x0: Tensor, n_steps: int, **options: Any) -> Tensor:
         """Simulate for training: states (S+1, B, L, 3), Angstrom, with gradients to all network outputs.

@@ -95,7 +95,7 @@ def predict(
     if from_data is not None:
         x = torch.where(from_data[:, None, None], centred(batch.x, batch.mask), x)
     if free:
-        x = chains.last_states(x, free, seed, schedule)
+        x = chains.snapshots(x, [free], seed, schedule).x[-1]
     states = chains.trainable_rollout(
         x,
         settings.steps - free,

@@ -201,7 +201,7 @@ def _measure_negatives() -> None:
         x0, schedule = chains.initial_positions(1), chains.schedule(n_steps)
 
         def natively() -> Tensor:
-            return chains.last_states(x0, n_steps, 1, schedule)
+            return chains.snapshots(x0, [n_steps], 1, schedule).x[-1]
 
         def in_torch() -> Tensor:
             return chains.rollout(n_steps, x0, seed=1, schedule=schedule).x[-1]

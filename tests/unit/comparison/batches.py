@@ -12,9 +12,11 @@ from tests.helpers import random_chain
 class Springs(nn.Module):
     """U = k sum (b - 4 Angstrom)^2 over bonds, with k the only coefficient of a chain."""
 
+    n_coefficients = 1
+
     def __init__(self) -> None:
         super().__init__()
-        self.terms: dict[str, nn.Module] = {}
+        self.terms: dict[str, nn.Module] = {"springs": self}
         self.one = nn.Parameter(torch.ones(()))
 
     def forward(self, x: Tensor, coefficients: list[Tensor], mask: Tensor) -> Tensor:

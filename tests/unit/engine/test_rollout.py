@@ -1,4 +1,4 @@
-"""Last states of a batch of chains, simulated in OpenMM, against roll-outs in torch."""
+"""States of a batch of chains, simulated in OpenMM, against roll-outs in torch."""
 
 import pytest
 import torch
@@ -32,36 +32,52 @@ def make_batch(preset: str = "fold") -> ConditionedBatch:
 
 
 @pytest.mark.usefixtures("plugin")
-def test_last_states_are_those_of_the_roll_out_in_torch():
+def test_states_are_those_of_the_roll_out_in_torch():
     batch = make_batch()
     x0 = batch.initial_positions(7)
-    assert engine.can_simulate(batch.energy_network, x0)
+    assert engine.can_simulate(batch.energy_network, x0, 7)
     schedule = batch.schedule(20)
     assert not schedule.is_constant
     # Twelve steps, so that the factor has changed.
-    found = batch.last_states(x0, 12, 7, schedule)
-    expected = batch.rollout(12, x0, seed=7, schedule=schedule).x[-1]
-    assert_close(found, expected, "trajectory")
-    assert (expected - x0).norm(dim=-1)[batch.mask > 0].median() > 0.3
-    assert found[batch.mask == 0].eq(0).all()
+    found = batch.snapshots(x0, [0, 5, 12], 7, schedule)
+    expected = batch.rollout(12, x0, seed=7, schedule=schedule)
+    assert_close(found.x, expected.x[[0, 5, 12]], "trajectory")
+    assert (expected.x[-1] - x0).norm(dim=-1)[batch.mask > 0].median() > 0.3
+    assert found.x[:, batch.mask == 0].eq(0).all()
+    counts = torch.stack([expected.clipped[:n].sum(0) for n in (0, 5, 12)])
+    assert counts[1:].gt(0).any()
+    assert counts[2].lt(12).any()
+    assert found.clipped.equal(counts.to(found.clipped))
 
 
 @pytest.mark.usefixtures("plugin")
 def test_what_the_plugin_cannot_compute_is_simulated_in_torch():
     for batch, dtype in ((make_batch("tiny"), torch.float32), (make_batch(), torch.float64)):
         x0 = batch.initial_positions(7).to(dtype)
-        assert not engine.can_simulate(batch.energy_network, x0)
+        assert not engine.can_simulate(batch.energy_network, x0, 7)
     batch = make_batch("tiny")
     x0, schedule = batch.initial_positions(7), batch.schedule(3)
-    found = batch.last_states(x0, 3, 7, schedule)
-    assert found.equal(batch.rollout(3, x0, seed=7, schedule=schedule).x[-1])
-    assert not found.requires_grad
+    found = batch.snapshots(x0, [1, 3], 7, schedule)
+    expected = batch.rollout(3, x0, seed=7, schedule=schedule)
+    assert found.x.equal(expected.x[[1, 3]])
+    assert found.clipped[1].equal(expected.clipped.float().sum(0))
+    assert not found.x.requires_grad
+
+
+@pytest.mark.usefixtures("plugin")
+def test_seeds_that_openmm_does_not_take_are_simulated_in_torch():
+    batch = make_batch()
+    x0, schedule = batch.initial_positions(7), batch.schedule(3)
+    for seed, taken in ((0, False), (1, True), (2**31 - 3, True), (2**31 - 2, False)):
+        assert engine.can_simulate(batch.energy_network, x0, seed) is taken
+        expected = batch.rollout(3, x0, seed=seed, schedule=schedule).x[-1]
+        assert_close(batch.snapshots(x0, [3], seed, schedule).x[-1], expected, "trajectory")
 
 
 def test_without_the_plugin_all_is_simulated_in_torch(monkeypatch):
     batch = make_batch()
     monkeypatch.setattr(engine, "plugin_problem", lambda: "it was not built")
     x0, schedule = batch.initial_positions(7), batch.schedule(3)
-    assert not engine.can_simulate(batch.energy_network, x0)
+    assert not engine.can_simulate(batch.energy_network, x0, 7)
     expected = batch.rollout(3, x0, seed=7, schedule=schedule).x[-1]
-    assert batch.last_states(x0, 3, 7, schedule).equal(expected)
+    assert batch.snapshots(x0, [3], 7, schedule).x[-1].equal(expected)
