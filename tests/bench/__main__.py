@@ -5,6 +5,7 @@ import sys
 import torch
 
 from tests.bench import (
+    compiled,
     data,
     evaluation,
     forces,
@@ -22,6 +23,7 @@ from tests.bench.timing import machine
 BENCHMARKS = {
     "parameters": parameters.main,
     "forces": forces.main,
+    "compiled": compiled.main,
     "native": native.main,
     "integrator": integrator.main,
     "simulate": simulate.main,
