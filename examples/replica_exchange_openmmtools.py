@@ -1,9 +1,9 @@
 """Replica exchange with openmmtools: NemoLangevinIntegrator as its move, free energies by its analysis.
 
 Four replicas of the Trp-cage exchange temperatures from 300 to 450 K; all steps are exact (metropolis=True).
-openmmtools stores the run and estimates the free energy of each temperature, f = -log Z, by MBAR. It is also the integral of the
-mean energy over 1/kT, here of replicas that do not exchange. Prints both. (For temperatures alone, the command
-'openmm-nemo exchange' and NemoReplicaExchange are faster, and continue an interrupted run bit by bit.)
+openmmtools stores the run and estimates the free energy of each temperature, f = -log Z, by MBAR. It is also the
+integral of the mean energy over 1/kT, here of replicas that do not exchange. Prints both. (For temperatures alone, the
+command 'openmm-nemo exchange' and NemoReplicaExchange are faster, and continue an interrupted run bit by bit.)
 
 python examples/replica_exchange_openmmtools.py [FOLDER]
 

@@ -73,6 +73,14 @@ METROPOLIS = {"Reference": 1e-12, "CPU": 1e-12, "OpenCL mixed": 1e-6}
 """Positions after one step with metropolis=True, nm."""
 
 
+ENHANCED = {"metadynamics": 0.12, "weights": 0.06, "energies": 0.05}
+"""Free energies, kT, of metadynamics (root mean square) and of tempering's temperatures, and mean energies of 1,600
+frames, relative: about three times what these runs have."""
+
+EXAMPLES = {"metadynamics": 0.4, "tempering": 4.0, "exchange": 1.0}
+"""Differences between two ways to the same number in examples/: free energies, kT, root mean square; mean energies at
+150 K, kJ/mol; free energies of temperatures, kT, up to 77. Three times what several runs have had."""
+
 ANALYSIS = {"distances": 1e-4, "rmsd": 2e-3, "q": 2e-5}
 """Lengths, Angstrom, RMSD and native contacts of MDTraj, which has 32 bits: they are few near an RMSD of 0."""
 

@@ -1,6 +1,7 @@
 """Steps per second and peak memory of the command 'openmm-nemo simulate', CPU platform, and the integrator's share."""
 
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,8 @@ from openmm_nemo.engine import choose_backend
 from tests.bench.timing import SEQUENCE, interleaved
 
 LENGTHS = (20, 100, 200)
+LENGTH_OF_MODELS, REPEATS = 100, 3
+"""Residues at which nemo-mini and nemo-fold are compared, goal: the latter at least as fast; and how often."""
 
 # A process of its own for every simulation, that does what the command does. The median time of a step leaves out
 # the pauses of a noisy machine. VmHWM is its own peak memory; getrusage would count the benchmark's before the exec.
@@ -43,24 +46,35 @@ def main() -> None:
             model = NemoModel(NemoConfig.preset(preset))
             model.save_pretrained(Path(folder) / preset)
             for length in LENGTHS:
-                rate, peak = _run(Path(folder), preset, length)
+                steps = max(50, 4000 // length)
+                out = Path(folder) / f"run-{preset}-{length}"
+                rate, peak = _run(str(Path(folder) / preset), length, steps, out)
                 force, step = _share(model, length)
                 print(
                     f"{preset:6} {length:4} {rate:8.1f} {peak:8.0f} {1e3 * force:9.2f} {1e3 * step:8.2f} "
                     f"{1 - force / step:17.0%}",
                     flush=True,
                 )
+        _compare_models(Path(folder))
 
 
-def _run(folder: Path, preset: str, length: int) -> tuple[float, float]:
+def _compare_models(folder: Path) -> None:
+    """The two models that are installed, in turns."""
+    rates: dict[str, list[float]] = {"nemo-mini": [], "nemo-fold": []}
+    for repeat in range(REPEATS):
+        for model in rates:
+            out = folder / f"run-{model}-{repeat}"
+            rates[model].append(_run(model, LENGTH_OF_MODELS, 200, out)[0])
+    mini, fold = (statistics.median(values) for values in rates.values())
+    print(
+        f"{LENGTH_OF_MODELS} residues: nemo-mini {mini:.0f}, nemo-fold {fold:.0f} steps/s, {fold / mini:.1f} times",
+        flush=True,
+    )
+
+
+def _run(model: str, length: int, steps: int, out: Path) -> tuple[float, float]:
     """Steps per second and peak memory in MB."""
-    steps = max(50, 4000 // length)
-    arguments = [
-        SEQUENCE[:length],
-        str(folder / preset),
-        str(steps),
-        str(folder / f"run-{preset}-{length}"),
-    ]
+    arguments = [SEQUENCE[:length], model, str(steps), str(out)]
     done = subprocess.run(
         [sys.executable, "-c", _RUN, *arguments], capture_output=True, text=True, check=True
     )

@@ -69,6 +69,19 @@ peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
 print("peak_mb", int(peak) / 1024)
 """
 
+_UPDATES = """
+import statistics
+from tests.bench.training import direct_updates
+print(statistics.median(direct_updates(8)[2:]))
+"""
+
+KEPT_MEMORY = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "1000000000000",
+    "MALLOC_TOP_PAD_": "500000000",
+}
+"""Settings with which glibc does not return freed memory to the system, which would clear every page of it again."""
+
 
 def main() -> None:
     torch.set_num_threads(1)
@@ -76,6 +89,7 @@ def main() -> None:
     _compare_memory()
     _measure_speed()
     _measure_direct()
+    _measure_allocator()
     _measure_negatives()
     _measure_paper()
     print(f"load of the machine: {os.getloadavg()[0]:.1f}")
@@ -181,14 +195,49 @@ def _passes(
 def _measure_direct() -> None:
     """Updates of the model and batch of nemo-fold.toml, of windows of the mean length."""
     settings = read_settings(CONFIGS / "nemo-fold.toml")
-    data = settings.data
-    length = (data.min_length + data.max_length) // 2
-    batch = _batch(data.batch_size, length)
-    print(f"\nnemo-fold.toml, {data.batch_size} windows of {length} residues")
+    batch = _direct_batch()
+    n_windows, length = batch.mask.shape
+    print(f"\nnemo-fold.toml, {n_windows} windows of {length} residues")
     for precision in ("32", "bf16"):
         training = NemoTraining(settings.model_copy(update={"precision": precision}))
         times = [_seconds_per_update(training, batch) for _ in range(REPEATS + 1)][1:]
         print(f"  {precision:>5}: {statistics.median(times):.2f} s per update", flush=True)
+
+
+def _measure_allocator() -> None:
+    """The same updates in processes of their own, with glibc's defaults and with memory that it keeps for reuse."""
+    times: dict[str, list[float]] = {"default": [], "kept": []}
+    for _ in range(REPEATS):
+        for name, settings in (("default", {}), ("kept", KEPT_MEMORY)):
+            done = subprocess.run(
+                [sys.executable, "-c", _UPDATES],
+                capture_output=True,
+                text=True,
+                check=True,
+                env=os.environ | settings,
+            )
+            times[name].append(float(done.stdout))
+    default, kept = (statistics.median(values) for values in times.values())
+    variables = " ".join(f"{name}={value}" for name, value in KEPT_MEMORY.items())
+    print(
+        f"  glibc's defaults: {default:.2f} s per update; with {variables}: {kept:.2f} s, "
+        f"{default / kept:.2f} times as fast",
+        flush=True,
+    )
+
+
+def direct_updates(number: int) -> list[float]:
+    """Seconds of processor time of each update of the model and batch of nemo-fold.toml."""
+    torch.set_num_threads(1)
+    training = NemoTraining(read_settings(CONFIGS / "nemo-fold.toml"))
+    batch = _direct_batch()
+    return [_seconds_per_update(training, batch) for _ in range(number)]
+
+
+def _direct_batch() -> Batch:
+    """Windows of the mean length in nemo-fold.toml, as many as in its batches."""
+    data = read_settings(CONFIGS / "nemo-fold.toml").data
+    return _batch(data.batch_size, (data.min_length + data.max_length) // 2)
 
 
 def _measure_negatives() -> None:
