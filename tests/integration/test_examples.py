@@ -47,7 +47,7 @@ def _check_tempering(text: str) -> None:
     starts = _numbers(r"plain (\S+), tempering (\S+) kJ/mol", text)
     assert len(starts) == 2
     for plain, tempered in starts:
-        assert tempered == pytest.approx(-641.7, abs=BOUNDS["tempering"])
+        assert tempered == pytest.approx(-641.4, abs=BOUNDS["tempering"])
         assert plain > tempered
 
 
@@ -82,13 +82,14 @@ CHECKS = {
 def test_example_runs(path, tmp_path):
     assert f"python examples/{path.name}" in path.read_text()
     outcome = subprocess.run(
-        [sys.executable, path], capture_output=True, text=True, cwd=tmp_path, timeout=300
+        [sys.executable, path], capture_output=True, text=True, cwd=tmp_path, timeout=600
     )
     assert outcome.returncode == 0, outcome.stderr
     assert outcome.stdout.strip()
     if path.stem in CHECKS:
         CHECKS[path.stem](outcome.stdout)
-        (picture,) = tmp_path.glob(f"run/{path.stem}/{path.stem}.png") or [None]
+    for picture in re.findall(r"Wrote (\S+\.png)", outcome.stdout):
+        assert plt.imread(tmp_path / picture).std() > 0.05  # not blank
 
 
 STAND_IN = """#!/bin/sh
