@@ -42,7 +42,7 @@ out.mkdir(parents=True, exist_ok=True)
 logging.getLogger("openmmtools").setLevel(logging.ERROR)
 
 TEMPERATURES = [300.0, 340.0, 390.0, 450.0]  # kelvin
-ITERATIONS, INTERVAL = 300, 50
+ITERATIONS, INTERVAL = 600, 50
 
 protein = NemoModel.from_pretrained("nemo-fold").condition("NLYIQWLKDGGPSSGRPPPS")
 platform = mm.Platform.getPlatformByName("CPU")

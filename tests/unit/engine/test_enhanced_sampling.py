@@ -41,8 +41,12 @@ def gaussian_chain() -> mm.System:
     return system
 
 
+def integrator_at(temperature) -> NemoLangevinIntegrator:
+    return NemoLangevinIntegrator(temperature, 0.02, 0.3, seed=1, metropolis=True)
+
+
 def simulation_of(system: mm.System) -> app.Simulation:
-    integrator = NemoLangevinIntegrator(300, 0.02, 0.3, seed=1, metropolis=True)
+    integrator = integrator_at(300)
     simulation = app.Simulation(bead_topology(N), system, integrator, platform("Reference"))
     simulation.context.setPositions(random_walk(N))
     simulation.step(1000)
@@ -102,3 +106,37 @@ def test_simulated_tempering_gives_the_free_energies_of_temperatures():
         assert len(here) > 1200  # of 1667
         mean = DEGREES / 2 * GAS_CONSTANT * t
         assert here.mean() == pytest.approx(mean, rel=ENHANCED["energies"])
+
+
+def test_replica_exchange_of_openmmtools_gives_the_free_energies_of_temperatures(tmp_path):
+    mcmc = pytest.importorskip("openmmtools.mcmc")
+    from openmmtools.cache import ContextCache
+    from openmmtools.multistate import (
+        MultiStateReporter,
+        ReplicaExchangeAnalyzer,
+        ReplicaExchangeSampler,
+    )
+    from openmmtools.states import SamplerState, ThermodynamicState
+
+    class Move(mcmc.BaseIntegratorMove):
+        def _get_integrator(self, thermodynamic_state):
+            return integrator_at(thermodynamic_state.temperature)
+
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002 (openmmtools draws from it)
+    temperatures = np.array([300.0, 400.0, 550.0])
+    sampler = ReplicaExchangeSampler(
+        mcmc_moves=Move(n_steps=20), number_of_iterations=600, online_analysis_interval=None
+    )
+    cache = ContextCache(platform("Reference"))
+    sampler.energy_context_cache = sampler.sampler_context_cache = cache
+    sampler.create(
+        [ThermodynamicState(gaussian_chain(), t * unit.kelvin) for t in temperatures],
+        [SamplerState(random_walk(N) * unit.nanometer)] * len(temperatures),
+        MultiStateReporter(str(tmp_path / "replicas.nc"), checkpoint_interval=600),
+    )
+    sampler.run()
+    reporter = MultiStateReporter(str(tmp_path / "replicas.nc"), open_mode="r")
+    free_energies = ReplicaExchangeAnalyzer(reporter).get_free_energy()[0][0]
+    exact = -DEGREES / 2 * np.log(temperatures / temperatures[0])
+    np.testing.assert_allclose(free_energies, exact, atol=ENHANCED["weights"])
