@@ -44,7 +44,7 @@ def start(system: mm.System) -> app.Simulation:
 
 # The variable is the energy of any force; that of RGForce is the radius of gyration.
 system = protein.create_system()
-variable = app.BiasVariable(mm.RGForce(), *LIMITS, WIDTH)
+variable = app.BiasVariable(mm.RGForce(), *LIMITS, WIDTH, gridWidth=101)
 metadynamics = app.Metadynamics(
     system, [variable], TEMPERATURE, biasFactor=6, height=0.3 * KT, frequency=INTERVAL
 )
@@ -63,7 +63,7 @@ grid = np.linspace(*LIMITS, variable.gridWidth)
 edges = np.append(grid, 2 * grid[-1] - grid[-2]) - (grid[1] - grid[0]) / 2
 from_bias = metadynamics.getFreeEnergy().value_in_unit(unit.kilojoule_per_mole) / KT
 visited, counts = (np.histogram(radius, edges)[0] for radius in radii)
-often = counts >= 0.005 * counts.sum()
+often = counts >= 0.01 * counts.sum()
 with np.errstate(divide="ignore"):
     from_counts = -np.log(counts / counts.max())
 from_bias -= np.average((from_bias - from_counts)[often], weights=counts[often])
@@ -77,7 +77,7 @@ for label, color, radius in zip(labels, colors, radii, strict=True):
     print(f"{label}: radius of gyration from {radius.min():.2f} to {radius.max():.2f} nm")
 axes[0].set(xlabel="step / 1000", ylabel="radius of gyration / nm")
 axes[1].plot(grid[visited > 0], from_bias[visited > 0], color=colors[0])
-seen = counts >= 5
+seen = counts > 0
 axes[1].plot(grid[seen], from_counts[seen], "o", ms=3, color=colors[1])
 axes[1].set(xlabel="radius of gyration / nm", ylabel="free energy / kT")
 for axis in axes:
