@@ -103,11 +103,8 @@ integral = np.append(0, np.cumsum(areas))
 for t, f, error, area in zip(TEMPERATURES, free_energies, errors, integral, strict=True):
     print(f"{t:.0f} K: f = {f:.2f} ± {error:.2f} by MBAR, {area:.2f} by integration")
 figure, axes = plt.subplots(1, 2, figsize=(11, 4), constrained_layout=True)
-iterations = np.arange(len(states))
-for replica, walk in enumerate(states.T[:2]):
-    axes[0].plot(iterations, np.take(TEMPERATURES, walk), lw=0.8, label=f"replica {replica}")
-axes[0].set(xlabel="iteration", ylabel="temperature / K", yticks=TEMPERATURES)
-axes[0].legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=2)
+axes[0].plot(np.take(TEMPERATURES, states[:, 0]), lw=0.8)
+axes[0].set(xlabel="iteration", ylabel="temperature of one replica / K", yticks=TEMPERATURES)
 axes[1].axhline(0, color="tab:gray", lw=1)
 axes[1].errorbar(
     TEMPERATURES, free_energies - integral, errors, fmt="o", color="tab:blue", capsize=3
