@@ -69,6 +69,9 @@ class NemoConfig:
         `openmm_nemo.dynamics.Schedule`.
     lstm_units : int
         Hidden units per direction of a baseline's LSTM; 100 to 700 in the paper (4.2). 0 for other models.
+    trained_on_complexes : bool
+        Whether structures of several chains were among the training data. If not, the model has never seen an
+        interface, and judges contacts between chains as if they were within one.
     """
 
     kind: str = "nemo"
@@ -101,6 +104,7 @@ class NemoConfig:
     lever_aware: bool = False
     annealing: tuple[float, ...] = (1.0, 1.0)
     lstm_units: int = 0
+    trained_on_complexes: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -211,7 +215,13 @@ class UnknownKeyError(InputError):
         self.key = key
 
 
-MAY_BE_ZERO = ("dropout", "lever_aware", "embedding_width", "lstm_units")
+MAY_BE_ZERO = (
+    "dropout",
+    "lever_aware",
+    "embedding_width",
+    "lstm_units",
+    "trained_on_complexes",
+)
 
 
 def _from_version_1(values: dict[str, Any]) -> dict[str, Any]:

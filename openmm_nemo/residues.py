@@ -2,6 +2,8 @@
 
 import string
 import warnings
+from collections.abc import Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from openmm_nemo.errors import InputError
@@ -63,24 +65,59 @@ def chain_in_words(name: str) -> str:
     return f"chain {name}" if name else "the chain without a name"
 
 
+BREAK = ":"
+"""Sign between the chains of a complex, in sequences and in names of chains."""
+
+
+def chain_name(number: int) -> str:
+    """Name of a chain of a complex, counted from 0: A to Z, a to z, then numbers from 53."""
+    letters = string.ascii_letters[26:] + string.ascii_letters[:26]
+    return letters[number] if number < len(letters) else str(number + 1)
+
+
 class Numbering(NamedTuple):
-    """Names of a chain and its residues in files.
+    """Names of a chain and its residues in files, or of the chains of a complex.
 
     Attributes
     ----------
     chain : str
-        Empty for a chain without a name.
+        Empty for a chain without a name. The names of several chains are separated by colons.
     residue_ids : tuple of str
         Numbers with insertion codes, like "52A", length L.
+    chain_lengths : tuple of int
+        Number of residues of each chain of a complex; empty for one chain.
     """
 
     chain: str
     residue_ids: tuple[str, ...]
+    chain_lengths: tuple[int, ...] = ()
 
     @classmethod
-    def consecutive(cls, length: int) -> "Numbering":
-        """Chain A, from 1."""
-        return cls("A", tuple(map(str, range(1, length + 1))))
+    def consecutive(cls, length: int, chain: str = "A") -> "Numbering":
+        """One chain, from 1."""
+        return cls(chain, tuple(map(str, range(1, length + 1))))
+
+    @classmethod
+    def join(cls, chains: Sequence["Numbering"]) -> "Numbering":
+        """Numbering of a complex of these chains; of the chain itself if there is one."""
+        if len(chains) == 1:
+            return chains[0]
+        return cls(
+            BREAK.join(chain.chain for chain in chains),
+            tuple(number for chain in chains for number in chain.residue_ids),
+            tuple(len(chain.residue_ids) for chain in chains),
+        )
+
+    @property
+    def chains(self) -> tuple["Numbering", ...]:
+        """Numbering of each chain."""
+        if not self.chain_lengths:
+            return (self,)
+        ids = iter(self.residue_ids)
+        return tuple(
+            Numbering(name, tuple(islice(ids, length)))
+            for name, length in zip(self.chain.split(BREAK), self.chain_lengths, strict=True)
+        )
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -165,3 +202,28 @@ def check_sequence(sequence: str) -> str:
     for note in notes:
         warnings.warn(note, stacklevel=3)
     return checked
+
+
+def check_chains(sequence: str) -> tuple[str, ...]:
+    """Sequences of the chains of a complex, each as from `check_sequence`; of one protein if there is no colon.
+
+    Parameters
+    ----------
+    sequence : str
+        Sequences with a colon between chains.
+
+    Raises
+    ------
+    InputError
+        As for `read_sequence`; the message names the chain of a complex.
+    """
+    parts = sequence.split(BREAK) if isinstance(sequence, str) else [sequence]
+    if len(parts) == 1:
+        return (check_sequence(sequence),)
+    checked = []
+    for number, part in enumerate(parts):
+        try:
+            checked.append(check_sequence(part))
+        except InputError as error:
+            raise InputError(f"Chain {chain_name(number)}: {error}") from None
+    return tuple(checked)

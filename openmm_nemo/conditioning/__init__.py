@@ -1,6 +1,7 @@
 """Networks that map what is known about a protein to its energy coefficients, initial state and step sizes."""
 
 from openmm_nemo.conditioning.baseline import BaselineNetwork, BaselineOutput
+from openmm_nemo.conditioning.complex import coefficients_between
 from openmm_nemo.conditioning.dilated import DilatedSequenceNetwork
 from openmm_nemo.conditioning.sequence import SequenceNetwork, SequenceOutput
 
@@ -17,4 +18,5 @@ __all__ = [
     "DilatedSequenceNetwork",
     "SequenceNetwork",
     "SequenceOutput",
+    "coefficients_between",
 ]

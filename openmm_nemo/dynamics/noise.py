@@ -128,7 +128,7 @@ def acceptance_numbers(seed: Tensor, first_step: int, n_steps: int) -> Tensor:
     return (words[..., :2].to(torch.float64) + 0.5) * 2.0**-32
 
 
-def start_numbers(seed: Tensor, n_beads: int) -> Tensor:
+def start_numbers(seed: Tensor, n_beads: int, chain: int = 0) -> Tensor:
     """Uniform numbers in (0, 1) from which initial positions are drawn.
 
     Parameters
@@ -137,16 +137,36 @@ def start_numbers(seed: Tensor, n_beads: int) -> Tensor:
         Seed of each chain, non-negative.
     n_beads : int
         L.
+    chain : int
+        Number of the chain within its system.
 
     Returns
     -------
     Tensor, shape (B, L), float64
     """
+    return _start_numbers(seed, n_beads, chain)[..., 0]
+
+
+def orientation_numbers(seed: int, chain: int) -> Tensor:
+    """Uniform numbers in (0, 1), shape (3,), float64, from which the orientation of a chain in its system is drawn.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the system, non-negative.
+    chain : int
+        Number of the chain within the system.
+    """
+    # The words that start_numbers leaves.
+    return _start_numbers(torch.tensor([seed]), 1, chain)[0, 0, 1:]
+
+
+def _start_numbers(seed: Tensor, n_beads: int, chain: int) -> Tensor:
     bead = torch.arange(n_beads, device=seed.device).view(1, -1)
     zero = torch.zeros_like(bead)
     member = seed.view(-1, 1)
-    words = philox((zero, zero, bead, zero + START_STREAM), (member & _WORD, member >> 32))
-    return (words[..., 0].to(torch.float64) + 0.5) * 2.0**-32
+    words = philox((zero, zero + chain, bead, zero + START_STREAM), (member & _WORD, member >> 32))
+    return (words.to(torch.float64) + 0.5) * 2.0**-32
 
 
 def exchange_numbers(seed: int, steps: Tensor, n_pairs: int) -> Tensor:

@@ -4,7 +4,7 @@ A term is a module of this package and a line of `TERMS`.
 """
 
 from openmm_nemo.energies.energy import Energy
-from openmm_nemo.energies.protein import Origin, ProteinEnergy
+from openmm_nemo.energies.protein import ComplexEnergy, Origin, ProteinEnergy
 from openmm_nemo.energies.registry import TERMS, terms_of
 from openmm_nemo.energies.term import CoefficientHead, Coefficients, EnergyTerm
 
@@ -12,6 +12,7 @@ __all__ = [
     "TERMS",
     "CoefficientHead",
     "Coefficients",
+    "ComplexEnergy",
     "Energy",
     "EnergyTerm",
     "Origin",

@@ -32,6 +32,7 @@ class Backbone(EnergyTerm):
     """
 
     handed: ClassVar[bool] = False
+    joins_chains: ClassVar[bool] = True
 
     @staticmethod
     def coefficients(config: NemoConfig) -> list[Coefficients]:
@@ -62,6 +63,13 @@ class Backbone(EnergyTerm):
         # Each pair occurs twice.
         core = 0.25 * self.core_stiffness * (overlap * overlap).sum(dim=[1, 2])
         return self.bond_strength * strain.sum(1) + core
+
+    def between(
+        self, x: Tensor, y: Tensor, coefficients: list[Tensor], back: list[Tensor]
+    ) -> Tensor:
+        """Energies (B,), kT, of residues of two chains that overlap, see `EnergyTerm`."""
+        overlap = F.relu(self.core_diameter - length(y.unsqueeze(1) - x.unsqueeze(2)))
+        return 0.5 * self.core_stiffness * (overlap * overlap).sum(dim=[1, 2])
 
 
 def separations(n: int, device: torch.device) -> Tensor:

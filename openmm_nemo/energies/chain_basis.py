@@ -80,6 +80,7 @@ class ChainBasis(EnergyTerm):
     """
 
     handed: ClassVar[bool] = True
+    joins_chains: ClassVar[bool] = True
 
     def __init__(self, config: NemoConfig) -> None:
         super().__init__(config)
@@ -113,6 +114,12 @@ class ChainBasis(EnergyTerm):
         values = self.functions(chain_features(without_padding(x, mask))[:, 3:])
         energies = (coefficients[0][:, 3:] * values).sum(-1) * mask[:, 3:]
         return self.scales()[0] * energies.sum(1)
+
+    def between(
+        self, x: Tensor, y: Tensor, coefficients: list[Tensor], back: list[Tensor]
+    ) -> Tensor:
+        """Zero, shape (B,): no angle or dihedral joins two chains."""
+        return x.new_zeros(x.shape[0])
 
     def bins(self, x: Tensor) -> Tensor:
         """Bin of the angle and the dihedral (..., L-3), int64, of residues 3 ... L-1 of ``x (..., L, 3)``."""

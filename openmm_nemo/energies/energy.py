@@ -60,6 +60,18 @@ class Energy(nn.Module):
             first = end
         return u
 
+    def between(
+        self, x: Tensor, y: Tensor, coefficients: list[Tensor], back: list[Tensor]
+    ) -> Tensor:
+        """Energies (B,), kT, of pairs of residues of two chains, see `EnergyTerm.between`."""
+        u = x.new_zeros(x.shape[0])
+        first = 0
+        for term in self.terms.values():
+            end = first + term.n_coefficients
+            u = u + term.between(x, y, coefficients[first:end], back[first:end])
+            first = end
+        return u
+
     def fit_reference(self, chains: Sequence[Tensor]) -> None:
         """Set the reference states of all terms from chains (L, 3) of the training set, Angstrom."""
         for term in self.terms.values():

@@ -100,6 +100,7 @@ class PairBasis(EnergyTerm):
     """
 
     handed: ClassVar[bool] = True
+    joins_chains: ClassVar[bool] = True
 
     def __init__(self, config: NemoConfig) -> None:
         super().__init__(config)
@@ -149,6 +150,19 @@ class PairBasis(EnergyTerm):
         scale = self.scale_of_pairs(x.shape[1])
         energies = (coefficients[0] * self.functions(distance, direction)).sum(-1)
         return 0.5 * (energies * scale * pair_mask(mask)).sum(dim=[1, 2])
+
+    def between(
+        self, x: Tensor, y: Tensor, coefficients: list[Tensor], back: list[Tensor]
+    ) -> Tensor:
+        """Energies (B,), kT, of all pairs of residues of two chains, with the scale of the farthest in sequence."""
+        forth = self._sum_of_pairs(x, y, coefficients[0])
+        return self.scales()[-1] * (forth + self._sum_of_pairs(y, x, back[0]))
+
+    def _sum_of_pairs(self, x: Tensor, y: Tensor, coefficients: Tensor) -> Tensor:
+        """(1/2) sum_ij l_ij . f(D_ij, v_ij) over residues i of x and j of y."""
+        mask = torch.ones_like(x[:, :, 0])
+        distance, direction = smooth_pair_geometry(x, mask, self.straight, math.inf, y)
+        return 0.5 * (coefficients * self.functions(distance, direction)).sum(dim=[1, 2, 3])
 
     def scale_of_pairs(self, n: int) -> Tensor:
         """The scale of each pair of ``n`` residues, shape (n, n); zero for those without energy."""

@@ -1,4 +1,4 @@
-"""The energy of one protein, and its serialisation: numbers and names, never code."""
+"""The energy of one protein or complex, and its serialisation: numbers and names, never code."""
 
 import hashlib
 import json
@@ -14,10 +14,11 @@ from openmm_nemo.config import CONFIG_VERSION, NemoConfig, UnknownKeyError
 from openmm_nemo.energies.energy import Energy
 from openmm_nemo.energies.registry import terms_of
 from openmm_nemo.errors import InputError
-from openmm_nemo.residues import check_sequence
+from openmm_nemo.residues import BREAK, check_chains
 
 FORMAT = "openmm_nemo protein energy"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version 2 has complexes. Energies of one chain are written as version 1."""
 
 _HEADER = "openmm_nemo"
 
@@ -61,6 +62,11 @@ class ProteinEnergy(nn.Module):
     sequence : str
         One letter per residue.
     origin : Origin
+
+    Attributes
+    ----------
+    chain_lengths : list of int
+        Number of residues of each chain: one number, except in a `ComplexEnergy`.
     """
 
     def __init__(
@@ -68,6 +74,7 @@ class ProteinEnergy(nn.Module):
     ) -> None:
         super().__init__()
         self.network = network
+        self.chain_lengths: list[int] = [len(chain) for chain in sequence.split(BREAK)]
         # In the order in which they are read back: sums in another order are rounded differently.
         self.coefficients: Any = nn.ModuleList(
             Constant(values.detach().contiguous()) for values in coefficients
@@ -96,7 +103,7 @@ class ProteinEnergy(nn.Module):
         }
         header = {
             "format": FORMAT,
-            "format_version": FORMAT_VERSION,
+            "format_version": 1 if len(self.chain_lengths) == 1 else FORMAT_VERSION,
             "model": self.origin.model,
             "model_sha256": self.origin.sha256,
             "config_version": CONFIG_VERSION,
@@ -120,12 +127,13 @@ class ProteinEnergy(nn.Module):
             config = _config(header)
             names = [f"coefficients.{k}.value" for k in range(len(_shapes(config, 0)))]
             coefficients = [tensors[name] for name in names]
-            sequence = check_sequence(header["sequence"])
-            if [values.shape for values in coefficients] != _shapes(config, len(sequence)):
+            chains = check_chains(header["sequence"])
+            if [values.shape for values in coefficients] != _shapes(config, sum(map(len, chains))):
                 raise ValueError
             network = Energy(config).to(coefficients[0].dtype)
             origin = Origin(header["model"], header["model_sha256"], config)
-            energy = cls(network, coefficients, sequence, origin)
+            kind = ProteinEnergy if len(chains) == 1 else ComplexEnergy
+            energy = kind(network, coefficients, BREAK.join(chains), origin)
             energy.load_state_dict(tensors)
         except InputError:
             raise
@@ -142,6 +150,55 @@ class ProteinEnergy(nn.Module):
                 "create the system again with create_system."
             ) from None
         return energy
+
+
+class ComplexEnergy(ProteinEnergy):
+    """U of several chains: the sum of the energies of the chains alone and of all pairs of chains.
+
+    Parameters
+    ----------
+    network : Energy
+        All of its terms have `EnergyTerm.joins_chains`.
+    coefficients : sequence of Tensor
+        As for one chain of the residues of all, chain after chain.
+    sequence : str
+        One letter per residue, and a colon between chains.
+    origin : Origin
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Energies (B,), kT, of ``x (B, L, 3)``, Angstrom, the residues of all chains; differentiable."""
+        u = x.new_zeros(x.shape[0])
+        starts: list[int] = []
+        end = 0
+        # First chains, then pairs: the energy of two identical chains is exactly the same if they change places.
+        for size in self.chain_lengths:
+            starts.append(end)
+            end = end + size
+            chain = x[:, starts[-1] : end]
+            own = self._part(starts[-1], size, starts[-1], size)
+            u = u + self.network(chain, own, torch.ones_like(chain[:, :, 0]))
+        for k, size in enumerate(self.chain_lengths):
+            first = x[:, starts[k] : starts[k] + size]
+            for m in range(k + 1, len(starts)):
+                other = self.chain_lengths[m]
+                u = u + self.network.between(
+                    first,
+                    x[:, starts[m] : starts[m] + other],
+                    self._part(starts[k], size, starts[m], other),
+                    self._part(starts[m], other, starts[k], size),
+                )
+        return u
+
+    def _part(self, row: int, rows: int, column: int, columns: int) -> list[Tensor]:
+        """Coefficients of a chain's residues, and of their pairs with those of a chain, with a batch dimension."""
+        parts: list[Tensor] = []
+        for values in self.coefficient_values():
+            part = values[:, row : row + rows]
+            if part.dim() == 4:
+                part = part[:, :, column : column + columns]
+            parts.append(part)
+        return parts
 
 
 def _read(content: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -78,6 +78,9 @@ class EnergyTerm(nn.Module, ABC):
     handed: ClassVar[bool]
     """Whether mirror images have different energies."""
 
+    joins_chains: ClassVar[bool] = False
+    """Whether it is a sum over chains and pairs of chains, with `between` for the latter."""
+
     def __init__(self, config: NemoConfig) -> None:
         super().__init__()
         self.n_coefficients = len(self.coefficients(config))
@@ -110,6 +113,32 @@ class EnergyTerm(nn.Module, ABC):
         Tensor, shape (B,)
             kT.
         """
+
+    def between(
+        self, x: Tensor, y: Tensor, coefficients: list[Tensor], back: list[Tensor]
+    ) -> Tensor:
+        """Energies of pairs of residues of two chains, for terms with `joins_chains`.
+
+        It is the same to rounding if the chains change places.
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, L, 3)
+            Angstrom.
+        y : Tensor, shape (B, M, 3)
+            The other chain, Angstrom.
+        coefficients : list of Tensor
+            In the order of `coefficients`, kT: for residues i of x and j of y (B, L, M, C), or for residues of x
+            (B, L, C); a batch size of 1 is broadcast.
+        back : list of Tensor
+            The same for residues i of y and j of x.
+
+        Returns
+        -------
+        Tensor, shape (B,)
+            kT.
+        """
+        raise NotImplementedError
 
     def fit_reference(self, chains: Sequence[Tensor]) -> None:
         """Set the reference state, if the term has one, from chains (L, 3) of the training set, Angstrom."""

@@ -46,7 +46,7 @@ def _with_terms(energy: ProteinEnergy, terms: tuple[str, ...]) -> ProteinEnergy:
             coefficients += [part.value for part in energy.coefficients[first:end]]
             network.terms[name] = term
         first = end
-    return ProteinEnergy(
+    return type(energy)(
         network, coefficients, energy.sequence, energy.origin._replace(config=config)
     )
 

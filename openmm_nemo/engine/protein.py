@@ -9,11 +9,13 @@ from openmm_nemo.residues import Numbering
 
 
 class Protein(Protocol):
-    """A conditioned protein of L residues; `openmm_nemo.ConditionedModel` is one.
+    """A conditioned protein or complex of L residues; `openmm_nemo.ConditionedModel` is one.
 
     Attributes
     ----------
     sequence : str
+    chain_lengths : tuple of int
+        Number of residues of each chain.
     numbering : Numbering
     s : Tensor, shape (L, q)
         Input of the networks.
@@ -23,6 +25,7 @@ class Protein(Protocol):
     """
 
     sequence: str
+    chain_lengths: tuple[int, ...]
     numbering: Numbering
     s: Tensor
     cartesian_step: Tensor

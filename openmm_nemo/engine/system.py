@@ -1,6 +1,7 @@
 """OpenMM systems and topologies of coarse-grained proteins."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from openmm_nemo.engine.forces import check_particles, check_replicas, create_fo
 from openmm_nemo.engine.integrator import NemoLangevinIntegrator
 from openmm_nemo.engine.protein import Protein
 from openmm_nemo.engine.units import ANGSTROM_PER_NM
+from openmm_nemo.errors import InputError
 from openmm_nemo.residues import RESIDUE_MASS_DALTON, THREE_LETTER
 
 
@@ -24,28 +26,45 @@ class NemoTopology(app.Topology):
     ----------
     protein : ConditionedModel
     replicas : int
-        Number of copies, one chain each. A single one has the protein's own chain name, several are numbered.
+        Number of copies. A single one has the protein's own chain names, several are numbered.
 
     Attributes
     ----------
     protein : ConditionedModel
         Protein, for reporters that rebuild its atoms.
+
+    Raises
+    ------
+    InputError
+        If the chains in the protein's numbering have other lengths.
     """
 
     def __init__(self, protein: Protein, replicas: int = 1):
         super().__init__()
         check_replicas(replicas)
         self.protein = protein
-        numbers, codes = protein.numbering.numbers, protein.numbering.insertion_codes
+        found = tuple(len(numbering.residue_ids) for numbering in protein.numbering.chains)
+        if found != protein.chain_lengths:
+            raise InputError(
+                f"The numbering has chains of {_listed(found)} residues, but the sequence has "
+                f"{_listed(protein.chain_lengths)}: join the numberings of its chains with Numbering.join."
+            )
         for _ in range(replicas):
-            chain = self.addChain(protein.numbering.chain if replicas == 1 else None)
-            previous = None
-            for letter, number, code in zip(protein.sequence, numbers, codes, strict=True):
-                residue = self.addResidue(THREE_LETTER[letter], chain, str(number), code)
-                atom = self.addAtom("CA", app.element.carbon, residue)
-                if previous is not None:
-                    self.addBond(previous, atom)
-                previous = atom
+            letters = iter(protein.sequence)
+            for numbering in protein.numbering.chains:
+                chain = self.addChain(numbering.chain if replicas == 1 else None)
+                previous = None
+                for number, code in zip(numbering.numbers, numbering.insertion_codes, strict=True):
+                    name = THREE_LETTER[next(letters)]
+                    residue = self.addResidue(name, chain, str(number), code)
+                    atom = self.addAtom("CA", app.element.carbon, residue)
+                    if previous is not None:
+                        self.addBond(previous, atom)
+                    previous = atom
+
+
+def _listed(lengths: Sequence[int]) -> str:
+    return " + ".join(map(str, lengths))
 
 
 def create_system(protein: Protein, backend: str = "auto", replicas: int = 1) -> mm.System:
@@ -146,7 +165,7 @@ def create_integrator(
     system : openmm.System, optional
     particles : sequence of int, optional
         For a protein in a larger system: the system, and the indices of its particles that are the residues, in order.
-        They form the only chain; all other particles take Cartesian steps with C = 1.
+        Only they form chains; all other particles take Cartesian steps with C = 1.
     schedule : Schedule, optional
         Factors of the temperature and the step sizes: ``protein.schedule(n_steps)`` anneals a run of ``n_steps`` steps
         as the model was trained. Default: the temperature is constant.
@@ -155,7 +174,8 @@ def create_integrator(
     temperatures : sequence of Quantity or float, optional
         Temperature of each replica, kelvin. Default: ``temperature``.
     **options
-        Other arguments of `NemoLangevinIntegrator`.
+        Other arguments of `NemoLangevinIntegrator`. For a complex, ``detrend`` is "system" by default, so that its
+        chains can move relative to each other; False with replicas, which must not be moved together.
 
     Returns
     -------
@@ -179,13 +199,20 @@ def create_integrator(
     cartesian = protein.cartesian_preconditioner.double().cpu().numpy()
     internal = protein.internal_preconditioner.double().cpu().numpy()
     cartesian, internal = np.tile(cartesian, replicas), np.tile(internal, (replicas, 1))
-    chains = None
+    residues = list(range(len(cartesian)))
     if system is not None and particles is not None:
-        chains = [check_particles(protein, particles)]
-        rows, n = np.asarray(chains[0]), system.getNumParticles()
+        residues = check_particles(protein, particles)
+        rows, n = np.asarray(residues), system.getNumParticles()
         on_all = np.ones(n), np.ones((n, 3))
         on_all[0][rows], on_all[1][rows] = cartesian, internal
         cartesian, internal = on_all
+    is_complex = len(protein.chain_lengths) > 1
+    chains = None
+    if system is not None or is_complex:
+        beads = iter(residues)
+        chains = [list(islice(beads, n)) for n in protein.chain_lengths * replicas]
+    if is_complex:
+        options = {"detrend": "system" if replicas == 1 else False} | options
     arguments: dict[str, Any] = {
         "cartesian_step": float(protein.cartesian_step) / ANGSTROM_PER_NM**2,
         "internal_step": float(protein.internal_step),

@@ -82,16 +82,18 @@ def _topology(
 ) -> md.Topology:
     numbering = numbering or Numbering.consecutive(len(sequence))
     topology = md.Topology()
-    chain = topology.add_chain(numbering.chain)
-    previous: dict[str, Any] = {}
-    for letter, number in zip(sequence, numbering.numbers, strict=True):
-        residue = topology.add_residue(THREE_LETTER[letter], chain, resSeq=number)
-        atoms = {name: topology.add_atom(name, _ELEMENTS[name], residue) for name in names}
-        for first, second in inside:
-            topology.add_bond(atoms[first], atoms[second])
-        if previous:
-            topology.add_bond(previous[link[0]], atoms[link[1]])
-        previous = atoms
+    residues = iter(list(zip(sequence, numbering.numbers, strict=True)))
+    for part in numbering.chains:
+        chain = topology.add_chain(part.chain)
+        previous: dict[str, Any] = {}
+        for letter, number in islice(residues, len(part.residue_ids)):
+            residue = topology.add_residue(THREE_LETTER[letter], chain, resSeq=number)
+            atoms = {name: topology.add_atom(name, _ELEMENTS[name], residue) for name in names}
+            for first, second in inside:
+                topology.add_bond(atoms[first], atoms[second])
+            if previous:
+                topology.add_bond(previous[link[0]], atoms[link[1]])
+            previous = atoms
     return topology
 
 

@@ -57,21 +57,23 @@ def radial_basis(distance: Tensor, centres: Tensor, widths: Tensor) -> Tensor:
     return torch.exp(-(((distance.unsqueeze(-1) - centres) / widths) ** 2))
 
 
-def pair_geometry(x: Tensor) -> tuple[Tensor, Tensor]:
+def pair_geometry(x: Tensor, other: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Distances and directions between all pairs of points.
 
     Parameters
     ----------
     x : Tensor, shape (..., L, 3)
         Positions, Angstrom.
+    other : Tensor, shape (..., M, 3), optional
+        Positions y of another chain. Default: ``x``.
 
     Returns
     -------
-    distance : Tensor, shape (..., L, L)
-        |x[j] - x[i]|, Angstrom (1e-6 for i = j).
-    direction : Tensor, shape (..., L, L, 3)
-        Unit vector from x[i] to x[j] in the frame of x[i]: unit(u[i-1] - u[i]), n[i] and their cross product. Zero for
-        the first and the last i, which have no frame, and for i = j.
+    distance : Tensor, shape (..., L, M)
+        |y[j] - x[i]|, Angstrom (1e-6 for points in one place).
+    direction : Tensor, shape (..., L, M, 3)
+        Unit vector from x[i] to y[j] in the frame of x[i]: unit(u[i-1] - u[i]), n[i] and their cross product. Zero for
+        the first and the last i, which have no frame, and for points in one place.
     """
     n = x.shape[-2]
     u, _ = bond_directions(x)
@@ -80,16 +82,17 @@ def pair_geometry(x: Tensor) -> tuple[Tensor, Tensor]:
     normal = unit(cross(before, after))
     frame = torch.stack([bisector, normal, cross(bisector, normal)], dim=-2)
     frame = place_rows(frame.flatten(-2), 1, n).unflatten(-1, (3, 3))
-    to_other = x.unsqueeze(-3) - x.unsqueeze(-2)
+    y = x if other is None else other
+    to_other = y.unsqueeze(-3) - x.unsqueeze(-2)
     distance = length(to_other)
     direction = (to_other / distance.unsqueeze(-1)) @ frame.transpose(-1, -2)
     return distance, direction
 
 
 def smooth_pair_geometry(
-    x: Tensor, mask: Tensor, straight: float, far: float
+    x: Tensor, mask: Tensor, straight: float, far: float, other: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Distances and smooth directions v_ij of padded chains.
+    """Distances and smooth directions v_ij of padded chains, or from one chain to another.
 
     The unit vectors of `pair_geometry` are faded out where they jump, so that forces stay finite: where x[j] is on top
     of x[i] (below about 1 Angstrom), and where the angle at x[i] is straight, so that it has no frame. They are also
@@ -105,15 +108,17 @@ def smooth_pair_geometry(
         Squared sine of the angle at x[i] at which directions are half faded.
     far : float
         Angstrom; may be infinite.
+    other : Tensor, shape (B, M, 3), optional
+        Positions y of another chain, Angstrom. Default: ``x``.
 
     Returns
     -------
-    distance : Tensor, shape (B, L, L)
+    distance : Tensor, shape (B, L, M)
         Angstrom.
-    direction : Tensor, shape (B, L, L, 3)
-        Direction of x[j] in the frame of x[i], of length below 1; zero for the ends of the chain.
+    direction : Tensor, shape (B, L, M, 3)
+        Direction of y[j] in the frame of x[i], of length below 1; zero for the ends of the chain.
     """
-    distance, direction = pair_geometry(x)
+    distance, direction = pair_geometry(x, other)
     u, _ = bond_directions(x)
     normal = cross(u[:, :-1], u[:, 1:])
     squared_sine = dot(normal, normal)

@@ -1,6 +1,7 @@
 """Rigid-body motion of a set of points with unit masses: removing it from a displacement (nemo.md 5.5; paper, A.3)."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -101,3 +102,54 @@ def detrend_rigidly(x: Tensor, dx: Tensor, mask: Tensor) -> Tensor:
     target = target - centre(target, mask)
     omega = angular_velocity(x, dx - centre(dx, mask), mask)
     return (rotate(target, -omega) + mean - x) * mask.unsqueeze(-1)
+
+
+def rotation_of_numbers(numbers: Tensor) -> Tensor:
+    """Rotations that are uniformly distributed if the numbers are: quaternions of Shoemake (Graphics Gems III, 1992).
+
+    Parameters
+    ----------
+    numbers : Tensor, shape (..., 3)
+        Between 0 and 1.
+
+    Returns
+    -------
+    Tensor, shape (..., 3, 3)
+        Matrices that turn column vectors.
+    """
+    share, first, second = numbers.unbind(-1)
+    first, second = 2 * math.pi * first, 2 * math.pi * second
+    x, y = (1 - share).sqrt() * first.sin(), (1 - share).sqrt() * first.cos()
+    z, w = share.sqrt() * second.sin(), share.sqrt() * second.cos()
+    rows = [
+        torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)], dim=-1),
+        torch.stack([2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)], dim=-1),
+        torch.stack([2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)], dim=-1),
+    ]
+    return torch.stack(rows, dim=-2)
+
+
+def side_by_side(chains: Sequence[Tensor], gap: float) -> list[Tensor]:
+    """Chains along a line, each as near to those before it as they come without being turned.
+
+    Parameters
+    ----------
+    chains : sequence of Tensor, shape (L, 3)
+        Positions, centred at the origin.
+    gap : float
+        Smallest distance between points of different chains.
+
+    Returns
+    -------
+    list of Tensor, shape (L, 3)
+        The first chain is where it was, the others are moved along the first axis.
+    """
+    placed = [chains[0]]
+    for chain in chains[1:]:
+        apart = torch.cat(placed).unsqueeze(1) - chain
+        # A point passes another one at a distance; beyond it, it is in front of it.
+        beside = (apart[..., 1:] ** 2).sum(-1)
+        ahead = apart[..., 0] + (gap * gap - beside).clamp_min(0).sqrt()
+        shift = ahead[beside < gap * gap].max() if (beside < gap * gap).any() else ahead.max()
+        placed.append(chain + shift * torch.tensor([1.0, 0.0, 0.0]).to(chain))
+    return placed

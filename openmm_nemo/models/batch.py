@@ -106,7 +106,7 @@ class ConditionedBatch:
         first, last = self.annealing
         return Schedule(n_steps, first, last)
 
-    def initial_positions(self, seed: int | None = None) -> Tensor:
+    def initial_positions(self, seed: int | None = None, number: int = 0) -> Tensor:
         """x(0) = F(z(0)) (B, L, 3), Angstrom, with the centre of every chain at the origin; zero at padding.
 
         Parameters
@@ -114,12 +114,14 @@ class ConditionedBatch:
         seed : int, optional
             Draw the angles and dihedrals of chain b from the density of the term "chain-basis", with the random seed
             ``seed + b``. Without a seed, or for a model without that term, they are those of z(0).
+        number : int
+            Number of each chain within its system.
         """
         z0 = self.z0
         coefficients = self.coefficients_of("chain-basis")
         if seed is not None and coefficients and self.energy_network is not None:
             seeds = seed + torch.arange(len(z0), device=z0.device)
-            numbers = start_numbers(seeds, z0.shape[1])
+            numbers = start_numbers(seeds, z0.shape[1], number)
             angle, dihedral = self.energy_network.terms["chain-basis"].draw(
                 coefficients[0].expand(len(z0), -1, -1), numbers
             )

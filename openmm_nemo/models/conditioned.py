@@ -1,6 +1,7 @@
 """A model conditioned on one protein: everything a simulation of it needs."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,11 +10,11 @@ from torch import Tensor, nn
 
 from openmm_nemo.conditioning import BaselineOutput, SequenceOutput
 from openmm_nemo.dynamics import Schedule, StepParameters, Trajectory, energy_and_gradient
-from openmm_nemo.energies import Energy, Origin, ProteinEnergy
+from openmm_nemo.energies import ComplexEnergy, Energy, Origin, ProteinEnergy
 from openmm_nemo.errors import InputError
 from openmm_nemo.models.batch import ConditionedBatch
 from openmm_nemo.models.imputation import Imputation
-from openmm_nemo.residues import Numbering
+from openmm_nemo.residues import BREAK, Numbering, chain_name
 
 if TYPE_CHECKING:
     import openmm as mm
@@ -33,6 +34,9 @@ class ConditionedModel(nn.Module):
     Attributes
     ----------
     sequence : str
+        One letter per residue.
+    chain_lengths : tuple of int
+        Number of residues of each chain: (L,), except for a complex, see `openmm_nemo.models.ConditionedComplex`.
     numbering : Numbering
         Names of the chain and its residues in topologies and files; chain A, from 1, unless another is assigned.
     has_energy : bool
@@ -66,8 +70,12 @@ class ConditionedModel(nn.Module):
         imputation: Imputation,
     ) -> None:
         super().__init__()
-        self.sequence = sequence
-        self.numbering = Numbering.consecutive(len(sequence))
+        chains = sequence.split(BREAK)
+        self.sequence = "".join(chains)
+        self.chain_lengths = tuple(map(len, chains))
+        self.numbering = Numbering.join(
+            [Numbering.consecutive(n, chain_name(k)) for k, n in enumerate(self.chain_lengths)]
+        )
         self.annealing = origin.config.annealing
         self.register_buffer("s", s[0].detach())
         for name, value in output._asdict().items():
@@ -76,10 +84,17 @@ class ConditionedModel(nn.Module):
         self.potential: ProteinEnergy | None = None
         if energy_network is not None and isinstance(output, SequenceOutput):
             coefficients = [values[0] for values in output.coefficients]
-            self.potential = ProteinEnergy(energy_network, coefficients, sequence, origin)
+            kind = ProteinEnergy if len(chains) == 1 else ComplexEnergy
+            self.potential = kind(energy_network, coefficients, sequence, origin)
         self.imputation = imputation
         self.eval()
         self.requires_grad_(False)
+
+    @property
+    def chains(self) -> list[list[int]]:
+        """Indices of the residues of each chain."""
+        residues = iter(range(len(self.sequence)))
+        return [list(islice(residues, n)) for n in self.chain_lengths]
 
     @property
     def has_energy(self) -> bool:

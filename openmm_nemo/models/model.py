@@ -13,6 +13,7 @@ from openmm_nemo.config import NemoConfig
 from openmm_nemo.encoders import encode
 from openmm_nemo.energies import Energy, Origin
 from openmm_nemo.models.batch import ConditionedBatch, evaluation_mode
+from openmm_nemo.models.complex import condition_complex
 from openmm_nemo.models.conditioned import ConditionedModel
 from openmm_nemo.models.imputation import Imputation
 from openmm_nemo.models.migration import original_name
@@ -24,7 +25,7 @@ from openmm_nemo.models.pretrained import (
     read_model,
     write_model,
 )
-from openmm_nemo.residues import check_sequence
+from openmm_nemo.residues import check_chains, check_sequence
 
 
 class NemoModel(nn.Module):
@@ -92,34 +93,38 @@ class NemoModel(nn.Module):
     def condition(
         self, sequence: str, profile: ArrayLike | None = None, **inputs: ArrayLike | None
     ) -> ConditionedModel:
-        """Run the sequence network once and keep what a simulation of this protein needs.
+        """Run the sequence network once and keep what a simulation of this protein, or complex, needs.
 
         Parameters
         ----------
         sequence : str
-            One-letter codes.
+            One-letter codes; those of a complex with a colon between chains, as in "NLYIQWLKDGG:GSAVLKDEFW".
         profile : array-like, shape (L, 20), optional
-            For a profile model.
+            For a profile model. For a complex, a list with one profile per chain, or None where it is not known.
         **inputs
-            As for `encode`.
+            As for `encode`; for a complex, as ``profile``.
 
         Returns
         -------
         ConditionedModel
-            In evaluation mode, with its own copy of the weights and no gradients to them.
+            In evaluation mode, with its own copy of the weights and no gradients to them. For a complex, a
+            `openmm_nemo.models.ConditionedComplex`.
 
         Raises
         ------
         InputError
-            As for `encode`.
+            As for `encode`; or if the model cannot compute the energy of a complex.
         """
+        chains = check_chains(sequence)
+        if len(chains) > 1:
+            return condition_complex(self, chains, {"profile": profile, **inputs})
         # Tensors that are made in inference mode cannot be used where forces are computed.
         with torch.inference_mode(False), torch.no_grad(), evaluation_mode(self.sequence_network):
-            s = self.encode(sequence, profile, **inputs)
+            s = self.encode(chains[0], profile, **inputs)
             output = self.sequence_network(s, torch.ones_like(s[..., 0]))
             return ConditionedModel(
                 Origin(self.name, self.fingerprint(), self.config),
-                check_sequence(sequence),
+                chains[0],
                 s,
                 output,
                 copy.deepcopy(self.energy),

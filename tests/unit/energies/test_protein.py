@@ -123,7 +123,7 @@ def test_changed_numbers_are_noticed(content):
         ProteinEnergy.from_bytes(bytes(changed))
 
 
-@pytest.mark.parametrize("changes", [{"format_version": 2}, {"format_version": 99}])
+@pytest.mark.parametrize("changes", [{"format_version": 3}, {"format_version": 99}])
 def test_newer_versions_are_named_as_such(content, changes):
     with pytest.raises(InputError, match="newer version"):
         ProteinEnergy.from_bytes(rewritten(content, **changes))
