@@ -171,6 +171,12 @@ class PairBasis(EnergyTerm):
         number = torch.bucketize(separation, self.scale_separations, right=True)
         return F.pad(self.scales(), (1, 0))[number]
 
+    def scale_of_chains(self, lengths: Sequence[int]) -> Tensor:
+        """The scale of each pair of the residues of several chains, shape (n, n), see `scale_of_pairs`."""
+        within = torch.block_diag(*(torch.ones(n, n) for n in lengths)).to(self.scale_separations)
+        alone = torch.block_diag(*(self.scale_of_pairs(n) for n in lengths))
+        return torch.where(within > 0, alone, self.scales()[-1])
+
     def bins(self, distance: Tensor) -> Tensor:
         """Index of the nearest radial function, int64; 24 for everything farther."""
         return ((distance - NEAREST) / RADIAL_WIDTH + 0.5).long().clamp(0, N_BINS - 1)

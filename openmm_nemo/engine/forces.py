@@ -207,8 +207,6 @@ def _native_problem(platform: str | None, energy: ProteinEnergy | None, alone: b
         return f"the compiled plugin is not in use, because {plugin_problem()}"
     if platform and not mm.Platform.getPlatformByName(platform).supportsKernels([KERNEL]):
         return f"the compiled plugin has no kernels for the platform {platform}"
-    if energy is not None and len(energy.chain_lengths) > 1:
-        return "the plugin computes only single chains"
     native, other = (None, None) if energy is None else divide(energy)
     if native is None or (alone and other is not None):
         return f"the plugin computes only terms of the energy named {', '.join(NATIVE_TERMS)}"

@@ -70,7 +70,7 @@ def native_force(
         For one of several replicas, each with its own force: its number.
     """
     values = [part.value for part in energy.coefficients]
-    return force_of_terms(energy.network, values, particles, replica)
+    return force_of_terms(energy.network, values, particles, replica, energy.chain_lengths)
 
 
 def force_of_terms(
@@ -78,13 +78,18 @@ def force_of_terms(
     coefficients: Sequence[Tensor],
     particles: Sequence[int],
     replica: int | None = None,
+    chain_lengths: Sequence[int] = (),
 ) -> mm.Force:
-    """As `native_force`, with the coefficients of all terms of a chain without padding: (L, L, C) or (L, C)."""
+    """As `native_force`, with the coefficients of all terms of a chain without padding: (L, L, C) or (L, C).
+
+    For a complex, ``chain_lengths`` are the numbers of residues of its chains.
+    """
     terms = network.terms
+    lengths = list(chain_lengths) or [len(particles)]
     # The C++ object holds all data. OpenMM's Python layer has no constructor for it, but can read one from XML.
     attributes = {
         "type": "NemoBasisForce",
-        "version": "1",
+        "version": "1" if len(lengths) == 1 else "2",
         "forceGroup": "0",
         "name": "NemoBasisForce",
         "backbone": str(int("backbone" in terms)),
@@ -97,11 +102,15 @@ def force_of_terms(
     children = ElementTree.SubElement(root, "Particles")
     for particle in particles:
         ElementTree.SubElement(children, "Particle", index=str(particle))
+    if len(lengths) > 1:
+        children = ElementTree.SubElement(root, "Chains")
+        for length in lengths:
+            ElementTree.SubElement(children, "Chain", length=str(length))
     force = mm.XmlSerializer.deserialize(ElementTree.tostring(root, encoding="unicode"))
     values = iter(coefficients)
     for name, term in terms.items():
         if name == "pair-basis":
-            scale = term.scale_of_pairs(len(particles)).unsqueeze(-1)
+            scale = term.scale_of_chains(lengths).unsqueeze(-1)
             _set_coefficients(force, True, scale * next(values))
         elif name == "chain-basis":
             _set_coefficients(force, False, term.scales()[0] * next(values))

@@ -30,7 +30,7 @@ struct Unit {
 } // namespace
 
 BasisGeometry::BasisGeometry(const NemoBasisForce& itsForce)
-    : frames(itsForce.particles.size()), force(itsForce), n(itsForce.particles.size()) {
+    : frames(itsForce.particles.size()), force(itsForce), n(itsForce.particles.size()), places(itsForce.places()) {
 }
 
 void BasisGeometry::setPositions(const vector<Vec3>& x) {
@@ -46,6 +46,8 @@ void BasisGeometry::setPositions(const vector<Vec3>& x) {
         hasLength[i] = bond.hasLength;
     }
     for (int i = 1; i < n - 1; i++) {
+        if (!hasFrame(i))
+            continue;
         Vec3 normal = u[i - 1].cross(u[i]);
         double squaredSine = normal.dot(normal), fade = squaredSine / (squaredSine + STRAIGHT);
         Vec3 first = Unit(u[i - 1] - u[i]).direction, second = Unit(normal).direction;
@@ -57,13 +59,16 @@ double BasisGeometry::addChainTerms() {
     double energy = 0;
     if (force.hasBackbone)
         for (int i = 0; i < n - 1; i++) {
+            if (!isBonded(i))
+                continue;
             double stretch = (b[i] - BOND_LENGTH) / BOND_WIDTH, root = sqrt(1 + stretch * stretch);
             energy += BOND_STRENGTH * (root - 1);
             bGradient[i] += BOND_STRENGTH * stretch / (root * BOND_WIDTH);
         }
     if (!force.chain.empty())
         for (int i = 3; i < n; i++)
-            energy += addChainFunctions(i, &force.chain[i * NUM_CHAIN_FUNCTIONS]);
+            if (places[i] == places[i - 3] + 3)
+                energy += addChainFunctions(i, &force.chain[i * NUM_CHAIN_FUNCTIONS]);
     return energy;
 }
 
@@ -106,7 +111,7 @@ double BasisGeometry::addChainFunctions(int residue, const float* coefficients) 
 }
 
 void BasisGeometry::addFrameGradient(int residue, const array<Vec3, 3>& gradient) {
-    if (residue == 0 || residue == n - 1)
+    if (!hasFrame(residue))
         return;
     const Vec3 &before = u[residue - 1], &after = u[residue];
     Vec3 cross = before.cross(after);

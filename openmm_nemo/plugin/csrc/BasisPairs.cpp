@@ -169,6 +169,7 @@ INLINE void pairBasis(const float* own, const float* const* others, const float*
 BasisPairs::BasisPairs(const NemoBasisForce& force)
     : n(force.particles.size()),
       numBlocks((n + WIDTH - 1) / WIDTH),
+      places(force.places()),
       hasPairs(!force.pairs.empty()),
       coreStiffness(force.hasBackbone ? CORE_STIFFNESS : 0),
       rowStart(n),
@@ -182,7 +183,9 @@ BasisPairs::BasisPairs(const NemoBasisForce& force)
         coefficients.assign(total * PER_PAIR * WIDTH, 0.0f);
     auto of = [&](int i, int j, int k) { return force.pairs[((size_t) i * n + j) * NUM_PAIR_FUNCTIONS + k] * 0.5; };
     for (int i = 0; i < n && hasPairs; i++)
-        for (int j = i + MIN_SEPARATION; j < n; j++) {
+        for (int j = i + 1; j < n; j++) {
+            if (places[j] < places[i] + MIN_SEPARATION)
+                continue;
             float* c = &coefficients[(rowStart[i] + j / WIDTH - i / WIDTH) * PER_PAIR * WIDTH + j % WIDTH];
             for (int k = 0; k < NUM_RADIAL; k++, c += WIDTH) {
                 int fromPivot = k % GROUP - BELOW;
@@ -304,7 +307,9 @@ void BasisPairs::computePart(const vector<Vec3>& positions, int index, int count
         }
         if (coreStiffness != 0)
             for (int block : blocks)
-                for (int j = max(i + MIN_SEPARATION, block * WIDTH); j < min(n, (block + 1) * WIDTH); j++) {
+                for (int j = max(i + 1, block * WIDTH); j < min(n, (block + 1) * WIDTH); j++) {
+                    if (places[j] < places[i] + MIN_SEPARATION)
+                        continue;
                     Vec3 r = positions[j] - positions[i];
                     double squared = r.dot(r);
                     if (squared > CORE_DIAMETER * CORE_DIAMETER)

@@ -41,6 +41,7 @@ private:
     void findNeighbours(const std::vector<OpenMM::Vec3>& positions);
     void computePart(const std::vector<OpenMM::Vec3>& positions, int index, int count, Part& part) const;
     int n, numBlocks;
+    std::vector<int> places;
     bool hasPairs;
     double coreStiffness;
     // For every residue and every block that has residues beyond it, from the first such block.

@@ -44,7 +44,7 @@ private:
     shared_ptr<bool> orderChanged = make_shared<bool>(true);
     int groupSize = 0, numGroups = 0;
     ComputeKernel kernel;
-    ComputeArray slots, pairs, chain;
+    ComputeArray slots, places, pairs, chain;
 };
 
 class CommonBasisKernel::ReorderListener : public ComputeContext::ReorderListener {
@@ -69,6 +69,8 @@ void CommonBasisKernel::initialize(const NemoBasisForce& itsForce) {
     groupSize = (cc.getIsCPU() ? 4 : 64);
     numGroups = min(n, cc.getNumThreadBlocks());
     slots.initialize<int>(cc, n, "nemoBasisSlots");
+    places.initialize<int>(cc, n, "nemoBasisPlaces");
+    places.upload(itsForce.places());
     // Neighbouring threads read neighbouring coefficients. An array has at least one element.
     vector<float> ofPairs(max<size_t>(1, itsForce.pairs.size())), alongChain = itsForce.chain;
     alongChain.resize(max<size_t>(1, alongChain.size()));
@@ -138,7 +140,7 @@ void CommonBasisKernel::createKernel() {
     for (ArrayInterface* array :
          {&cc.getLongForceBuffer(), &cc.getEnergyBuffer(), &cc.getEnergyParamDerivBuffer(), &cc.getPosq(), &correction})
         kernel->addArg(*array);
-    for (ComputeArray* array : {&slots, &pairs, &chain})
+    for (ComputeArray* array : {&slots, &places, &pairs, &chain})
         kernel->addArg(*array);
 }
 

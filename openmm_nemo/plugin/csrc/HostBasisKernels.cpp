@@ -25,6 +25,7 @@ public:
     void initialize(const NemoBasisForce& itsForce) override {
         force = &itsForce;
         geometry.reset(new BasisGeometry(itsForce));
+        places = itsForce.places();
         x.resize(itsForce.particles.size());
     }
     double execute(ContextImpl& context, bool includeForces, bool includeEnergy) override;
@@ -35,6 +36,7 @@ protected:
     ReferencePlatform::PlatformData& data;
     const NemoBasisForce* force = nullptr;
     unique_ptr<BasisGeometry> geometry;
+    vector<int> places;
     vector<Vec3> x, gradient; // Angstrom
     vector<array<Vec3, 3>> frameGradient;
 };
@@ -76,7 +78,7 @@ double ReferenceBasisKernel::addPairs() {
     double energy = 0;
     for (int i = 0; i < n; i++)
         for (int j = 0; j < n; j++) {
-            if (abs(i - j) < MIN_SEPARATION)
+            if (abs(places[i] - places[j]) < MIN_SEPARATION)
                 continue;
             Vec3 r = x[j] - x[i];
             double squared = r.dot(r);

@@ -6,7 +6,9 @@
 #include "openmm/Platform.h"
 #include "openmm/System.h"
 #include "openmm/internal/ForceImpl.h"
+#include <algorithm>
 #include <map>
+#include <numeric>
 #include <set>
 
 using namespace OpenMM;
@@ -44,7 +46,7 @@ public:
     vector<string> getKernelNames() override {
         return {CalcNemoBasisForceKernel::Name()};
     }
-    /** The residues are one molecule. */
+    /** The residues are one molecule, also those of a complex: its chains interact without periodic images. */
     vector<pair<int, int>> getBondedParticles() const override;
 
 private:
@@ -63,6 +65,11 @@ void NemoBasisForceImpl::initialize(ContextImpl& context) {
         if (particle < 0 || particle >= context.getSystem().getNumParticles())
             throw OpenMMException("NemoBasisForce has particle " + to_string(particle) + ", but the system has " +
                                   to_string(context.getSystem().getNumParticles()) + " particles.");
+    const vector<int>& lengths = owner.chainLengths;
+    if (!lengths.empty() && (*min_element(lengths.begin(), lengths.end()) < 1 ||
+                             accumulate(lengths.begin(), lengths.end(), 0LL) != (long long) n))
+        throw OpenMMException("NemoBasisForce has " + to_string(lengths.size()) +
+                              " chains whose lengths do not add up to its " + to_string(n) + " residues.");
     requireSize("pairs", owner.pairs.size(), n * n * NUM_PAIR_FUNCTIONS);
     requireSize("chain", owner.chain.size(), n * NUM_CHAIN_FUNCTIONS);
     kernel = context.getPlatform().createKernel(CalcNemoBasisForceKernel::Name(), context);
@@ -83,6 +90,17 @@ vector<pair<int, int>> NemoBasisForceImpl::getBondedParticles() const {
 }
 
 } // namespace
+
+vector<int> NemoBasisForce::places() const {
+    vector<int> places;
+    int place = 0;
+    for (int length : chainLengths.empty() ? vector<int>{(int) particles.size()} : chainLengths) {
+        for (int i = 0; i < length; i++)
+            places.push_back(place++);
+        place += MIN_SEPARATION - 1;
+    }
+    return places;
+}
 
 ForceImpl* NemoBasisForce::createImpl() const {
     return new NemoBasisForceImpl(*this);

@@ -79,7 +79,8 @@ public:
 
     void serialize(const void* object, SerializationNode& node) const override {
         const auto& force = *static_cast<const NemoBasisForce*>(reinterpret_cast<const Force*>(object));
-        node.setIntProperty("version", 1);
+        // Earlier releases would read a complex as one chain.
+        node.setIntProperty("version", force.chainLengths.empty() ? 1 : 2);
         node.setIntProperty("forceGroup", force.getForceGroup());
         node.setStringProperty("name", force.getName());
         node.setBoolProperty("backbone", force.hasBackbone);
@@ -90,10 +91,16 @@ public:
         SerializationNode& particles = node.createChildNode("Particles");
         for (int particle : force.particles)
             particles.createChildNode("Particle").setIntProperty("index", particle);
+        if (force.chainLengths.empty())
+            return;
+        SerializationNode& chains = node.createChildNode("Chains");
+        for (int length : force.chainLengths)
+            chains.createChildNode("Chain").setIntProperty("length", length);
     }
 
     void* deserialize(const SerializationNode& node) const override {
-        if (node.getIntProperty("version") != 1)
+        int version = node.getIntProperty("version");
+        if (version < 1 || version > 2)
             throw OpenMMException("This NemoBasisForce was written by another version of openmm_nemo.");
         auto force = make_unique<NemoBasisForce>();
         force->setForceGroup(node.getIntProperty("forceGroup"));
@@ -104,6 +111,9 @@ public:
         force->chain = decoded(node, "chain");
         for (const SerializationNode& particle : node.getChildNode("Particles").getChildren())
             force->particles.push_back(particle.getIntProperty("index"));
+        if (version == 2)
+            for (const SerializationNode& chain : node.getChildNode("Chains").getChildren())
+                force->chainLengths.push_back(chain.getIntProperty("length"));
         return static_cast<Force*>(force.release());
     }
 };

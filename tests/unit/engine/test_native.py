@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from openmm_nemo import ConditionedModel, NemoConfig, NemoModel
-from openmm_nemo.energies import Energy, Origin, ProteinEnergy
+from openmm_nemo.energies import ComplexEnergy, Energy, Origin, ProteinEnergy
 from openmm_nemo.engine import add_to_system, create_force, create_forces, create_system
 from openmm_nemo.engine.forces import choose_backend
 from openmm_nemo.engine.native import NATIVE_TERMS, native_force
@@ -33,9 +33,12 @@ DATA = Path(__file__).parents[2] / "data"
 
 
 def native_energy(
-    n: int, terms: tuple[str, ...] = NATIVE_TERMS, strength: float = 1.0
+    n: int,
+    terms: tuple[str, ...] = NATIVE_TERMS,
+    strength: float = 1.0,
+    lengths: tuple[int, ...] | None = None,
 ) -> ProteinEnergy:
-    """Energy with random coefficients in single precision."""
+    """Energy of a chain, or of chains of some lengths, with random coefficients in single precision."""
     config = replace(NemoConfig.preset("fold", profile=True), terms=terms)
     random = generator(n)
     shapes = {"pair-basis": (n, n, 42), "chain-basis": (n, 24)}
@@ -47,7 +50,9 @@ def native_energy(
         # Different ones for all ranges of separation.
         logarithms = network.terms[name].scales.logarithms
         logarithms.data += torch.linspace(-0.5, 0.4, len(logarithms))
-    return ProteinEnergy(network, coefficients, "A" * n, Origin("", "", config))
+    kind = ProteinEnergy if lengths is None else ComplexEnergy
+    sequence = ":".join("A" * length for length in lengths or (n,))
+    return kind(network, coefficients, sequence, Origin("", "", config))
 
 
 def in_double(energy: ProteinEnergy) -> ProteinEnergy:
@@ -59,7 +64,7 @@ def in_double(energy: ProteinEnergy) -> ProteinEnergy:
         torch.set_default_dtype(torch.float32)
     network.load_state_dict(energy.network.state_dict())
     coefficients = [part.value.double() for part in energy.coefficients]
-    return ProteinEnergy(network, coefficients, energy.sequence, energy.origin)
+    return type(energy)(network, coefficients, energy.sequence, energy.origin)
 
 
 def u_and_gradient(energy: ProteinEnergy, x: Tensor) -> tuple[float, np.ndarray]:
@@ -72,9 +77,10 @@ def u_and_gradient(energy: ProteinEnergy, x: Tensor) -> tuple[float, np.ndarray]
 
 def system_of(energy: ProteinEnergy) -> mm.System:
     system = mm.System()
-    for _ in energy.sequence:
+    n = sum(energy.chain_lengths)
+    for _ in range(n):
         system.addParticle(1.0)
-    system.addForce(native_force(energy, range(len(energy.sequence))))
+    system.addForce(native_force(energy, range(n)))
     return system
 
 
@@ -154,6 +160,67 @@ def test_each_term_is_that_of_the_network_alone(term, name):
     np.testing.assert_allclose(
         forces_of(context), expected, rtol=0, atol=NATIVE[name] * np.abs(expected).max()
     )
+
+
+COMPLEXES = {
+    "two": (20, 13),
+    "in one block": (4, 4),
+    "in many blocks": (70, 8, 33, 41),
+    "shortest first": (4, 29),
+    "alike": (24, 24),
+}
+
+
+def near_chains(lengths: tuple[int, ...]) -> Tensor:
+    """Chains (sum of lengths, 3) that interpenetrate, with some residues on top of each other."""
+    parts = [random_chain(n, seed=n + k) for k, n in enumerate(lengths)]
+    x = torch.cat([part - part.mean(0) + 6 * k for k, part in enumerate(parts)])
+    x[lengths[0]] = x[lengths[0] - 1] + torch.tensor([0.3, -0.2, 0.4])
+    return x
+
+
+@each_platform
+@pytest.mark.parametrize("chains", COMPLEXES)
+def test_complexes_have_the_energy_and_forces_of_the_network(chains, name):
+    lengths = COMPLEXES[chains]
+    x, energy = near_chains(lengths), native_energy(sum(lengths), lengths=lengths)
+    context = context_of(energy, x, name)
+    u, gradient = u_and_gradient(energy, stored(x, name))
+    assert energy_of(context) == pytest.approx(KT * u, rel=NATIVE[name])
+    error = np.abs(forces_of(context) + 10 * KT * gradient).max()
+    assert error <= NATIVE[name] * np.abs(10 * KT * gradient).max()
+
+
+@each_platform
+@pytest.mark.parametrize("term", NATIVE_TERMS)
+def test_each_term_of_a_complex_is_that_of_the_network_alone(term, name):
+    lengths = 11, 5, 12
+    x, energy = near_chains(lengths), native_energy(28, (term,), lengths=lengths)
+    context = context_of(energy, x, name)
+    u, gradient = u_and_gradient(energy, stored(x, name))
+    assert energy_of(context) == pytest.approx(KT * u, rel=NATIVE[name])
+    expected = -10 * KT * gradient
+    np.testing.assert_allclose(
+        forces_of(context), expected, rtol=0, atol=NATIVE[name] * np.abs(expected).max()
+    )
+
+
+@pytest.mark.parametrize("name", ["Reference", "CPU"])
+def test_chains_beyond_the_cutoff_have_their_own_energies(name):
+    lengths = 30, 17
+    x, energy = near_chains(lengths), native_energy(47, lengths=lengths)
+    x[30:] += torch.tensor([300.0, 0, 0])
+    alone = []
+    for first, n in ((0, 30), (30, 17)):
+        own = [
+            part.value[first : first + n, first : first + n]
+            if part.value.dim() == 3
+            else part.value[first : first + n]
+            for part in energy.coefficients
+        ]
+        chain = ProteinEnergy(energy.network, own, "A" * n, energy.origin)
+        alone.append(energy_of(context_of(chain, x[first : first + n], name)))
+    assert energy_of(context_of(energy, x, name)) == pytest.approx(sum(alone), rel=NATIVE[name])
 
 
 def test_forces_are_the_slope_of_the_energy():
@@ -272,6 +339,26 @@ def test_xml_holds_all_numbers_exactly():
     assert np.array_equal(forces_of(first), forces_of(second))
 
 
+def test_xml_of_one_chain_is_what_earlier_releases_wrote():
+    system = system_of(native_energy(10))
+    text = mm.XmlSerializer.serialize(system.getForce(0))
+    assert 'version="1"' in text
+    assert "Chain" not in text
+
+
+def test_xml_of_a_complex_holds_its_chains_and_is_refused_by_earlier_releases():
+    energy, x = native_energy(33, lengths=(20, 13)), near_chains((20, 13)).numpy() / 10
+    system = system_of(energy)
+    text = mm.XmlSerializer.serialize(system.getForce(0))
+    assert 'version="2"' in text
+    assert re.findall(r'<Chain length="(\d+)"/>', text) == ["20", "13"]
+    again = mm.XmlSerializer.deserialize(mm.XmlSerializer.serialize(system))
+    assert mm.XmlSerializer.serialize(again.getForce(0)) == text
+    first, second = (make_context(s, mm.VerletIntegrator(1), x) for s in (system, again))
+    assert energy_of(first) == energy_of(second)
+    assert np.array_equal(forces_of(first), forces_of(second))
+
+
 COPIES = {
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
@@ -343,7 +430,8 @@ def test_a_system_needs_no_torch(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "facts"),
     [
-        (' version="1"', ' version="2"', ["another version"]),
+        (' version="1"', ' version="3"', ["another version"]),
+        (' version="1"', ' version="2"', ["Chains"]),
         (r'chain=".{16}', 'chain="', ["chain", "237", "240"]),
         (r'pairs=".', 'pairs="', ["pairs", "damaged"]),
         (r'pairs="....', 'pairs="!!!!', ["pairs", "damaged"]),
@@ -363,6 +451,15 @@ def test_damaged_xml_is_refused(old, new, facts):
     with raises(mm.OpenMMException, *facts):
         system.addForce(mm.XmlSerializer.deserialize(changed))
         make_context(system, mm.VerletIntegrator(1), np.zeros((10, 3)))
+
+
+@pytest.mark.parametrize("length", ["5", "0", "-6", "7"])
+def test_chains_that_do_not_fit_the_residues_are_refused(length):
+    system = system_of(native_energy(10, lengths=(4, 6)))
+    text = mm.XmlSerializer.serialize(system)
+    text = text.replace('<Chain length="6"/>', f'<Chain length="{length}"/>')
+    with raises(mm.OpenMMException, "chains", "10 residues"):
+        make_context(mm.XmlSerializer.deserialize(text), mm.VerletIntegrator(1), np.zeros((10, 3)))
 
 
 # As a backend

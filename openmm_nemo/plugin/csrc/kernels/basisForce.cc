@@ -36,11 +36,12 @@ R"KERNEL(
     /** The pair basis and the hard core of residue i with all others, whose frame has these axes: adds to v[0..12]. */
     DEVICE void addPairs(int i, V3 e0, V3 e1, V3 e2, GLOBAL const real4* RESTRICT posq,
                          GLOBAL const real4* RESTRICT posqCorrection, GLOBAL const int* RESTRICT slots,
-                         GLOBAL const float* RESTRICT pairs, GLOBAL mm_ulong* RESTRICT force, mixed unit, mixed* v) {
+                         GLOBAL const int* RESTRICT places, GLOBAL const float* RESTRICT pairs,
+                         GLOBAL mm_ulong* RESTRICT force, mixed unit, mixed* v) {
         const real shellCentres[NUM_SHELLS] = {SHELL_CENTRES}, shellWidths[NUM_SHELLS] = {SHELL_WIDTHS};
         const V3 x = positionAt(posq, posqCorrection, slots[i]);
         for (int j = LOCAL_ID; j < NUM_RESIDUES; j += GROUP_SIZE) {
-            if (j > i - MIN_SEPARATION && j < i + MIN_SEPARATION)
+            if (places[j] > places[i] - MIN_SEPARATION && places[j] < places[i] + MIN_SEPARATION)
                 continue;
             const V3 d = scaled(sub(positionAt(posq, posqCorrection, slots[j]), x), ANGSTROM_PER_NM);
             const int apart = !(dot3(d, d) <= SHORTEST * SHORTEST);
@@ -148,17 +149,19 @@ R"KERNEL(
      * One group of threads per residue: its frame with all other residues, the chain basis of the residue and the bond
      * to the next one. The energy is in kT, and the scale multiplies it.
      *
-     * slots: of the residues; pairs: [residue][function][other residue].
+     * slots: of the residues; places: see NemoBasisForce; pairs: [residue][function][other residue].
      */
     KERNEL void nemoBasisForce(mixed scale, GLOBAL mm_ulong* RESTRICT force, GLOBAL mixed* RESTRICT energyBuffer,
                                GLOBAL mixed* RESTRICT energyParamDerivs, GLOBAL const real4* RESTRICT posq,
                                GLOBAL const real4* RESTRICT posqCorrection, GLOBAL const int* RESTRICT slots,
-                               GLOBAL const float* RESTRICT pairs, GLOBAL const float* RESTRICT chain) {
+                               GLOBAL const int* RESTRICT places, GLOBAL const float* RESTRICT pairs,
+                               GLOBAL const float* RESTRICT chain) {
         LOCAL mixed buffer[13 * GROUP_SIZE];
         const mixed unit = KT * scale * ANGSTROM_PER_NM;
         mixed energy = 0;
         for (int i = GROUP_ID; i < NUM_RESIDUES; i += NUM_GROUPS) {
-            const int hasFrame = (i > 0 && i < NUM_RESIDUES - 1);
+            const int hasBond = (i < NUM_RESIDUES - 1 && places[i + 1] == places[i] + 1);
+            const int hasFrame = (hasBond && i > 0 && places[i - 1] == places[i] - 1);
             V3 before = zero3(), after = zero3(), e0 = zero3(), e1 = zero3(), e2 = zero3(), normal = zero3();
             mixed fade = 0, sum = 1;
             if (hasFrame) {
@@ -174,8 +177,8 @@ R"KERNEL(
             mixed v[13];
             for (int k = 0; k < 13; k++)
                 v[k] = 0;
-            addPairs(i, scaled(e0, fade), scaled(e1, fade), scaled(e2, fade), posq, posqCorrection, slots, pairs, force,
-                     unit, v);
+            addPairs(i, scaled(e0, fade), scaled(e1, fade), scaled(e2, fade), posq, posqCorrection, slots, places,
+                     pairs, force, unit, v);
             groupSum(v, 13, buffer);
             if (LOCAL_ID == 0) {
                 energy += v[0];
@@ -193,12 +196,12 @@ R"KERNEL(
                 }
 #endif
 #ifdef HAS_CHAIN
-                if (i > 2)
+                if (i > 2 && places[i - 3] == places[i] - 3)
                     energy +=
                         addChainFunctions(i, chain + i * NUM_CHAIN_FUNCTIONS, posq, posqCorrection, slots, force, unit);
 #endif
 #ifdef HAS_BACKBONE
-                if (i < NUM_RESIDUES - 1) {
+                if (hasBond) {
                     const V3 bond = bondAt(posq, posqCorrection, slots, i);
                     const mixed length = lengthOf(bond), stretch = (length - BOND_LENGTH) / BOND_WIDTH;
                     const mixed root = sqrt(1 + stretch * stretch);
