@@ -1,7 +1,7 @@
 """Networks that map what is known about a protein to its energy coefficients, initial state and step sizes."""
 
 from openmm_nemo.conditioning.baseline import BaselineNetwork, BaselineOutput
-from openmm_nemo.conditioning.complex import coefficients_between
+from openmm_nemo.conditioning.complex import coefficients_between, joined_output
 from openmm_nemo.conditioning.dilated import DilatedSequenceNetwork
 from openmm_nemo.conditioning.sequence import SequenceNetwork, SequenceOutput
 
@@ -19,4 +19,5 @@ __all__ = [
     "SequenceNetwork",
     "SequenceOutput",
     "coefficients_between",
+    "joined_output",
 ]

@@ -5,9 +5,10 @@ planar and residues in L-form.
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import islice
 
 import numpy as np
 import openmm as mm
@@ -15,7 +16,7 @@ from openmm import app, unit
 from scipy.spatial.transform import Rotation
 
 from openmm_nemo.errors import InputError
-from openmm_nemo.residues import THREE_LETTER, Numbering
+from openmm_nemo.residues import THREE_LETTER, Numbering, chain_slices
 
 FORCE_FIELD = "amber14-all.xml"
 PH = 7.0
@@ -75,7 +76,7 @@ def all_atom_model(
     atoms_nm : ndarray, shape (L, 5, 3)
         Imputed N, CA, C, O and centre of mass of the side chain, nm.
     numbering : Numbering, optional
-        Default: chain A, from 1.
+        Also of a complex. Default: chain A, from 1.
     progress : callable
         Called with the number of completed steps, of `STEPS`.
 
@@ -92,15 +93,17 @@ def all_atom_model(
     """
     atoms_nm = np.asarray(atoms_nm, dtype=float)
     numbering = numbering or Numbering.consecutive(len(sequence))
+    chains = chain_slices([len(chain.residue_ids) for chain in numbering.chains])
     try:
         with _repeatable():
-            backbone = _ideal_backbone(sequence, atoms_nm[:, :4])
+            parts = [_ideal_backbone(sequence[rows], atoms_nm[rows, :4]) for rows in chains]
+            backbone = np.concatenate(parts)
             topology, positions = _heavy_atoms(sequence, backbone, atoms_nm[:, 4], numbering)
             force_field = app.ForceField(FORCE_FIELD)
             modeller = app.Modeller(topology, positions * unit.nanometer)
             modeller.addHydrogens(force_field, PH, platform=_cpu())
             progress(1)
-            relaxed = _relaxed(modeller, force_field, atoms_nm[:, 1], progress)
+            relaxed = _relaxed(modeller, force_field, atoms_nm[:, 1], chains, progress)
     except (mm.OpenMMException, ValueError) as error:
         raise _failure(" ".join(str(error).split())) from None
     if not np.isfinite(relaxed).all():
@@ -215,19 +218,21 @@ def _heavy_atoms(
 ) -> tuple[app.Topology, np.ndarray]:
     """Topology and positions of the heavy atoms, and of the hydrogens whose side decides on the chirality."""
     topology = app.Topology()
-    chain = topology.addChain(numbering.chain)
     positions = []
-    for i, (letter, number, code) in enumerate(
-        zip(sequence, numbering.numbers, numbering.insertion_codes, strict=True)
-    ):
-        residue = topology.addResidue(THREE_LETTER[letter], chain, str(number), code)
-        names, placed = _placed(letter, backbone_nm[i], side_chain_nm[i])
-        for name, position in zip(names, placed, strict=True):
-            topology.addAtom(name, _ATOMS[name[0]], residue)
-            positions.append(position)
-    ca, c, o = backbone_nm[-1, 1:]
-    topology.addAtom("OXT", app.element.oxygen, residue)
-    positions.append(c + 0.125 * _unit(_unit(c - ca) + _unit(c - o)))
+    residues = iter(list(zip(sequence, backbone_nm, side_chain_nm, strict=True)))
+    for part in numbering.chains:
+        chain = topology.addChain(part.chain)
+        for number, code, (letter, backbone, side_chain) in zip(
+            part.numbers, part.insertion_codes, islice(residues, len(part.numbers)), strict=True
+        ):
+            residue = topology.addResidue(THREE_LETTER[letter], chain, str(number), code)
+            names, placed = _placed(letter, backbone, side_chain)
+            for name, position in zip(names, placed, strict=True):
+                topology.addAtom(name, _ATOMS[name[0]], residue)
+                positions.append(position)
+        ca, c, o = backbone[1:]
+        topology.addAtom("OXT", app.element.oxygen, residue)
+        positions.append(c + 0.125 * _unit(_unit(c - ca) + _unit(c - o)))
     topology.createStandardBonds()
     return topology, np.array(positions)
 
@@ -291,6 +296,7 @@ def _relaxed(
     modeller: app.Modeller,
     force_field: app.ForceField,
     ca_nm: np.ndarray,
+    chains: Sequence[slice],
     progress: Callable[[int], None],
 ) -> np.ndarray:
     """Positions after minimisation: with soft atoms, which can pass each other, then in the force field."""
@@ -304,7 +310,8 @@ def _relaxed(
     system.addForce(_soft_repulsion(topology))
     atoms = [{atom.name: atom.index for atom in residue.atoms()} for residue in topology.residues()]
     restraints = _Restraints()
-    restraints.add_chain(atoms, ca_nm)
+    for rows in chains:
+        restraints.add_chain(atoms[rows], ca_nm[rows])
     for residue in atoms:
         if "CB" in residue:
             improper = [residue[name] for name in ("N", "CA", "C", "CB")]

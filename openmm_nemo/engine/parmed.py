@@ -46,7 +46,7 @@ def coarse_structure(protein: Protein, positions: Any = None) -> parmed.Structur
     ValueError
         If the positions have another shape.
     """
-    structure = _structure(protein, coarse_topology(protein.sequence))
+    structure = _structure(protein, coarse_topology(protein.sequence, protein.numbering))
     for atom, code in zip(structure.atoms, protein.sequence, strict=True):
         atom.mass = RESIDUE_MASS_DALTON[code]
     bond_type = parmed.BondType(0.0, CA_BOND, list=structure.bond_types)
@@ -84,7 +84,7 @@ def atom_structure(
     x = torch.as_tensor(ANGSTROM_PER_NM * _trace(protein, positions)).to(protein.s)
     with torch.no_grad():
         atoms = protein.impute(x).double().cpu().numpy()
-    topology = atom_topology(protein.sequence, side_chain_bead=side_chain_bead)
+    topology = atom_topology(protein.sequence, protein.numbering, side_chain_bead)
     structure = _structure(protein, topology)
     for atom, source in zip(structure.atoms, topology.atoms, strict=True):
         atom.mass = 0.0 if atom.name == SIDE_CHAIN_BEAD else source.element.mass
@@ -235,9 +235,14 @@ def create_system(
     Raises
     ------
     InputError
-        If not exactly one protein fits, it has a break, or the structure has no parameters; and as for
-        `find_proteins`.
+        If not exactly one protein fits, it has a break, ``protein`` is a complex, or the structure has no parameters;
+        and as for `find_proteins`.
     """
+    if len(protein.chain_lengths) > 1:
+        raise InputError(
+            f"The model is of a complex of {len(protein.chain_lengths)} chains: call its add_to_system with the "
+            "particles of the chains in find_proteins, chain after chain."
+        )
     found = _choose(protein.sequence, find_proteins(structure, atoms), chain, number)
     if structure.coordinates is not None:
         _refuse_breaks(found, structure.coordinates)

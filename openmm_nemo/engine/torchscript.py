@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from openmm_nemo.engine.potential import Potential, ReplicaPotential
 from openmm_nemo.engine.protein import Protein
 from openmm_nemo.engine.units import ANGSTROM_PER_NM
+from openmm_nemo.errors import InputError
 from openmm_nemo.files import completing
 from openmm_nemo.plugin import platform_names
 
@@ -80,7 +81,17 @@ def export_imputation(protein: Any) -> torch.jit.ScriptModule:
     Parameters
     ----------
     protein : ConditionedModel
+
+    Raises
+    ------
+    InputError
+        If it is a complex.
     """
+    if len(protein.chain_lengths) > 1:
+        raise InputError(
+            f"The model is of a complex of {len(protein.chain_lengths)} chains, whose atoms are imputed chain by "
+            "chain: export the imputation of each chain alone."
+        )
     return torch.jit.script(_Imputation(protein.imputation, protein.s).eval())
 
 

@@ -2,16 +2,13 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from itertools import accumulate, combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from openmm_nemo.conditioning import SequenceNetwork, SequenceOutput, coefficients_between
-from openmm_nemo.config import NemoConfig
-from openmm_nemo.dynamics import Trajectory
+from openmm_nemo.conditioning import SequenceNetwork, SequenceOutput, joined_output
 from openmm_nemo.dynamics.noise import orientation_numbers
 from openmm_nemo.energies import Energy, Origin, terms_of
 from openmm_nemo.errors import InputError
@@ -19,7 +16,7 @@ from openmm_nemo.geometry.rigid import rotation_of_numbers, side_by_side
 from openmm_nemo.models.batch import ConditionedBatch, evaluation_mode
 from openmm_nemo.models.conditioned import ConditionedModel
 from openmm_nemo.models.imputation import Imputation
-from openmm_nemo.residues import BREAK, chain_name
+from openmm_nemo.residues import BREAK, chain_name, chain_slices
 
 if TYPE_CHECKING:
     from openmm_nemo.models.model import NemoModel
@@ -69,7 +66,7 @@ class ConditionedComplex(ConditionedModel):
         """Atoms (..., L, 5, 3) of ``x (..., L, 3)``, Angstrom; those of each chain as if it were alone."""
         batch = x.reshape(-1, *x.shape[-2:])
         atoms = []
-        for chain in self._slices():
+        for chain in chain_slices(self.chain_lengths):
             here = batch[:, chain]
             s = self.s[chain].expand(len(here), -1, -1)
             atoms.append(self.imputation(here, s, torch.ones_like(here[..., 0])))
@@ -84,7 +81,7 @@ class ConditionedComplex(ConditionedModel):
         those before it until the nearest C-alphas are 10 Angstrom apart.
         """
         chains = []
-        for number, chain in enumerate(self._slices()):
+        for number, chain in enumerate(chain_slices(self.chain_lengths)):
             x = self._alone(chain).initial_positions(seed, number)[0]
             if seed is not None:
                 x = x @ rotation_of_numbers(orientation_numbers(seed, number)).to(x).T
@@ -92,19 +89,15 @@ class ConditionedComplex(ConditionedModel):
         x = torch.cat(side_by_side(chains, GAP))
         return x - x.mean(0)
 
-    def copies(self, n_chains: int) -> ConditionedBatch:
+    def copies(self, n_chains: int) -> NoReturn:
         """Raise InputError: a batch consists of single chains."""
         raise InputError(
             "Only single chains are simulated in PyTorch: simulate a complex in OpenMM, see create_system."
         )
 
-    def rollout(self, *args: Any, **options: Any) -> Trajectory:
+    def rollout(self, *args: Any, **options: Any) -> NoReturn:
         """Raise InputError, see `copies`."""
         self.copies(1)
-        raise AssertionError
-
-    def _slices(self) -> list[slice]:
-        return [slice(chain[0], chain[-1] + 1) for chain in self.chains]
 
     def _alone(self, chain: slice) -> ConditionedBatch:
         """A batch of one chain, without step sizes."""
@@ -150,7 +143,7 @@ def condition_complex(
             Origin(model.name, model.fingerprint(), model.config),
             BREAK.join(chains),
             torch.cat(encoded, dim=1),
-            _joined_output(network, model.config, encoded),
+            joined_output(network, model.config, encoded),
             copy.deepcopy(model.energy),
             copy.deepcopy(model.imputation),
         )
@@ -188,68 +181,3 @@ def _inputs_of_chains(
         ):
             own[name] = array
     return of_chains
-
-
-def _joined_output(
-    network: SequenceNetwork, config: NemoConfig, chains: Sequence[Tensor]
-) -> SequenceOutput:
-    """The outputs for chains with the inputs (1, L, q) as one of all residues, with coefficients between chains."""
-    outputs = [network(s, torch.ones_like(s[..., 0])) for s in chains]
-    coefficients = [
-        torch.cat(parts, dim=1) if parts[0].dim() == 3 else _block_diagonal(parts)
-        for parts in zip(*(output.coefficients for output in outputs), strict=True)
-    ]
-    _fill_between(network, config, chains, [values for values in coefficients if values.dim() == 4])
-    first = outputs[0]
-    cartesian = [
-        o.cartesian_step / first.cartesian_step * o.cartesian_preconditioner for o in outputs
-    ]
-    internal = [o.internal_step / first.internal_step * o.internal_preconditioner for o in outputs]
-    return SequenceOutput(
-        coefficients=coefficients,
-        z0=torch.cat([output.z0 for output in outputs], dim=1),
-        cartesian_step=first.cartesian_step,
-        internal_step=first.internal_step,
-        cartesian_preconditioner=torch.cat(cartesian, dim=1),
-        internal_preconditioner=torch.cat(internal, dim=1),
-        secondary_structure=torch.cat([output.secondary_structure for output in outputs], dim=1),
-    )
-
-
-def _block_diagonal(parts: Sequence[Tensor]) -> Tensor:
-    """Coefficients (1, L, L, C) of all pairs from those (1, L', L', C) within each chain; zero between chains."""
-    n = sum(part.shape[1] for part in parts)
-    values = parts[0].new_zeros(1, n, n, parts[0].shape[-1])
-    for chain, part in zip(_slices(parts), parts, strict=True):
-        values[:, chain, chain] = part
-    return values
-
-
-def _fill_between(
-    network: SequenceNetwork,
-    config: NemoConfig,
-    chains: Sequence[Tensor],
-    coefficients: Sequence[Tensor],
-) -> None:
-    """Set the coefficients (1, L, L, C) between all pairs of chains; those of equal chains are computed once."""
-    places = _slices(chains)
-    kinds = [next(k for k, other in enumerate(chains) if _equal(other, chain)) for chain in chains]
-    known: dict[tuple[int, int], tuple[list[Tensor], list[Tensor]]] = {}
-    for a, b in combinations(range(len(chains)), 2):
-        pair = kinds[a], kinds[b]
-        if pair not in known:
-            forth, back = coefficients_between(network, config, chains[a], chains[b])
-            known[pair], known[pair[::-1]] = (forth, back), (back, forth)
-        for values, from_a, from_b in zip(coefficients, *known[pair], strict=True):
-            values[:, places[a], places[b]] = from_a
-            values[:, places[b], places[a]] = from_b
-
-
-def _slices(parts: Sequence[Tensor]) -> list[slice]:
-    """Rows of tensors (1, L, ...) one after the other."""
-    ends = list(accumulate(part.shape[1] for part in parts))
-    return [slice(end - part.shape[1], end) for end, part in zip(ends, parts, strict=True)]
-
-
-def _equal(first: Tensor, second: Tensor) -> bool:
-    return first.shape == second.shape and torch.equal(first, second)
