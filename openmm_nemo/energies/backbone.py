@@ -68,8 +68,13 @@ class Backbone(EnergyTerm):
         self, x: Tensor, y: Tensor, coefficients: list[Tensor], back: list[Tensor]
     ) -> Tensor:
         """Energies (B,), kT, of residues of two chains that overlap, see `EnergyTerm`."""
+        # Each pair twice, so that sums are rounded in the same way whichever chain comes first.
+        cores = self._squared_overlaps(x, y) + self._squared_overlaps(y, x)
+        return 0.25 * self.core_stiffness * cores
+
+    def _squared_overlaps(self, x: Tensor, y: Tensor) -> Tensor:
         overlap = F.relu(self.core_diameter - length(y.unsqueeze(1) - x.unsqueeze(2)))
-        return 0.5 * self.core_stiffness * (overlap * overlap).sum(dim=[1, 2])
+        return (overlap * overlap).sum(dim=[1, 2])
 
 
 def separations(n: int, device: torch.device) -> Tensor:

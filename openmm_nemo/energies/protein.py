@@ -69,12 +69,14 @@ class ProteinEnergy(nn.Module):
         Number of residues of each chain: one number, except in a `ComplexEnergy`.
     """
 
+    chain_lengths: list[int]
+
     def __init__(
         self, network: Energy, coefficients: Sequence[Tensor], sequence: str, origin: Origin
     ) -> None:
         super().__init__()
         self.network = network
-        self.chain_lengths: list[int] = [len(chain) for chain in sequence.split(BREAK)]
+        self.chain_lengths = [len(chain) for chain in sequence.split(BREAK)]
         # In the order in which they are read back: sums in another order are rounded differently.
         self.coefficients: Any = nn.ModuleList(
             Constant(values.detach().contiguous()) for values in coefficients

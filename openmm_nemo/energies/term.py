@@ -119,7 +119,7 @@ class EnergyTerm(nn.Module, ABC):
     ) -> Tensor:
         """Energies of pairs of residues of two chains, for terms with `joins_chains`.
 
-        It is the same to rounding if the chains change places.
+        It is exactly the same if the chains change places, with their coefficients.
 
         Parameters
         ----------

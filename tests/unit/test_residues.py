@@ -3,7 +3,15 @@
 import pytest
 
 from openmm_nemo.errors import InputError
-from openmm_nemo.residues import AMINO_ACIDS, check_sequence, read_sequence
+from openmm_nemo.residues import (
+    AMINO_ACIDS,
+    Numbering,
+    chain_name,
+    chain_slices,
+    check_chains,
+    check_sequence,
+    read_sequence,
+)
 from tests.helpers import raises
 
 
@@ -52,3 +60,36 @@ def test_gaps_are_named_as_such():
     for gap in "-.":
         with raises(InputError, "gap", f"'{gap}'", "position 3"):
             read_sequence(f"GA{gap}VL")
+
+
+# Complexes
+
+
+def test_chains_are_separated_by_colons():
+    assert check_chains("gavl : GGGG\n") == ("GAVL", "GGGG")
+    assert check_chains("GAVL") == ("GAVL",)
+    with raises(InputError, "chain B", "'X'", "position 2"):
+        check_chains("GAVL:GXGG")
+    for empty in ("GAVL:", "GAVL::GAVL"):
+        with raises(InputError, "chain B", "0 residues"):
+            check_chains(empty)
+    with raises(InputError, "int"):
+        check_chains(5)
+
+
+def test_names_of_chains_are_letters_then_numbers():
+    names = [chain_name(k) for k in range(54)]
+    assert (names[0], names[25], names[26], names[51], names[52]) == ("A", "Z", "a", "z", "53")
+    assert len(set(names)) == 54
+
+
+def test_numberings_are_joined_and_divided():
+    first, second = Numbering("A", ("5", "6A", "6B")), Numbering("", ("-1", "1"))
+    both = Numbering.join([first, second])
+    assert both.chain == "A:"
+    assert both.numbers == (5, 6, 6, -1, 1)
+    assert both.insertion_codes == ("", "A", "B", "", "")
+    assert both.chains == (first, second)
+    assert Numbering.join([first]) is first
+    assert first.chains == (first,)
+    assert chain_slices([3, 2]) == [slice(0, 3), slice(3, 5)]

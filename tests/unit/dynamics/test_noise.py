@@ -12,7 +12,9 @@ from openmm_nemo.dynamics.noise import (
     NOISE_BLOCK,
     acceptance_numbers,
     exchange_numbers,
+    orientation_numbers,
     replica_seed,
+    start_numbers,
 )
 
 ONES = 0xFFFFFFFF
@@ -242,3 +244,15 @@ def test_numbers_of_exchanges_are_of_a_stream_of_their_own():
             words = reference_philox([step & ONES, 0, pair, 4], [seed, 0])
             assert number == (words[0] + 0.5) / 2**32
     assert exchange_numbers(seed, torch.tensor(steps[1:]), 2).tolist() == [found[1][:2]]
+
+
+def test_chains_of_a_system_start_from_numbers_of_their_own():
+    seed = 5 + (3 << 32)
+    for chain in (0, 2):
+        found = start_numbers(torch.tensor([seed, 7]), 4, chain)
+        for bead in range(4):
+            word = reference_philox([0, chain, bead, 3], [5, 3])[0]
+            assert found[0, bead] == (word + 0.5) / 2**32
+        others = reference_philox([0, chain, 0, 3], [5, 3])[1:]
+        expected = [(word + 0.5) / 2**32 for word in others]
+        assert orientation_numbers(seed, chain).tolist() == expected

@@ -160,6 +160,56 @@ def test_backbone_is_bonds_and_hard_cores():
     assert u.item() == pytest.approx(expected + sum(cores), rel=1e-9)
 
 
+def two_chains() -> tuple[torch.Tensor, torch.Tensor]:
+    """Chains of six and four residues that interpenetrate; their last and first residues overlap."""
+    x, y = random_chain(N, seed=3), random_chain(4, seed=5)
+    return x, y - y[0] + x[-1] + torch.tensor([1.0, -1.5, 0.5])
+
+
+def test_pair_basis_between_chains_is_the_sum_over_all_pairs_with_the_last_scale():
+    term, (x, y) = make("pair-basis"), two_chains()
+    set_scales(term, (0.5, 0.7, 1.1, 1.3))
+    forth = normal(1, N, 4, pair.N_FUNCTIONS, seed=1)
+    back = normal(1, 4, N, pair.N_FUNCTIONS, seed=2)
+    expected = 0.0
+    for first, second, coefficients in ((x, y, forth), (y, x, back)):
+        for i in range(len(first)):
+            for j in range(len(second)):
+                # In a chain that ends with i's own neighbours: only i's frame counts.
+                near = [*first.numpy(), second[j].numpy()]
+                distance, direction = pair_direction(np.array(near), i, len(first))
+                if i == len(first) - 1:
+                    direction = np.zeros(3)
+                values = torch.tensor(pair_functions(distance, direction)).double()
+                expected += 0.5 * 1.3 * float(coefficients[0, i, j] @ values)
+    u = term.between(x[None], y[None], [forth], [back])
+    assert u.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_backbone_between_chains_is_hard_cores_and_no_bond():
+    x, y = two_chains()
+    cores = [3 * max(0, 4.2 - math.dist(a, b)) ** 2 for a in x for b in y]
+    assert sum(cores) > 1
+    u = make("backbone").between(x[None], y[None], [], [])
+    assert u.item() == pytest.approx(sum(cores), rel=1e-9)
+
+
+def test_no_angle_or_dihedral_joins_two_chains():
+    x, y = two_chains()
+    mine, other = normal(1, N, chain.N_FUNCTIONS), normal(1, 4, chain.N_FUNCTIONS)
+    assert make("chain-basis").between(x[None], y[None], [mine], [other]).eq(0).all()
+
+
+def test_scales_of_chains_are_those_within_each_and_the_last_between_them():
+    term = make("pair-basis")
+    set_scales(term, (0.5, 0.7, 1.1, 1.3))
+    scales = term.scale_of_chains([7, 30])
+    assert scales[:7, :7].equal(term.scale_of_pairs(7))
+    assert scales[7:, 7:].equal(term.scale_of_pairs(30))
+    assert scales[:7, 7:].eq(term.scales()[-1]).all()
+    assert scales.equal(scales.T)
+
+
 def test_pairs_far_apart_have_no_energy_and_no_force():
     x = 45.0 * torch.arange(N).double()[:, None] * torch.tensor([1.0, 0.2, -0.3]).double()
     x = (x + normal(N, 3, seed=4))[None].requires_grad_()

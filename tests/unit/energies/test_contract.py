@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from openmm_nemo.config import NemoConfig
-from openmm_nemo.energies import TERMS, Energy
+from openmm_nemo.energies import TERMS, ComplexEnergy, Energy, Origin
 from openmm_nemo.networks import BatchRenorm
 from tests.helpers import DTYPES, degenerate_chains, generator, normal, random_rotation
 from tests.tolerances import assert_close
@@ -283,3 +283,106 @@ def test_heads_scale_their_coefficients(name):
         holds = ratios.median(0).values < factor * strength**0.5
         expected = torch.where(holds, factor, factor * strength).double()
         assert_close(ratios, expected.expand_as(ratios), "scaled_head")
+
+
+# Several chains
+
+JOINING = pytest.mark.parametrize("name", [name for name in TERMS if TERMS[name].joins_chains])
+
+
+def test_some_terms_join_chains_and_others_say_so():
+    assert {name for name in TERMS if not TERMS[name].joins_chains} == {"learned"}
+    term = TERMS["learned"](config_of("learned"))
+    with pytest.raises(NotImplementedError):
+        term.between(torch.zeros(1, 4, 3), torch.zeros(1, 4, 3), [], [])
+
+
+def make_complex(
+    name: str, lengths: list[int], dtype=torch.float64
+) -> tuple[ComplexEnergy, Tensor]:
+    """Energy of chains, with coefficients of a head, and chains that interpenetrate."""
+    case = make_case(name, [sum(lengths)], dtype)
+    coefficients = [values[0] for values in case.coefficients]
+    sequence = ":".join("A" * n for n in lengths)
+    energy = ComplexEnergy(case.energy, coefficients, sequence, Origin("", "", config_of(name)))
+    chains = [make_chain(n, 30 + k, dtype) for k, n in enumerate(lengths)]
+    x = torch.cat([chain - chain.mean(0) + 4 * k for k, chain in enumerate(chains)])
+    return energy, x[None]
+
+
+@JOINING
+def test_chains_that_change_places_have_the_same_energy(name):
+    """With the coefficients of all pairs in their new places."""
+    energy, x = make_complex(name, [9, 5, 14])
+    order = [*range(14, 28), *range(9), *range(9, 14)]
+    parts = [
+        part.value[order][:, order] if part.value.dim() == 3 else part.value[order]
+        for part in energy.coefficients
+    ]
+    moved = ComplexEnergy(energy.network, parts, f"{'A' * 14}:{'A' * 9}:{'A' * 5}", energy.origin)
+    assert_close(moved(x[:, order]), energy(x), "rounding")
+
+
+@JOINING
+@DTYPES
+def test_the_energy_between_chains_does_not_depend_on_their_order_in_any_bit(name, dtype):
+    energy, x = make_complex(name, [9, 7], dtype)
+    forth, back = energy._part(0, 9, 9, 7), energy._part(9, 7, 0, 9)
+    first, second = x[:, :9], x[:, 9:]
+    u = energy.network.between(first, second, forth, back)
+    assert u.equal(energy.network.between(second, first, back, forth))
+
+
+@JOINING
+def test_the_energy_of_far_chains_is_that_of_each_alone(name):
+    energy, x = make_complex(name, [9, 5])
+    x[:, 9:] += 200
+    alone = 0
+    for rows in (slice(0, 9), slice(9, 14)):
+        own = [
+            v[:, rows, rows] if v.dim() == 4 else v[:, rows] for v in energy.coefficient_values()
+        ]
+        here = x[:, rows]
+        alone = alone + energy.network(here, own, torch.ones_like(here[..., 0]))
+    assert_close(energy(x), alone, "rounding")
+
+
+@JOINING
+@DTYPES
+def test_rigid_motions_of_a_complex_change_nothing(name, dtype):
+    energy, x = make_complex(name, [9, 5, 14], dtype)
+    q = random_rotation(1).to(dtype)
+    moved = x @ q.T + 30 * normal(3, seed=2).to(dtype)
+    assert_close(energy(moved), energy(x), "rigid_motion")
+
+
+@JOINING
+def test_forces_between_chains_are_those_of_finite_differences(name):
+    energy, x = make_complex(name, [6, 5])
+    x.requires_grad_()
+    (gradient,) = torch.autograd.grad(energy(x).sum(), x)
+    shifts = STEP * torch.eye(33, dtype=torch.float64).reshape(33, 11, 3)
+    with torch.no_grad():
+        numerical = (energy(x + shifts) - energy(x - shifts)) / (2 * STEP)
+    assert_close(gradient.flatten(), numerical, "finite_difference")
+
+
+@JOINING
+@DTYPES
+def test_chains_in_one_place_have_finite_forces(name, dtype):
+    energy, x = make_complex(name, [7, 7], dtype)
+    x = torch.cat([x[:, :7], x[:, :7]], dim=1).requires_grad_()
+    u = energy(x)
+    (gradient,) = torch.autograd.grad(u.sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad((gradient**2).sum(), x)
+    for values in (u, gradient, second):
+        assert values.isfinite().all()
+
+
+@JOINING
+@DTYPES
+def test_torchscript_of_a_complex_equals_eager(name, dtype):
+    energy, x = make_complex(name, [6, 9], dtype)
+    scripted = torch.jit.script(energy)
+    for _ in range(3):  # as above
+        assert_close(scripted(x), energy(x), "rounding")

@@ -9,9 +9,9 @@ import safetensors.torch
 import torch
 
 from openmm_nemo.config import CONFIG_VERSION
-from openmm_nemo.energies import Origin, ProteinEnergy, protein
+from openmm_nemo.energies import ComplexEnergy, Origin, ProteinEnergy, protein
 from openmm_nemo.errors import InputError
-from tests.helpers import DTYPES
+from tests.helpers import DTYPES, raises
 from tests.tolerances import assert_close
 from tests.unit.models.chains import make_chain, make_model
 
@@ -199,3 +199,33 @@ def test_tensors_of_foreign_writers_are_refused(content):
         text = json.dumps(header | {"sha256": protein._digest(header, changed)})
         with pytest.raises(InputError):
             ProteinEnergy.from_bytes(safetensors.torch.save(changed, {"openmm_nemo": text}))
+
+
+# Complexes
+
+
+def test_complexes_are_read_back_exactly_and_refused_by_earlier_releases():
+    energy = make_model("fold").condition("NLYIQWLK:DGGPS").potential
+    content = energy.to_bytes()
+    again = ProteinEnergy.from_bytes(content)
+    assert type(again) is ComplexEnergy
+    assert (again.sequence, again.chain_lengths) == ("NLYIQWLK:DGGPS", [8, 5])
+    x = torch.cat([make_chain(8, 1), make_chain(5, 2)])[None]
+    assert again(x).equal(energy(x))
+    assert again.to_bytes() == content
+    header = json.loads(header_of(content)["__metadata__"]["openmm_nemo"])
+    assert header["format_version"] == 2
+
+
+def test_one_chain_is_written_as_by_earlier_releases(content):
+    header = json.loads(header_of(content)["__metadata__"]["openmm_nemo"])
+    assert header["format_version"] == 1
+    assert header["sequence"] == SEQUENCE
+    assert type(ProteinEnergy.from_bytes(content)) is ProteinEnergy
+
+
+@pytest.mark.parametrize("sequence", ["NLYIQWLK:DGGP", "NLYIQWLKD:GGPSS", "NLYIQWLK:DGGPS:AAAA"])
+def test_chains_of_other_lengths_are_refused(sequence):
+    content = make_model("fold").condition("NLYIQWLK:DGGPS").potential.to_bytes()
+    with raises(InputError, "create_system"):
+        ProteinEnergy.from_bytes(rewritten(content, sequence=sequence))

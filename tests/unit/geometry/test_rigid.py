@@ -1,10 +1,13 @@
 """Rigid-body motion: found, removed, and removed without changing a distance."""
 
+import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
+from scipy.stats import kstest
 
 from openmm_nemo.geometry import angular_velocity, centre, detrend, detrend_rigidly, rotate
+from openmm_nemo.geometry.rigid import rotation_of_numbers, side_by_side
 from tests.helpers import DTYPES, normal, random_chain, uniform
 from tests.tolerances import assert_close
 
@@ -155,3 +158,44 @@ def test_derivatives_of_rotation(scale):
     w.requires_grad_()
     assert torch.autograd.gradcheck(rotate, (v, w))
     assert torch.autograd.gradgradcheck(rotate, (v, w))
+
+
+def test_rotations_of_uniform_numbers_are_uniform():
+    """Their matrices have mean 0, second moments of 1/3, and angles with density (1 - cos t) / pi; 1 in 10,000."""
+    q = rotation_of_numbers(uniform(0, 1, 20000, 3, seed=1))
+    identity = torch.eye(3, dtype=torch.float64)
+    assert_close(q @ q.mT, identity.expand_as(q), "rounding")
+    assert_close(torch.linalg.det(q), torch.ones(20000).double(), "rounding")
+    assert q.mean(0).abs().max() < 4.5 * (1 / 3 / 20000) ** 0.5
+    assert (q**2 - 1 / 3).mean(0).abs().max() < 4.5 * (4 / 45 / 20000) ** 0.5
+    angles = Rotation.from_matrix(q.numpy()).magnitude()
+    assert kstest(angles, lambda t: (t - np.sin(t)) / np.pi).pvalue > 1e-4
+
+
+def test_numbers_give_the_rotation_of_their_quaternion():
+    share, first, second = 0.3, 0.2, 0.9
+    x, y = (np.sqrt(0.7) * f(2 * np.pi * first) for f in (np.sin, np.cos))
+    z, w = (np.sqrt(0.3) * f(2 * np.pi * second) for f in (np.sin, np.cos))
+    found = rotation_of_numbers(torch.tensor([share, first, second], dtype=torch.float64))
+    expected = torch.from_numpy(Rotation.from_quat([x, y, z, w]).as_matrix())
+    assert_close(found, expected, "rounding")
+
+
+def test_chains_stand_side_by_side_at_a_distance():
+    chains = [random_chain(n, seed=n) for n in (30, 4, 18, 30)]
+    chains = [chain - chain.mean(0) for chain in chains]
+    placed = side_by_side(chains, 10.0)
+    assert placed[0] is chains[0]
+    for k in range(1, 4):
+        shift = placed[k] - chains[k]
+        assert_close(shift, shift[:1].expand_as(shift), "rounding")
+        assert shift[:, 1:].eq(0).all()
+        nearest = torch.cdist(torch.cat(placed[:k]), placed[k]).min()
+        assert_close(nearest, torch.tensor(10.0).double(), "rounding")
+
+
+def test_chains_that_pass_each_other_at_a_distance_do_not_stay_in_one_place():
+    up = torch.tensor([[0.0, 20.0, 0.0], [0.0, -20.0, 0.0]]).double()
+    line = torch.tensor([[-5.0, 0.0, 0.0], [5.0, 0.0, 0.0]]).double()
+    first, second = side_by_side([up, line], 10.0)
+    assert second[:, 0].min() >= first[:, 0].max()
