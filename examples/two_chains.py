@@ -1,5 +1,8 @@
 """Two proteins in one System, pulled towards each other: detrending decides whether they can meet.
 
+They do not know each other: NEMO acts on each alone. In a complex, model.condition("SEQUENCE:SEQUENCE"), it also acts
+between them.
+
 Each chain moves in its own internal coordinates. If its net translation and rotation are removed (detrend=True, as in
 the paper), a chain stays where it is; detrend="system" removes only the common motion of both.
 

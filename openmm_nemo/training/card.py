@@ -120,6 +120,9 @@ def _summary(
         yield "began with", f"the weights of `{Path(chosen.start).name}`"
     yield "parameters", f"{sum(weight.numel() for weight in model.parameters()):,}"
     yield "weights", f"moving average over the run, decay {settings.ema_decay}"
+    if model.energy is not None:
+        seen = "in" if model.config.trained_on_complexes else "not in"
+        yield "complexes", f"{seen} the training data"
     yield "updates", f"{run.updates:,} of {settings.updates:,}, {run.skipped:,} of them skipped"
     yield "seed", settings.seed
     if run.sittings:
