@@ -3,7 +3,7 @@
 import string
 import warnings
 from collections.abc import Sequence
-from itertools import accumulate, islice
+from itertools import islice
 from typing import NamedTuple
 
 from openmm_nemo.errors import InputError
@@ -73,11 +73,6 @@ def chain_name(number: int) -> str:
     """Name of a chain of a complex, counted from 0: A to Z, a to z, then numbers from 53."""
     letters = string.ascii_letters[26:] + string.ascii_letters[:26]
     return letters[number] if number < len(letters) else str(number + 1)
-
-
-def chain_slices(lengths: Sequence[int]) -> list[slice]:
-    """Rows of the residues of chains of these lengths, one after the other."""
-    return [slice(end - n, end) for n, end in zip(lengths, accumulate(lengths), strict=True)]
 
 
 class Numbering(NamedTuple):

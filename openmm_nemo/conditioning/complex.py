@@ -8,7 +8,7 @@ from torch import Tensor
 
 from openmm_nemo.conditioning.sequence import SequenceNetwork, SequenceOutput
 from openmm_nemo.config import NemoConfig
-from openmm_nemo.residues import chain_slices
+from openmm_nemo.geometry.chains import chain_slices
 
 
 def break_width(config: NemoConfig) -> int:

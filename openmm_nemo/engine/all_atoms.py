@@ -16,7 +16,8 @@ from openmm import app, unit
 from scipy.spatial.transform import Rotation
 
 from openmm_nemo.errors import InputError
-from openmm_nemo.residues import THREE_LETTER, Numbering, chain_slices
+from openmm_nemo.geometry.chains import chain_slices
+from openmm_nemo.residues import THREE_LETTER, Numbering
 
 FORCE_FIELD = "amber14-all.xml"
 PH = 7.0

@@ -12,11 +12,12 @@ from openmm_nemo.conditioning import SequenceNetwork, SequenceOutput, joined_out
 from openmm_nemo.dynamics.noise import orientation_numbers
 from openmm_nemo.energies import Energy, Origin, terms_of
 from openmm_nemo.errors import InputError
+from openmm_nemo.geometry.chains import chain_slices
 from openmm_nemo.geometry.rigid import rotation_of_numbers, side_by_side
 from openmm_nemo.models.batch import ConditionedBatch, evaluation_mode
 from openmm_nemo.models.conditioned import ConditionedModel
 from openmm_nemo.models.imputation import Imputation
-from openmm_nemo.residues import BREAK, chain_name, chain_slices
+from openmm_nemo.residues import BREAK, chain_name
 
 if TYPE_CHECKING:
     from openmm_nemo.models.model import NemoModel

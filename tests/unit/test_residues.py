@@ -7,7 +7,6 @@ from openmm_nemo.residues import (
     AMINO_ACIDS,
     Numbering,
     chain_name,
-    chain_slices,
     check_chains,
     check_sequence,
     read_sequence,
@@ -92,4 +91,3 @@ def test_numberings_are_joined_and_divided():
     assert both.chains == (first, second)
     assert Numbering.join([first]) is first
     assert first.chains == (first,)
-    assert chain_slices([3, 2]) == [slice(0, 3), slice(3, 5)]
