@@ -8,7 +8,7 @@ PYTHON ?= python3
 CSRC := openmm_nemo/plugin/csrc
 PLUGIN_SOURCES := $(wildcard $(CSRC)/*.h $(CSRC)/*.cpp $(CSRC)/kernels/*.cc)
 
-.PHONY: demo test test-unit test-slow test-matrix check bench clean tools
+.PHONY: demo test test-unit test-slow test-matrix check bench docs clean tools
 
 demo: .venv/ready
 	rm -rf run/demo
@@ -55,6 +55,12 @@ WARNINGS = $(CXX) -std=c++17 -fsyntax-only -Wall -Wextra -Wshadow -Werror '-DOPE
 bench: .venv-test/ready
 	.venv-test/bin/python -m tests.bench
 
+# Warnings are errors; examples in docstrings are run, and links followed. Look at build/docs/html/index.html.
+docs: .venv-test/ready
+	.venv-test/bin/python -m sphinx -W --keep-going -q -b doctest docs build/docs/doctest
+	.venv-test/bin/python -m sphinx -W --keep-going -q -b html docs build/docs/html
+	.venv-test/bin/python docs/check_site.py build/docs/html
+
 # Light: only torch. OpenMM calls the energy through PythonForce.
 .venv/ready: pyproject.toml setup.py $(PLUGIN_SOURCES)
 	$(PYTHON) -m venv .venv
@@ -66,7 +72,7 @@ bench: .venv-test/ready
 # without what it needs to run, because our kernels are linked to it.
 .venv-test/ready: pyproject.toml setup.py $(PLUGIN_SOURCES) | tools
 	$(PYTHON) -m venv .venv-test
-	.venv-test/bin/pip install --quiet --editable ".[torchforce,test]"
+	.venv-test/bin/pip install --quiet --editable ".[torchforce,test,docs]"
 	.venv-test/bin/pip install --quiet --no-deps OpenMM-CUDA-12==8.6.1
 	touch $@
 
@@ -76,4 +82,4 @@ tools:
 	    { apt-get update --quiet && apt-get install --quiet --yes g++ pocl-opencl-icd chromium chromium-driver; }
 
 clean:
-	rm -rf .venv .venv-test .venv-matrix-* run build *.egg-info
+	rm -rf docs/generated .venv .venv-test .venv-matrix-* run build *.egg-info

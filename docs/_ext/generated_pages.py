@@ -1,0 +1,44 @@
+"""Parts of pages that are written from something else at every build, into ``docs/generated``."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+from sphinx.application import Sphinx
+
+from openmm_nemo.cli import cli
+
+ROOT = Path(__file__).parents[2]
+GENERATED = ROOT / "docs" / "generated"
+
+
+def commands() -> str:
+    """What ``--help`` prints, for each command."""
+
+    def walk(command: click.Command, name: str) -> Iterator[str]:
+        context = click.Context(command, info_name=name, terminal_width=96)
+        if isinstance(command, click.Group):
+            for key in command.list_commands(context):
+                yield from walk(command.get_command(context, key), f"{name} {key}")
+        else:
+            yield f"## {name}\n\n```text\n{command.get_help(context)}\n```\n"
+
+    return "\n".join(walk(cli, "openmm-nemo"))
+
+
+PARTS: dict[str, Callable[[], str]] = {"commands.md": commands}
+
+
+def write(app: Sphinx) -> None:
+    """Write all parts; those that are the same keep their date, so that their pages are not built again."""
+    GENERATED.mkdir(exist_ok=True)
+    for name, make in PARTS.items():
+        path, text = GENERATED / name, make()
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Write before anything is read."""
+    app.connect("builder-inited", write)
+    return {"parallel_read_safe": True}

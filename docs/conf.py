@@ -1,0 +1,76 @@
+"""Sphinx configuration; `make docs` builds the site."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent), str(HERE / "_ext")]
+
+from openmm_nemo.version import __version__  # noqa: E402
+
+project = "openmm-nemo"
+author = "the authors of openmm-nemo"
+release = version = __version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.doctest",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "figures_of_two_themes",
+    "generated_pages",
+    "mathml",
+]
+source_suffix = {".md": "markdown"}
+exclude_patterns = ["_ext", "generated"]
+
+# Markdown
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+# Docstrings are numpydoc; names in `backticks` are links where they are public, and code elsewhere.
+default_role = "py:obj"
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True}
+autoclass_content = "both"
+python_use_unqualified_type_names = True
+suppress_warnings = ["ref.python"]  # a type such as sequence, which is also the name of attributes
+doctest_test_doctest_blocks = "default"
+
+
+def keep_absolute_values(app, what, name, obj, options, lines):
+    """In docstrings, |x| is an absolute value, not the substitution that it is in reStructuredText."""
+    lines[:] = [line if "``" in line else line.replace("|", r"\|") for line in lines]
+
+
+def setup(app):
+    """Connect what is defined here."""
+    app.connect("autodoc-process-docstring", keep_absolute_values)
+
+
+# Pages need nothing from other hosts.
+html_theme = "furo"
+html_math_renderer = "mathml"
+html_title = "NEMO for OpenMM"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sphinx = False
+html_show_copyright = False
+html_copy_source = False
+html_theme_options = {
+    "light_css_variables": {
+        "color-brand-primary": "#1f5a99",
+        "color-brand-content": "#1f5a99",
+    },
+    "dark_css_variables": {
+        "color-brand-primary": "#8ab8e6",
+        "color-brand-content": "#8ab8e6",
+    },
+}
+copybutton_exclude = ".linenos, .gp, .go"
