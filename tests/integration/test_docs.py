@@ -1,0 +1,164 @@
+"""The pages of the site: each block of code runs as written, in the order of its page, and gives what the page shows.
+
+- ``python`` blocks of a page share their names, as in a notebook.
+- ``bash`` blocks: commands of openmm-nemo run; of ``make``, ``pip`` and ``python`` it is checked that their targets,
+  extras and files exist, because other tests run them.
+- ``toml`` and ``fasta`` blocks that begin with ``# file: NAME`` are written to that file for the commands after them.
+- A ``text`` block right after one of these is what it prints. If it begins with ``openmm-nemo: `` or ``InputError: ``,
+  the block before it fails with this message.
+"""
+
+import io
+import re
+import shlex
+import shutil
+import tomllib
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from openmm_nemo import InputError
+from tests.helpers import command_line
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+SLOW = {"start.md", "howto/free-energies.md", "howto/train.md"}
+"""Pages whose code takes minutes."""
+
+LANGUAGES = {"python", "bash", "toml", "fasta", "text"}
+
+
+class Block(NamedTuple):
+    """A fenced block of code and the output that the page shows right after it, or None."""
+
+    language: str
+    code: str
+    output: str | None
+
+
+def blocks(text: str) -> list[Block]:
+    fences = list(re.finditer(r"(?ms)^```(\w+)\n(.*?)^```$", text))
+    found = []
+    for k, fence in enumerate(fences):
+        output = None
+        if k + 1 < len(fences) and fences[k + 1][1] == "text":
+            between = text[fence.end() : fences[k + 1].start()]
+            output = fences[k + 1][2] if not between.strip() else None
+        found.append(Block(fence[1], fence[2], output))
+    return found
+
+
+PAGES = {
+    str(path.relative_to(DOCS)): blocks(path.read_text())
+    for path in sorted(DOCS.rglob("*.md"))
+    if "generated" not in path.parts
+}
+RUN = [
+    pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+    for name, page in PAGES.items()
+    if any(block.language != "text" for block in page)
+]
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """A folder that has what the code needs of a fresh clone."""
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_blocks_have_languages_that_are_run(name):
+    languages = re.findall(r"(?m)^```(\w*)$", (DOCS / name).read_text())[::2]
+    assert set(languages) <= LANGUAGES, languages
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_code_on_page_runs(name, clone):
+    names: dict[str, object] = {"__name__": "__main__"}
+    for block in PAGES[name]:
+        if block.language == "python":
+            run_python(block, names)
+        elif block.language == "bash":
+            run_commands(block)
+        elif match := re.match(r"# file: (\S+)\n", block.code):
+            Path(match[1]).parent.mkdir(parents=True, exist_ok=True)
+            Path(match[1]).write_text(block.code[match.end() :])
+        elif block.language == "toml":
+            tomllib.loads(block.code)
+
+
+def run_python(block: Block, names: dict[str, object]) -> None:
+    printed = io.StringIO()
+    code = compile(block.code, "page", "exec")
+    if block.output is not None and block.output.startswith("InputError: "):
+        with pytest.raises(InputError) as error:
+            exec(code, names)
+        assert spaced(f"InputError: {error.value}") == spaced(block.output)
+        return
+    with redirect_stdout(printed):
+        exec(code, names)
+    if block.output is not None:
+        assert spaced(printed.getvalue()) == spaced(block.output)
+
+
+def run_commands(block: Block) -> None:
+    for line in re.sub(r" *\\\n *", " ", block.code).splitlines():
+        words = shlex.split(line, comments=True)
+        if not words:
+            continue
+        program, *arguments = words
+        if program == "openmm-nemo":
+            outcome = command_line(*arguments)
+            if block.output is not None and block.output.startswith("openmm-nemo: "):
+                assert outcome.code == 2, (line, outcome)
+                assert spaced(outcome.err) == spaced(block.output)
+            else:
+                assert outcome.code in (0, None), (line, outcome)
+        else:
+            CHECKED[program](arguments)
+
+
+def check_make(arguments: list[str]) -> None:
+    (target, *settings) = arguments
+    assert re.search(rf"(?m)^{target}( [\w-]+)*:", (ROOT / "Makefile").read_text()), target
+    assert all("=" in setting for setting in settings)
+
+
+def check_pip(arguments: list[str]) -> None:
+    """An installation of this package, from here or from an index."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    command, requirement = arguments
+    match = re.fullmatch(r"(\.|openmm-nemo)(\[([\w,]+)\])?", requirement)
+    assert command == "install" and match, arguments
+    assert set((match[3] or "test").split(",")) <= set(extras)
+
+
+def check_python(arguments: list[str]) -> None:
+    """A program of ours."""
+    if arguments[0] == "-m":
+        assert (ROOT / arguments[1].replace(".", "/") / "__main__.py").exists(), arguments
+    else:
+        assert (ROOT / arguments[0]).exists(), arguments
+
+
+def check_script(arguments: list[str]) -> None:
+    """The one that trains for a given time."""
+    assert (ROOT / arguments[0]).exists()
+
+
+CHECKED = {
+    "make": check_make,
+    "pip": check_pip,
+    "python": check_python,
+    "sh": check_script,
+    "cd": lambda arguments: None,
+}
+
+
+def spaced(text: str) -> str:
+    """Text with its lines joined: those of a page are broken elsewhere."""
+    return " ".join(text.split())
