@@ -1,5 +1,7 @@
 """Parts of pages that are written from something else at every build, into ``docs/generated``."""
 
+import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from openmm_nemo.cli import cli
 
 ROOT = Path(__file__).parents[2]
 GENERATED = ROOT / "docs" / "generated"
+RESULTS = ROOT / "docs" / "results"
 
 
 def commands() -> str:
@@ -26,7 +29,37 @@ def commands() -> str:
     return "\n".join(walk(cli, "openmm-nemo"))
 
 
-PARTS: dict[str, Callable[[], str]] = {"commands.md": commands}
+def changelog() -> str:
+    """CHANGELOG.md without its title."""
+    path = ROOT / "CHANGELOG.md"
+    text = path.read_text() if path.exists() else "There are no releases yet."
+    return re.sub(r"\A# .*\n", "", text)
+
+
+def test_matrix() -> str:
+    """A table of the combinations that ``tests/matrix.py`` tested."""
+    results = json.loads((RESULTS / "test-matrix.json").read_text())
+    lines = [
+        "| Python | torch | OpenMM | platforms | backends | unit tests | date |",
+        "|---" * 7 + "|",
+    ]
+    for r in sorted(results, key=lambda r: (r["python"], r["torch"])):
+        cells = (
+            r["python"],
+            r["torch"],
+            r["openmm"],
+            ", ".join(r["platforms"]),
+            ", ".join(r["backends"]),
+        )
+        lines.append(f"| {' | '.join(cells)} | {r['outcome']} | {r['date']} |")
+    return "\n".join(lines) + "\n"
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "commands.md": commands,
+    "changelog.md": changelog,
+    "test-matrix.md": test_matrix,
+}
 
 
 def write(app: Sphinx) -> None:

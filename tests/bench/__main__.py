@@ -1,6 +1,9 @@
 """Run all benchmarks: ``python -m tests.bench``, or those named: ``python -m tests.bench forces simulate``.
 
 ``compiled`` runs only if it is named: it compiles for a quarter of an hour what the package does not use.
+
+In addition to what they print, ``build/bench.json`` has all figures. To publish them, copy it, or the parts that are
+new, to ``docs/results/bench.json``, from which the documentation makes its tables and plots.
 """
 
 import sys
@@ -22,6 +25,7 @@ from tests.bench import (
     system,
     training,
 )
+from tests.bench.results import write
 from tests.bench.timing import machine
 
 BENCHMARKS = {
@@ -48,3 +52,4 @@ if __name__ == "__main__":
     for name in sys.argv[1:] or [name for name in BENCHMARKS if name not in ONLY_BY_NAME]:
         print(f"\n{name}: {sys.modules[f'tests.bench.{name}'].__doc__.splitlines()[0]}")
         BENCHMARKS[name]()
+        write(name)

@@ -18,6 +18,7 @@ from openmm_nemo.data.sets.building import read_source
 from openmm_nemo.data.sets.domains import DSSP_CLASSES, Domain, profiles_of
 from openmm_nemo.data.sets.storage import DomainSet, write_domains
 from openmm_nemo.residues import AMINO_ACIDS
+from tests.bench.results import row
 from tests.bench.timing import interleaved
 from tests.helpers import random_chain
 
@@ -42,7 +43,12 @@ def main() -> None:
         many = [replace(domains[i % len(domains)], id=str(i)) for i in range(SET_SIZE)]
         write_domains(path, many)
         seconds = interleaved({"set": lambda: list(DomainSet(path))}, REPEATS)["set"]
-        print(f"{'set, opened and read':24} {SET_SIZE / seconds:10.0f}")
+        row(
+            f"{'set, opened and read':24} {SET_SIZE / seconds:10.0f}",
+            "reading",
+            source="set",
+            domains_per_second=SET_SIZE / seconds,
+        )
         _batches()
 
 
@@ -66,10 +72,14 @@ def _compare(suffix: str, files: list[Path], n_domains: int) -> None:
     }
     median = interleaved(functions, REPEATS)
     for name, seconds in median.items():
-        print(
+        row(
             f"{f'{suffix[1:]}: {name}':24} {n_domains / seconds:10.0f} {len(files) / seconds:9.1f} "
             f"{median['mdtraj.load'] / seconds:19.2f}",
-            flush=True,
+            "reading",
+            source=f"{suffix[1:]}: {name}",
+            domains_per_second=n_domains / seconds,
+            files_per_second=len(files) / seconds,
+            beside_mdtraj=median["mdtraj.load"] / seconds,
         )
 
 
@@ -93,7 +103,12 @@ def _batches() -> None:
     )
     print(f"\n{f'{BATCH} crops of {CROP}':24} {'batches/s':>10}")
     for name, seconds in median.items():
-        print(f"{name:24} {BATCHES / seconds:10.0f}", flush=True)
+        row(
+            f"{name:24} {BATCHES / seconds:10.0f}",
+            "batches",
+            method=name,
+            batches_per_second=BATCHES / seconds,
+        )
 
 
 def _random_domain(number: int) -> Domain:

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from openmm_nemo.evaluation import tm_score, tm_to_native
+from tests.bench.results import row
 from tests.bench.timing import interleaved
 from tests.helpers import random_chain
 
@@ -20,9 +21,14 @@ def main() -> None:
         x, other = random_chain(length), random_chain(length, seed=500)
         for kind, mobile in {"alike": x + other / 5, "unrelated": other}.items():
             align, score = _rates(mobile, x)
-            print(
+            row(
                 f"{kind:10} {length:4} {align:13.1f} {score:13.1f} {PAIRS / align / 60:20.1f}",
-                flush=True,
+                "tm_scores",
+                pair=kind,
+                residues=length,
+                tm_align_per_second=align,
+                tm_score_per_second=score,
+                minutes_per_ensemble=PAIRS / align / 60,
             )
 
 

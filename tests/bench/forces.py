@@ -5,6 +5,7 @@ import torch
 
 from openmm_nemo import NemoConfig, NemoModel
 from openmm_nemo.engine import export_energy, torchforce_problem
+from tests.bench.results import row
 from tests.bench.timing import SEQUENCE, interleaved
 
 LENGTHS = (20, 100, 200)
@@ -49,4 +50,11 @@ def _compare(
         functions[backend] = lambda c=context: c.getState(energy=True, forces=True)
     median = interleaved(functions, REPEATS if length < 200 else REPEATS // 2)
     columns = [f"{1e3 * median[b]:14.2f} {median[b] / median['bare']:6.2f}" for b in backends]
-    print(f"{preset:6} {length:4} {platform:10} {1e3 * median['bare']:8.2f}", *columns, flush=True)
+    row(
+        " ".join([f"{preset:6} {length:4} {platform:10} {1e3 * median['bare']:8.2f}", *columns]),
+        "forces",
+        model=preset,
+        residues=length,
+        platform=platform,
+        **{f"{name}_ms": 1e3 * seconds for name, seconds in median.items()},
+    )

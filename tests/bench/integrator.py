@@ -26,6 +26,7 @@ from openmm_nemo import NemoConfig, NemoModel
 from openmm_nemo.engine import choose_backend
 from openmm_nemo.engine.integrator import CompiledIntegrator, PythonIntegrator
 from openmm_nemo.plugin import platform_names, plugin_problem
+from tests.bench.results import row
 from tests.bench.timing import SEQUENCE, interleaved
 
 SIZES = ((1, 50), (1, 200), (1, 1000), (50, 100))
@@ -94,10 +95,17 @@ def _bonds_only(platform: str, precision: str, chains: int, beads: int) -> None:
         functions[name] = _batch(context, count)
     median = interleaved(functions, REPEATS)
     us = {name: 1e6 * median[name] / count for name, (_, count) in integrators.items()}
-    print(
+    row(
         f"{platform + ' ' + precision:16} {f'{chains} x {beads}':>14} {us['Brownian']:12.1f} {us['compiled']:12.1f} "
         f"{us['compiled'] / us['Brownian']:6.2f} {us['Python']:10.0f}",
-        flush=True,
+        "bonds",
+        platform=f"{platform} {precision}".strip(),
+        chains=chains,
+        beads=beads,
+        brownian_us=us["Brownian"],
+        compiled_us=us["compiled"],
+        ratio=us["compiled"] / us["Brownian"],
+        python_us=us["Python"],
     )
 
 
@@ -128,10 +136,15 @@ def _share(model: NemoModel, length: int) -> None:
         REPEATS // 3,
     )
     us = {name: 1e6 * median[name] / counts.get(name, 1) for name in median}
-    print(
+    row(
         f"{'tiny, CPU':16} {length:4} {us['force']:9.0f} {us['whole']:14.0f} {us['own']:7.1f} "
         f"{us['own'] / us['whole']:17.2%}",
-        flush=True,
+        "share",
+        residues=length,
+        force_us=us["force"],
+        step_us=us["whole"],
+        integrator_us=us["own"],
+        share=us["own"] / us["whole"],
     )
 
 

@@ -17,6 +17,7 @@ from openmm_nemo import ConditionedModel, NemoConfig, NemoModel
 from openmm_nemo.energies import Energy, Origin, ProteinEnergy
 from openmm_nemo.engine import export_energy, torchforce_problem
 from openmm_nemo.engine.native import native_force
+from tests.bench.results import row
 from tests.bench.timing import SEQUENCE, interleaved
 
 LENGTHS = (50, 100, 200)
@@ -50,7 +51,12 @@ def main() -> None:
         }
         median = interleaved(functions, REPEATS)
         columns = [f"{name} {1e3 * t:9.3f}" for name, t in median.items()]
-        print(f"L {length:5}", *columns, flush=True)
+        row(
+            " ".join([f"L {length:5}", *columns]),
+            "long_chains",
+            residues=length,
+            **{f"{shape}_ms": 1e3 * seconds for shape, seconds in median.items()},
+        )
 
 
 def _compare(protein: ConditionedModel) -> None:
@@ -69,7 +75,12 @@ def _compare(protein: ConditionedModel) -> None:
     median = interleaved(functions, REPEATS)
     median["native"] /= STEPS
     columns = [f"{b} {1e3 * t:8.3f} ({t / median['native']:5.1f})" for b, t in median.items()]
-    print(f"L {len(protein.sequence):4}", *columns, flush=True)
+    row(
+        " ".join([f"L {len(protein.sequence):4}", *columns]),
+        "evaluations",
+        residues=len(protein.sequence),
+        **{f"{name}_ms": 1e3 * seconds for name, seconds in median.items()},
+    )
 
 
 def _compare_steps(protein: ConditionedModel) -> None:
@@ -97,8 +108,11 @@ def _compare_steps(protein: ConditionedModel) -> None:
     columns = [f"{name} {1e6 * t / STEPS:9.1f}" for name, t in median.items()]
     ratio = median["native"] / median["bonds"]
     rate = STEPS / median["native"]
-    print(
-        f"L {n:4}", *columns, f"native/bonds {ratio:5.2f}, native {rate:8.0f} steps/s", flush=True
+    row(
+        " ".join([f"L {n:4}", *columns, f"native/bonds {ratio:5.2f}, native {rate:8.0f} steps/s"]),
+        "steps",
+        residues=n,
+        **{f"{name}_us": 1e6 * t / STEPS for name, t in median.items()},
     )
 
 

@@ -1,6 +1,7 @@
 """Parameters of the presets, beside what the paper reports (its Table 1)."""
 
 from openmm_nemo import NemoConfig, NemoModel
+from tests.bench.results import row
 
 PAPER_MILLIONS = {("paper", False): 19.1, ("paper", True): 21.3}
 
@@ -12,6 +13,12 @@ def main() -> None:
             model = NemoModel(NemoConfig.preset(preset, profile=profile))
             millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
             kind = "profile" if profile else "1-seq"
-            print(
-                f"{preset:6} {kind:8} {millions:9.3f} {PAPER_MILLIONS.get((preset, profile), '-'):>6}"
+            paper = PAPER_MILLIONS.get((preset, profile))
+            row(
+                f"{preset:6} {kind:8} {millions:9.3f} {paper or '-':>6}",
+                "parameters",
+                preset=preset,
+                input=kind,
+                millions=millions,
+                paper=paper,
             )

@@ -8,6 +8,7 @@ import openmm as mm
 import torch
 
 from openmm_nemo import ConditionedModel, NemoConfig, NemoModel
+from tests.bench.results import row
 from tests.bench.timing import SEQUENCE, interleaved
 
 SAMPLES, LENGTH, N_STEPS = 100, 100, 250
@@ -56,6 +57,13 @@ def _measure(preset: str, protein: ConditionedModel, backend: str) -> None:
     torch_, one, exact_, many = (
         60 * SAMPLES * STEPS_PER_REPEAT / (N_STEPS * median[name]) for name in median
     )
-    print(
-        f"{preset:6} {backend:8} {torch_:8.1f} {one:12.1f} {exact_:8.1f} {many:13.1f}", flush=True
+    row(
+        f"{preset:6} {backend:8} {torch_:8.1f} {one:12.1f} {exact_:8.1f} {many:13.1f}",
+        "samples_per_minute",
+        model=preset,
+        backend=backend,
+        torch=torch_,
+        one_context=one,
+        one_context_exact=exact_,
+        many_contexts=many,
     )

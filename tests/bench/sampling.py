@@ -44,6 +44,7 @@ from tests.bench.autocorrelation import (
     autocorrelation_time,
     mean_square_change,
 )
+from tests.bench.results import row
 
 TEMPERATURE = 300.0
 KT = GAS_CONSTANT * TEMPERATURE
@@ -302,8 +303,23 @@ def _bench(pool, case: Case) -> None:
             print(f"{method:15} no admissible step size", flush=True)
             continue
         measured[method] = best
-        print(_row(best, reference), flush=True)
-    _print_gains(measured)
+        row(
+            _row(best, reference),
+            "effective_samples",
+            chain=case.name,
+            beads=case.length,
+            method=method,
+            step_sizes=str(best.setting),
+            **{
+                name: value
+                for length, time in zip(("rg", "ree"), best.times, strict=True)
+                for name, value in (
+                    (f"{length}_per_1000", 1000 / time.frames),
+                    (f"{length}_is_bound", not time.complete),
+                )
+            },
+        )
+    _print_gains(case, measured)
 
 
 def _settings(length: int, cartesian: float) -> dict[str, list[Setting]]:
@@ -441,7 +457,7 @@ def _row(measured: Measured, reference: Reference) -> str:
     )
 
 
-def _print_gains(measured: dict[str, Measured]) -> None:
+def _print_gains(case: Case, measured: dict[str, Measured]) -> None:
     """Effective samples per evaluation of ours over those of others: of all runs, and the range over seeds."""
     pairs = (
         ("exact mixed", "exact Cartesian"),
@@ -457,11 +473,25 @@ def _print_gains(measured: dict[str, Measured]) -> None:
         if ours not in measured or theirs not in measured:
             continue
         a, b = measured[ours], measured[theirs]
-        columns = []
+        columns, values = [], {}
         for k, name in enumerate(("Rg", "Ree")):
             ratios = b.seed_times[:, k] / a.seed_times[:, k]
             bound = "" if b.times[k].complete else ">"
             columns.append(
                 f"{name} {bound}{b.times[k].frames / a.times[k].frames:.3g} ({ratios.min():.3g} to {ratios.max():.3g})"
             )
-        print(f"gain of {ours} over {theirs}: {', '.join(columns)}", flush=True)
+            values |= {
+                f"{name.lower()}_gain": float(b.times[k].frames / a.times[k].frames),
+                f"{name.lower()}_is_bound": not b.times[k].complete,
+                f"{name.lower()}_least": float(ratios.min()),
+                f"{name.lower()}_most": float(ratios.max()),
+            }
+        row(
+            f"gain of {ours} over {theirs}: {', '.join(columns)}",
+            "gains",
+            chain=case.name,
+            beads=case.length,
+            method=ours,
+            over=theirs,
+            **values,
+        )

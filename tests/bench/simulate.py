@@ -12,6 +12,7 @@ import torch
 
 from openmm_nemo import NemoConfig, NemoModel
 from openmm_nemo.engine import choose_backend
+from tests.bench.results import row
 from tests.bench.timing import SEQUENCE, interleaved
 
 LENGTHS = (20, 100, 200)
@@ -50,10 +51,16 @@ def main() -> None:
                 out = Path(folder) / f"run-{preset}-{length}"
                 rate, peak = _run(str(Path(folder) / preset), length, steps, out)
                 force, step = _share(model, length)
-                print(
+                row(
                     f"{preset:6} {length:4} {rate:8.1f} {peak:8.0f} {1e3 * force:9.2f} {1e3 * step:8.2f} "
                     f"{1 - force / step:17.0%}",
-                    flush=True,
+                    "simulations",
+                    model=preset,
+                    residues=length,
+                    steps_per_second=rate,
+                    peak_mb=peak,
+                    force_ms=1e3 * force,
+                    step_ms=1e3 * step,
                 )
         _compare_models(Path(folder))
 

@@ -6,6 +6,7 @@ import openmm as mm
 
 from openmm_nemo import NemoModel
 from openmm_nemo.residues import AMINO_ACIDS
+from tests.bench.results import row
 
 LENGTHS = (500, 1000, 2000)
 
@@ -18,4 +19,10 @@ def main() -> None:
         protein = model.condition("".join(generator.choices(AMINO_ACIDS, k=length)))
         written = len(mm.XmlSerializer.serialize(protein.create_system("python"))) / 1e6
         arrays = sum(t.nbytes for t in protein.require_energy().state_dict().values()) / 1e6
-        print(f"{length:5} {written:7.1f} {arrays:7.1f} {written / arrays:6.2f}", flush=True)
+        row(
+            f"{length:5} {written:7.1f} {arrays:7.1f} {written / arrays:6.2f}",
+            "sizes",
+            residues=length,
+            xml_mb=written,
+            arrays_mb=arrays,
+        )

@@ -19,6 +19,7 @@ from openmm_nemo.training.losses import LOSSES
 from openmm_nemo.training.module import NemoTraining
 from openmm_nemo.training.prediction import RolloutSettings, predict
 from openmm_nemo.training.settings import read_settings
+from tests.bench.results import row
 from tests.helpers import generator, random_chain
 
 LENGTH = 64
@@ -101,12 +102,21 @@ def _compare_memory() -> None:
         for kind in ("recomputed", "stored"):
             base, short = (_peak(preset, kind, n_chains, steps) for steps in (0, 25))
             line = f"{preset:6} {n_chains:5} {kind:>10} {short - base:9.0f}"
+            long = None
             if 10 * (short - base) < _available() / 2:
-                long = _peak(preset, kind, n_chains, 250)
-                line += f" {long - base:9.0f} {(long - base) / (short - base):6.2f}"
+                long = _peak(preset, kind, n_chains, 250) - base
+                line += f" {long:9.0f} {long / (short - base):6.2f}"
             else:
                 line += f" {'too much':>9}"
-            print(line, flush=True)
+            row(
+                line,
+                "memory",
+                model=preset,
+                chains=n_chains,
+                graph=kind,
+                mb_25=short - base,
+                mb_250=long,
+            )
 
 
 def _peak(preset: str, kind: str, n_chains: int, n_steps: int) -> float:
@@ -136,10 +146,14 @@ def _measure_speed() -> None:
             n_steps = STEPS if n_chains < 32 else STEPS // 5
             forward, backward = _update_time(model, _batch(n_chains), n_steps)
             rate = 1 / (forward + backward)
-            print(
+            row(
                 f"{preset:6} {n_chains:5} {n_steps:5} {forward:10.2f} {backward:11.2f} {backward / forward:17.2f} "
                 f"{rate:10.3f} {n_chains * rate:9.2f}",
-                flush=True,
+                "updates",
+                model=preset,
+                chains=n_chains,
+                forward_s=forward,
+                backward_s=backward,
             )
 
 
@@ -201,7 +215,8 @@ def _measure_direct() -> None:
     for precision in ("32", "bf16"):
         training = NemoTraining(settings.model_copy(update={"precision": precision}))
         times = [_seconds_per_update(training, batch) for _ in range(REPEATS + 1)][1:]
-        print(f"  {precision:>5}: {statistics.median(times):.2f} s per update", flush=True)
+        seconds = statistics.median(times)
+        row(f"  {precision:>5}: {seconds:.2f} s per update", "direct", bits=precision, s=seconds)
 
 
 def _measure_allocator() -> None:
@@ -263,10 +278,12 @@ def _measure_negatives() -> None:
                 simulate()
                 seconds.append(time.process_time() - start)
             times.append(statistics.median(seconds))
-    print(
+    row(
         f"nemo-fold, {n_chains} chains of {length} residues, {n_steps} steps without gradients: {times[0]:.2f} s by "
         f"the plugin, {times[1]:.2f} s in torch, {times[1] / times[0]:.0f} times as long",
-        flush=True,
+        "negatives",
+        plugin_s=times[0],
+        torch_s=times[1],
     )
 
 
@@ -283,11 +300,13 @@ def _measure_paper() -> None:
     update = times[0] + (stage.steps - 1) * step
     data = settings.data
     whole = update * data.batch_size * (data.max_length / PAPER_LENGTH) ** 2
-    print(
+    row(
         f"paper.toml, 1 chain of {PAPER_LENGTH} residues: {times[0]:.2f} s per update with 1 step, {step:.2f} s for "
         f"each further step\n  extrapolated: {update / 60:.0f} minutes per update with {stage.steps} steps, "
         f"{whole / 3600:.0f} hours with {data.batch_size} chains of {data.max_length} residues",
-        flush=True,
+        "paper",
+        update_s=update,
+        hours=whole / 3600,
     )
 
 
