@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+from pygments.lexers.special import TextLexer
+
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE / "_ext")]
 
@@ -27,7 +29,7 @@ source_suffix = {".md": "markdown"}
 exclude_patterns = ["_ext", "generated"]
 
 # Markdown
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
 # Docstrings are numpydoc; names in `backticks` are links where they are public, and code elsewhere.
@@ -52,6 +54,7 @@ def keep_absolute_values(app, what, name, obj, options, lines):
 def setup(app):
     """Connect what is defined here."""
     app.connect("autodoc-process-docstring", keep_absolute_values)
+    app.add_lexer("fasta", TextLexer)
 
 
 # Pages need nothing from other hosts.

@@ -3,8 +3,10 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
+import benchmark_parts
 import click
 from sphinx.application import Sphinx
 
@@ -55,10 +57,34 @@ def test_matrix() -> str:
     return "\n".join(lines) + "\n"
 
 
+CARDS = ("nemo-fold", "nemo-mini", "rnn-mini", "nemo-tiny")
+
+
+def card(name: str) -> str:
+    """The card of a model, with links that lead from a page in ``docs/models``."""
+    folder = ROOT / "torchscript_models" / name
+
+    def link(match: re.Match[str]) -> str:
+        mark, text, target = match.groups()
+        if "://" in target or target.startswith("#"):
+            return match[0]
+        path = (folder / target).resolve().relative_to(ROOT)
+        if mark:
+            return f"![{text}](../../{path})"
+        return f"[{text}]({path.parent.name}.md)" if path.name == "README.md" else f"`{path}`"
+
+    return re.sub(r"(!?)\[([^]]*)\]\(([^)\s]+)\)", link, (folder / "README.md").read_text())
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "commands.md": commands,
     "changelog.md": changelog,
     "test-matrix.md": test_matrix,
+    **{f"card-{name}.md": partial(card, name) for name in CARDS},
+    **{
+        f"bench-{'-'.join(key)}.md": partial(benchmark_parts.table, *key)
+        for key in benchmark_parts.TABLES
+    },
 }
 
 
@@ -69,6 +95,7 @@ def write(app: Sphinx) -> None:
         path, text = GENERATED / name, make()
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
+    benchmark_parts.draw_all(GENERATED)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
