@@ -44,6 +44,12 @@ autoclass_content = "both"
 python_use_unqualified_type_names = True
 suppress_warnings = ["ref.python"]  # a type such as sequence, which is also the name of attributes
 doctest_test_doctest_blocks = "default"
+doctest_global_setup = """
+import torch
+from openmm_nemo import NemoConfig, NemoModel, list_models
+from openmm_nemo.data import read_structure
+from openmm_nemo.geometry import cartesian_to_internal, internal_to_cartesian, rigid_frame, rmsd
+"""
 
 
 def keep_absolute_values(app, what, name, obj, options, lines):

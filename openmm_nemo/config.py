@@ -167,6 +167,13 @@ class NemoConfig:
         ------
         InputError
             If there is no preset of that name.
+
+        Examples
+        --------
+        >>> NemoConfig.preset("fold").terms
+        ('pair-basis', 'chain-basis', 'backbone')
+        >>> NemoConfig.preset("paper", profile=True).encoders
+        ('one-hot', 'profile')
         """
         if name not in PRESETS:
             raise InputError(f"There is no preset {name!r}: use one of {', '.join(PRESETS)}.")

@@ -84,6 +84,13 @@ def cartesian_to_internal(x: Tensor) -> Tensor:
     -------
     Tensor, shape (..., L, 3)
         Columns b~ = log(exp(b) - 1), a~ = log(a / (pi - a)) and d, in the row layout of this module.
+
+    Examples
+    --------
+    >>> x = torch.tensor([[0.0, 0, 0], [3.8, 0, 0], [5, 3.6, 0], [8, 3, 2]], dtype=torch.float64)
+    >>> z = cartesian_to_internal(x)
+    >>> bool((internal_to_cartesian(z, *rigid_frame(x)) - x).abs().max() < 1e-12)
+    True
     """
     n = x.shape[-2]
     b, a, d = bond_angles(x)

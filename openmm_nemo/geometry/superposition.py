@@ -49,5 +49,15 @@ def best_rotation(covariance: Tensor) -> Tensor:
 
 
 def rmsd(mobile: Tensor, target: Tensor) -> Tensor:
-    """Root-mean-square deviation after superposition, shape (...), in the unit of the input."""
+    """Root-mean-square deviation after superposition, shape (...), in the unit of the input.
+
+    Examples
+    --------
+    Rigid motions do not count:
+
+    >>> square = torch.tensor([[0.0, 0, 0], [10, 0, 0], [10, 10, 0], [0, 10, 0]])
+    >>> moved = square @ torch.tensor([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]]) + 5
+    >>> bool(rmsd(moved, square) < 1e-5)
+    True
+    """
     return ((superpose(mobile, target) - target) ** 2).sum(-1).mean(-1).sqrt()

@@ -114,6 +114,12 @@ class NemoModel(nn.Module):
         ------
         InputError
             As for `encode`; or if the model cannot compute the energy of a complex.
+
+        Examples
+        --------
+        >>> protein = NemoModel.from_pretrained("nemo-tiny").condition("NLYIQWLKDGGPSSGRPPPS")
+        >>> protein.rollout(5, n_chains=2, seed=1).x.shape  # steps, chains, residues, xyz
+        torch.Size([6, 2, 20, 3])
         """
         chains = check_chains(sequence)
         if len(chains) > 1:

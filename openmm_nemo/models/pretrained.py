@@ -59,6 +59,11 @@ def list_models() -> dict[str, str]:
     -------
     dict of str to str
         Descriptions by name, sorted by name.
+
+    Examples
+    --------
+    >>> list(list_models())
+    ['nemo-fold', 'nemo-mini', 'nemo-tiny', 'rnn-mini']
     """
     found = {
         path.parent.name: str(_read_metadata(path.parent).get("description", ""))

@@ -180,6 +180,14 @@ def read_structure(
     InputError
         If the file cannot be read, is cut short or holds no such model or protein chain, or if the selection is not one
         unbroken L-protein of at least four known residues with a CA atom each.
+
+    Examples
+    --------
+    >>> cage = read_structure("examples/data/1l2y.pdb")
+    >>> cage.sequence
+    'NLYIQWLKDGGPSSGRPPPS'
+    >>> cage.ca.shape  # Angstrom
+    (20, 3)
     """
     source = _read_source(Path(path), model_index)
     return structure_of(source, Selection(chain, residues, longest_segment, sequence))
