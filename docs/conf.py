@@ -40,7 +40,6 @@ napoleon_use_ivar = True
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
-autoclass_content = "both"
 python_use_unqualified_type_names = True
 suppress_warnings = ["ref.python"]  # a type such as sequence, which is also the name of attributes
 doctest_test_doctest_blocks = "default"

@@ -35,7 +35,7 @@ def changelog() -> str:
     """CHANGELOG.md without its title."""
     path = ROOT / "CHANGELOG.md"
     text = path.read_text() if path.exists() else "There are no releases yet."
-    return re.sub(r"\A# .*\n", "", text)
+    return relinked(re.sub(r"\A# .*\n", "", text), ROOT)
 
 
 def test_matrix() -> str:
@@ -61,19 +61,27 @@ CARDS = ("nemo-fold", "nemo-mini", "rnn-mini", "nemo-tiny")
 
 
 def card(name: str) -> str:
-    """The card of a model, with links that lead from a page in ``docs/models``."""
+    """The card of a model, for a page in ``docs/models``."""
     folder = ROOT / "torchscript_models" / name
+    return relinked((folder / "README.md").read_text(), folder)
+
+
+def relinked(text: str, folder: Path) -> str:
+    """Text of a file in a folder, for a page one level below ``docs``: its relative links would lead nowhere.
+
+    Pictures are found from there, cards of models are pages, and other files are named.
+    """
 
     def link(match: re.Match[str]) -> str:
         mark, text, target = match.groups()
         if "://" in target or target.startswith("#"):
             return match[0]
-        path = (folder / target).resolve().relative_to(ROOT)
+        path = (folder / target.partition("#")[0]).resolve().relative_to(ROOT)
         if mark:
             return f"![{text}](../../{path})"
         return f"[{text}]({path.parent.name}.md)" if path.name == "README.md" else f"`{path}`"
 
-    return re.sub(r"(!?)\[([^]]*)\]\(([^)\s]+)\)", link, (folder / "README.md").read_text())
+    return re.sub(r"(!?)\[([^]]*)\]\(([^)\s]+)\)", link, text)
 
 
 PARTS: dict[str, Callable[[], str]] = {
