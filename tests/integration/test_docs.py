@@ -17,9 +17,11 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
+import click
 import pytest
 
 from openmm_nemo import InputError
+from openmm_nemo.cli import cli
 from tests.helpers import command_line
 
 ROOT = Path(__file__).parents[2]
@@ -82,6 +84,26 @@ def test_blocks_have_languages_that_are_run(name):
     opening = re.findall(r"(?ms)^```(\S*)[^\n]*\n.*?^```$", (DOCS / name).read_text())
     languages = {name for name in opening if not name.startswith("{")}
     assert languages <= LANGUAGES, languages
+
+
+WRITTEN = [
+    (name, line.strip())
+    for name in PAGES
+    for line in (DOCS / name).read_text().splitlines()
+    if line.startswith("    openmm-nemo ")
+]
+
+
+@pytest.mark.parametrize(("name", "line"), WRITTEN)
+def test_commands_with_files_of_readers_have_options_that_exist(name, line):
+    """They are in indented blocks, which do not run."""
+    command, context = cli, click.Context(cli)
+    arguments = shlex.split(line, comments=True)[1:]
+    while isinstance(command, click.Group):
+        first, *arguments = arguments
+        command = command.get_command(context, first)
+        assert command is not None, first
+    command.make_context(first, arguments)
 
 
 @pytest.mark.parametrize("name", RUN)
@@ -156,17 +178,10 @@ def check_python(arguments: list[str]) -> None:
         assert (ROOT / arguments[0]).exists(), arguments
 
 
-def check_script(arguments: list[str]) -> None:
-    """The one that trains for a given time."""
-    assert (ROOT / arguments[0]).exists()
-
-
 CHECKED = {
     "make": check_make,
     "pip": check_pip,
     "python": check_python,
-    "sh": check_script,
-    "cd": lambda arguments: None,
 }
 
 
