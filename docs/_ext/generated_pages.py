@@ -21,7 +21,7 @@ def commands() -> str:
     """What ``--help`` prints, for each command."""
 
     def walk(command: click.Command, name: str) -> Iterator[str]:
-        context = click.Context(command, info_name=name, terminal_width=96)
+        context = click.Context(command, info_name=name, terminal_width=78)
         if isinstance(command, click.Group):
             for key in command.list_commands(context):
                 yield from walk(command.get_command(context, key), f"{name} {key}")
