@@ -17,6 +17,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from openmm_nemo import NemoModel
 from openmm_nemo.engine import export_energy
 from openmm_nemo.engine.potential import Potential
+from tests.bench.results import row
 from tests.bench.timing import SEQUENCE, interleaved
 
 LENGTHS = (20, 40, 100, 200)
@@ -62,10 +63,16 @@ def _compare(model: NemoModel, length: int) -> None:
     for name, function in functions.items():
         _, gradient = function(x)
         difference = float((gradient - expected).abs().max() / expected.abs().max())
-        print(
+        row(
             f"{bits:4} {length:4} {name:9} {1e3 * median[name]:8.2f} {median['eager'] / median[name]:11.2f} "
             f"{seconds[name]:10.1f} {difference:11.1e}",
-            flush=True,
+            "compiled",
+            bits=bits,
+            residues=length,
+            method=name,
+            ms=1e3 * median[name],
+            compilation_s=seconds[name],
+            difference=difference,
         )
 
 

@@ -15,6 +15,7 @@ import openmm as mm
 import torch
 
 from openmm_nemo import NemoModel
+from tests.bench.results import row
 from tests.bench.timing import interleaved
 
 CRAMBIN = "TTCCPSIVARSNFNVCRLPGTPEAICATYTGCIIIPGATCPGDYAN"
@@ -35,7 +36,7 @@ def main() -> None:
     rates = {name: n / median[name] for name, (_, n) in steps.items()}
     for name, rate in rates.items():
         ratio = f", {rate / rates['cgdms']:.1f} times cgdms" if peer is not None else ""
-        print(f"{name:10} {rate:8.1f} steps/s{ratio}")
+        row(f"{name:10} {rate:8.1f} steps/s{ratio}", "peers", name=name, steps_per_second=rate)
 
 
 def _ours(name: str) -> Callable[[int], None]:

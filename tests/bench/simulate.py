@@ -73,9 +73,12 @@ def _compare_models(folder: Path) -> None:
             out = folder / f"run-{model}-{repeat}"
             rates[model].append(_run(model, LENGTH_OF_MODELS, 200, out)[0])
     mini, fold = (statistics.median(values) for values in rates.values())
-    print(
+    row(
         f"{LENGTH_OF_MODELS} residues: nemo-mini {mini:.0f}, nemo-fold {fold:.0f} steps/s, {fold / mini:.1f} times",
-        flush=True,
+        "models",
+        residues=LENGTH_OF_MODELS,
+        mini_steps_per_second=mini,
+        fold_steps_per_second=fold,
     )
 
 

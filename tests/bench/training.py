@@ -234,10 +234,12 @@ def _measure_allocator() -> None:
             times[name].append(float(done.stdout))
     default, kept = (statistics.median(values) for values in times.values())
     variables = " ".join(f"{name}={value}" for name, value in KEPT_MEMORY.items())
-    print(
+    row(
         f"  glibc's defaults: {default:.2f} s per update; with {variables}: {kept:.2f} s, "
         f"{default / kept:.2f} times as fast",
-        flush=True,
+        "allocator",
+        default_s=default,
+        kept_s=kept,
     )
 
 
