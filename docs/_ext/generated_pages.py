@@ -57,7 +57,7 @@ def test_matrix() -> str:
     return "\n".join(lines) + "\n"
 
 
-CARDS = ("nemo-fold", "nemo-mini", "rnn-mini", "nemo-tiny")
+CARDS = sorted(path.parent.name for path in (ROOT / "torchscript_models").glob("*/README.md"))
 
 
 def card(name: str) -> str:

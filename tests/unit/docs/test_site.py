@@ -65,6 +65,11 @@ def test_links_of_included_files(load):
     )
 
 
+def test_each_installed_model_has_a_page():
+    cards = {path.parent.name for path in (DOCS.parent / "torchscript_models").glob("*/README.md")}
+    assert {path.stem for path in (DOCS / "models").glob("*.md")} == {*cards, "index"}
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0.1234, "0.123"), (12.34, "12.3"), (1477.0, "1,477"), (5, "5"), (None, ""), (0.0, "0")],
