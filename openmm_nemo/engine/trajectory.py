@@ -17,6 +17,7 @@ from mdtraj.formats import DCDTrajectoryFile, HDF5TrajectoryFile, XTCTrajectoryF
 from openmm_nemo.engine.pdb import PdbWriter
 from openmm_nemo.engine.units import ANGSTROM_PER_NM
 from openmm_nemo.errors import InputError
+from openmm_nemo.hdf5 import no_unpickling
 from openmm_nemo.residues import THREE_LETTER, Numbering
 
 SIDE_CHAIN_BEAD = "CEN"
@@ -262,11 +263,12 @@ def _read_frames(path: Path, n_frames: int, n_atoms: int) -> Iterator[tuple[np.n
         if path.suffix == ".pdb":
             yield from islice(_read_pdb(path, n_atoms), n_frames)
             return
-        with _name_for_mdtraj(path) as name, _no_c_output():
+        with _name_for_mdtraj(path) as name, _no_c_output(), no_unpickling():
             opened = _FILES[path.suffix](name)
         with opened as file:
             for start in range(0, n_frames, 1000):
-                frames = file.read(n_frames=min(n_frames - start, 1000))
+                with no_unpickling():
+                    frames = file.read(n_frames=min(n_frames - start, 1000))
                 xyz = frames[0].reshape(len(frames[0]), n_atoms, 3)
                 if path.suffix == ".dcd":
                     xyz, steps = xyz / ANGSTROM_PER_NM, np.zeros(len(xyz), dtype=int)

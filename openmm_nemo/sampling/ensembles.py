@@ -26,6 +26,7 @@ from openmm_nemo.engine.units import ANGSTROM_PER_NM
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import can_name_a_file
 from openmm_nemo.geometry.similarity import radius_of_gyration
+from openmm_nemo.hdf5 import no_unpickling
 from openmm_nemo.residues import Numbering
 
 COARSE_FILE = "coarse.h5"
@@ -257,7 +258,8 @@ def _read_frames(path: Path, n_frames: int, sequence: str | None) -> tuple[str, 
 
 def _read_trajectory(path: Path, n_frames: int, sequence: str | None) -> md.Trajectory:
     try:
-        trajectory = md.load_hdf5(str(path))
+        with no_unpickling():
+            trajectory = md.load_hdf5(str(path))
         found = "".join(residue.code for residue in trajectory.topology.residues)
         names = [atom.name for atom in trajectory.topology.atoms]
     except Exception as error:  # MDTraj raises errors of many kinds for damaged files

@@ -19,6 +19,7 @@ from openmm_nemo.data.structures.names import is_amino_acid
 from openmm_nemo.data.structures.parsing import parse, read_bytes
 from openmm_nemo.data.structures.selection import Selection
 from openmm_nemo.errors import InputError
+from openmm_nemo.hdf5 import no_unpickling
 
 OWN_FORMATS = (".pdb", ".ent", ".cif", ".mmcif", ".gro")
 """Topology formats read by our structure reader, which keeps names, chains and insertion codes unchanged."""
@@ -88,7 +89,7 @@ def _read_topology(path: Path) -> gemmi.Structure:
         return parse(read_bytes(path), path)
     _check_is_file(path)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), no_unpickling():
             warnings.simplefilter("ignore")
             topology = md.load_topology(str(path))
     except Exception as error:
@@ -127,7 +128,7 @@ def _load(path: Path, n_atoms: int, frame: int, topology: Path) -> tuple[int, md
     residue = atoms.add_residue("X", atoms.add_chain())
     for _ in range(n_atoms):
         atoms.add_atom("X", md.element.virtual, residue)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), no_unpickling():
         warnings.simplefilter("ignore")
         try:
             count, load = _frames(path, atoms)
