@@ -1,7 +1,13 @@
 """What works in this installation, what does not, and what to do about it."""
 
+import getpass
+import os
 import platform
-from collections.abc import Iterator
+import re
+import socket
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -13,10 +19,31 @@ import torch
 from openmm_nemo.engine import NemoLangevinIntegrator, torchforce_problem
 from openmm_nemo.engine.integrator import CompiledIntegrator
 from openmm_nemo.engine.torchscript import torchforce_platform_problems
-from openmm_nemo.models import list_models
-from openmm_nemo.plugin import LIBRARIES, PROBLEMS, platform_names, plugin_problem
+from openmm_nemo.engine.units import ANGSTROM_PER_NM
+from openmm_nemo.models import NemoModel, list_models
+from openmm_nemo.plugin import (
+    LIBRARIES,
+    PROBLEMS,
+    built_for,
+    platform_names,
+    plugin_problem,
+)
+from openmm_nemo.version import __version__
 
-PACKAGES = ("openmm", "torch", "openmmtorch", "mdtraj", "parmed", "pymbar", "deeptime")
+PACKAGES = (
+    "openmm",
+    "OpenMM-CUDA-12",
+    "OpenMM-HIP-6",
+    "torch",
+    "openmmtorch",
+    "openmmml",
+    "numpy",
+    "mdtraj",
+    "parmed",
+    "lightning",
+    "pymbar",
+    "deeptime",
+)
 
 REMEDIES = {
     "libcuda.so": "no NVIDIA driver was found: without an NVIDIA GPU this is expected",
@@ -53,7 +80,8 @@ class Finding(NamedTuple):
 def examine() -> Iterator[Finding]:
     """Check the installation, part by part."""
     machine = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
-    yield Finding(None, "machine", machine)
+    yield Finding(None, "machine", f"{machine}, {' '.join(platform.libc_ver())}".rstrip(", "))
+    yield Finding(None, "openmm-nemo", __version__)
     for package in PACKAGES:
         yield Finding(None, package, _version(package))
     yield _integrator()
@@ -76,6 +104,97 @@ def examine() -> Iterator[Finding]:
     yield Finding(True, "models", ", ".join(list_models()))
 
 
+SELF_TESTS = {"native": "nemo-fold", "python": "nemo-tiny", "torchforce": "nemo-tiny"}
+"""Installed model with which each backend of the energy is tested."""
+SELF_TEST_STEPS = 5
+SELF_TEST_ERROR = 1e-3
+"""Angstrom; the steps move residues by several, and rounding to single precision by less than 1e-4."""
+
+
+def self_test() -> Iterator[Finding]:
+    """Simulate a peptide with every backend that works here, which must repeat the simulation in PyTorch."""
+    for backend, model in SELF_TESTS.items():
+        if (backend == "native" and plugin_problem()) or (
+            backend == "torchforce" and torchforce_problem()
+        ):
+            continue
+        subject = f"self-test {backend}"
+        try:
+            error = _deviation(model, backend)
+        except Exception as failure:
+            yield Finding(False, subject, f"fails: {' '.join(str(failure).split())}")
+            continue
+        good = error < SELF_TEST_ERROR  # not if it is not a number
+        text = f"{SELF_TEST_STEPS} steps of {model} are those in PyTorch, to {error:.1g} Angstrom"
+        if not good:
+            text = f"{SELF_TEST_STEPS} steps of {model} differ from those in PyTorch by {error:.1g} Angstrom"
+        yield Finding(good, subject, text)
+
+
+def _deviation(model: str, backend: str) -> float:
+    """Largest difference of a coordinate after the steps in OpenMM and in PyTorch, Angstrom."""
+    protein = NemoModel.from_pretrained(model).condition("NLYIQWLKDGGPSSGRPPPS")
+    integrator = protein.create_integrator(300, seed=1)
+    reference = mm.Platform.getPlatformByName("Reference")
+    context = mm.Context(protein.create_system(backend), integrator, reference)
+    context.setPositions(protein.initial_positions(seed=1))
+    integrator.step(SELF_TEST_STEPS)
+    x = context.getState(positions=True).getPositions(asNumpy=True)
+    expected = protein.rollout(SELF_TEST_STEPS, seed=1, anneal=False).x[-1, 0].numpy()
+    return float(np.abs(ANGSTROM_PER_NM * x.value_in_unit(mm.unit.nanometer) - expected).max())
+
+
+def report(findings: Iterable[Finding]) -> str:
+    """Findings as Markdown for an issue: without paths, and without the names of the user and the machine."""
+    lines = [_without_names(str(finding)).rstrip() for finding in findings]
+    return "\n".join(["```", *lines, "```"])
+
+
+def _without_names(text: str) -> str:
+    for folder in _folders():
+        text = text.replace(folder, "...")
+    text = _PATH.sub(_file_of, text)
+    for name, word in _names().items():
+        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", word, text, flags=re.IGNORECASE)
+    return text
+
+
+_PATH = re.compile(r"(?<![\w.])(?:[.~][\w.-]*)?/(?:[^\n:;,'\"()/]*/)*([^\s:;,'\"()/]*)")
+"""A path, with spaces in the names of its folders, but not in that of its file."""
+
+
+def _file_of(path: re.Match[str]) -> str:
+    """What is left of a path: the name of a file, which says which library it is."""
+    return f".../{path[1]}" if "." in path[1] else "..."
+
+
+def _folders() -> list[str]:
+    """Folders that may have spaces in their names, the longest first."""
+    folders = {Path.cwd(), Path(sys.prefix), Path(__file__).parents[1], *_home()}
+    folders |= {folder.resolve() for folder in folders}
+    return sorted((str(f) for f in folders if f.parent != f), key=len, reverse=True)
+
+
+def _names() -> dict[str, str]:
+    """Names of the user and the machine, the longest first, and what to write instead."""
+    users = {os.environ.get(name, "") for name in ("USER", "LOGNAME", "SUDO_USER", "USERNAME")}
+    users |= {folder.name for folder in _home()}
+    with suppress(KeyError, OSError):  # the user has no name
+        users.add(getpass.getuser())
+    hosts = {platform.node(), socket.gethostname(), os.environ.get("HOSTNAME", "")}
+    hosts |= {host.partition(".")[0] for host in hosts}
+    words = dict.fromkeys(hosts, "HOST") | dict.fromkeys(users, "USER")
+    return {name: words[name] for name in sorted(words, key=len, reverse=True) if name}
+
+
+def _home() -> list[Path]:
+    """The home of the user, if there is one."""
+    try:
+        return [Path.home()]
+    except (KeyError, RuntimeError):
+        return []
+
+
 def _version(package: str) -> str:
     try:
         return version(package)
@@ -86,7 +205,7 @@ def _version(package: str) -> str:
 def _integrator() -> Finding:
     problem = plugin_problem()
     if problem is None:
-        return Finding(True, "integrator", "compiled")
+        return Finding(True, "integrator", f"compiled for OpenMM {built_for()}")
     return Finding(False, "integrator", f"driven from Python, many times slower, because {problem}")
 
 

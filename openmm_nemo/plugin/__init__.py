@@ -27,10 +27,10 @@ def _load(library: str) -> str | None:
     if not path.exists():
         return "it was not built when openmm_nemo was installed: install a C++ compiler (g++), then openmm_nemo again"
     try:
-        built_for = core_functions().openmm_nemo_built_for().decode()
-        if built_for != mm.version.short_version:
+        release = built_for()
+        if release != mm.version.short_version:
             return (
-                f"it was built for OpenMM {built_for}, not {mm.version.short_version}: install openmm=={built_for}, or "
+                f"it was built for OpenMM {release}, not {mm.version.short_version}: install openmm=={release}, or "
                 "openmm_nemo again with pip install --no-build-isolation --no-cache-dir"
             )
         mm.Platform.loadPluginLibrary(str(path))
@@ -63,6 +63,12 @@ def core_functions() -> ctypes.CDLL:
         function.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_double)]
     core.openmm_nemo_set_temperatures.restype = None
     return core
+
+
+def built_for() -> str:
+    """Release of OpenMM that the library was built for."""
+    release: bytes = core_functions().openmm_nemo_built_for()
+    return release.decode()
 
 
 def platform_names() -> list[str]:

@@ -8,6 +8,7 @@ import zipfile
 from importlib.metadata import PathDistribution
 from pathlib import Path
 
+import openmm as mm
 import pytest
 
 from openmm_nemo import NemoModel, __version__
@@ -143,7 +144,9 @@ def test_installed_integrator_is_compiled(installed, wheel, tmp_path):
     lines = run(
         sys.executable, folder / "bin" / "openmm-nemo", "doctor", cwd=tmp_path, env=environment
     )
-    assert f"+ {'integrator':24} compiled" in lines.splitlines()
+    assert (
+        f"+ {'integrator':24} compiled for OpenMM {mm.version.short_version}" in lines.splitlines()
+    )
     program = "from openmm_nemo import plugin; print(plugin.FOLDER)"
     assert Path(
         run(sys.executable, "-c", program, cwd=tmp_path, env=environment).strip()

@@ -106,7 +106,8 @@ def test_pytables_is_as_before_afterwards(tmp_path):
         with no_unpickling(), no_unpickling():
             raise ZeroDivisionError
 
-    pytest.raises(ZeroDivisionError, fail)
+    with pytest.raises(ZeroDivisionError):
+        fail()
     with tables.open_file(str(tmp_path / "x.h5"), "w") as file:
         file.root._v_attrs["object"] = {1, 2}
         assert file.root._v_attrs["object"] == {1, 2}
