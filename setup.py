@@ -116,6 +116,7 @@ setup(
     ],
     package_dir={"openmm_nemo.torchscript_models": "torchscript_models"},
     package_data={
+        "openmm_nemo": ["py.typed"],
         "openmm_nemo.torchscript_models": ["*/*"],
         "openmm_nemo.pages": ["static/*", "static/3dmol/*"],
         "openmm_nemo.evaluation": ["page/*"],

@@ -31,7 +31,8 @@ def _load(library: str) -> str | None:
         if release != mm.version.short_version:
             return (
                 f"it was built for OpenMM {release}, not {mm.version.short_version}: install openmm=={release}, or "
-                "openmm_nemo again with pip install --no-build-isolation --no-cache-dir"
+                "build it again with pip install --force-reinstall --no-deps --no-build-isolation --no-cache-dir "
+                "--no-binary openmm-nemo openmm-nemo"
             )
         mm.Platform.loadPluginLibrary(str(path))
     except Exception as error:

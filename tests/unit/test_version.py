@@ -52,3 +52,10 @@ def test_workflows_call_targets_of_the_makefile():
     }
     assert called >= {"check", "test", "test-matrix", "test-slow"}
     assert called <= targets
+
+
+def test_the_table_of_contributors_has_every_extra():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    section = (ROOT / "CONTRIBUTING.md").read_text().split("## Optional packages")[1]
+    rows = re.findall(r"^\| `(\w+)` \|", section.split("\n## ")[0], re.M)
+    assert sorted(rows) == sorted(project["optional-dependencies"])

@@ -113,15 +113,15 @@ def _report_after(before: int, progress: Callable[[int], None], count: int) -> N
 
 
 def _search(
-    model: "HMM", path: Path, threshold: float, workers: int, progress: Callable[[int], None]
-) -> "TopHits":
+    model: "HMM[Any]", path: Path, threshold: float, workers: int, progress: Callable[[int], None]
+) -> "TopHits[Any]":
     """Hits of a model in a database, sorted by score."""
     from pyhmmer.easel import SequenceFile
     from pyhmmer.plan7 import Pipeline
 
     reading, stopped = threading.Lock(), threading.Event()
 
-    def search_blocks() -> list["TopHits"]:
+    def search_blocks() -> list["TopHits[Any]"]:
         pipeline = Pipeline(
             model.alphabet, T=threshold, domT=threshold, incT=threshold, incdomT=threshold
         )

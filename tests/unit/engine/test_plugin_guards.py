@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from openmm_nemo.plugin import CORE, FOLDER, platform_names
+from tests.helpers import names
 from tests.unit.engine.builds import RELEASE, SOURCES, change, compile_gpu_library, compile_library
 
 pytestmark = pytest.mark.usefixtures("plugin")
@@ -81,3 +82,34 @@ def test_the_same_library_is_taken_where_it_fits(tmp_path):
     """The refusals above are not for how the libraries are built."""
     need_opencl()
     assert refusal(opencl_library(SOURCES, tmp_path), "OpenCL") == ""
+
+
+ANOTHER_OPENMM = """
+import openmm.version
+openmm.version.short_version = "8.7.0"
+
+import openmm as mm
+from openmm_nemo import NemoLangevinIntegrator, NemoModel
+from openmm_nemo.plugin import PROBLEMS, plugin_problem
+
+protein = NemoModel.from_pretrained("nemo-tiny").condition("GSAVLKEF")
+integrator = protein.create_integrator(300, seed=1)
+reference = mm.Platform.getPlatformByName("Reference")
+context = mm.Context(protein.create_system(), integrator, reference)
+context.setPositions(protein.initial_positions(seed=1))
+integrator.step(2)
+positions = context.getState(positions=True).getPositions(asNumpy=True)._value * 10
+expected = protein.rollout(2, seed=1, anneal=False).x[-1, 0].numpy()
+print(type(integrator).__name__, abs(positions - expected).max() < 1e-3)
+print(plugin_problem())
+print(*PROBLEMS)
+"""
+
+
+def test_with_another_release_of_openmm_the_package_works_without_the_plugin_and_says_why():
+    done = subprocess.run([sys.executable, "-c", ANOTHER_OPENMM], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    integrator, problem, libraries = done.stdout.splitlines()[-3:]
+    assert integrator == "PythonIntegrator True"
+    names(problem, f"OpenMM {RELEASE}", "8.7.0", f"openmm=={RELEASE}", "pip install")
+    assert CORE in libraries.split()
