@@ -44,7 +44,8 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Frame of the --trajectory to start from, from 0; -1 is the last.  [default: 0]",
         ),
         click.option(
-            "--model", help=f"Installed model or model folder.  [default: {DEFAULT_MODEL}]"
+            "--model",
+            help=f"Installed model, model folder or URL of one.  [default: {DEFAULT_MODEL}]",
         ),
         click.option(
             "--profile",

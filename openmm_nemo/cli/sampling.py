@@ -104,7 +104,7 @@ SEQUENCE_ID = "sequence"
     "--model",
     default=DEFAULT_MODEL,
     show_default=True,
-    help="Installed model or model folder.",
+    help="Installed model, model folder or URL of one.",
 )
 @click.option(
     "--profile",

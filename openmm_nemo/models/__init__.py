@@ -2,6 +2,7 @@
 
 from openmm_nemo.models.complex import ConditionedComplex
 from openmm_nemo.models.conditioned import ConditionedModel
+from openmm_nemo.models.hub import write_registry
 from openmm_nemo.models.imputation import ATOM_NAMES, Imputation
 from openmm_nemo.models.model import NemoModel
 from openmm_nemo.models.pretrained import list_models
@@ -13,4 +14,5 @@ __all__ = [
     "Imputation",
     "NemoModel",
     "list_models",
+    "write_registry",
 ]

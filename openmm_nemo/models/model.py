@@ -168,7 +168,9 @@ class NemoModel(nn.Module):
         Parameters
         ----------
         name_or_path : str or Path
-            Name of an installed model (see `list_models`) or a folder written by `save_pretrained`.
+            Name of an installed model (see `list_models`), a folder written by `save_pretrained`, or a URL; or the
+            name of a model in the folder or at the URL in the environment variable NEMO_MODEL_PATH. Only models at a
+            URL are fetched, and only once; see `openmm_nemo.models.hub`.
 
         Raises
         ------

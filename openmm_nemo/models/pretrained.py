@@ -12,6 +12,13 @@ from torch import Tensor
 
 from openmm_nemo.config import CONFIG_VERSION, NemoConfig, UnknownKeyError
 from openmm_nemo.errors import InputError
+from openmm_nemo.models.hub import (
+    PLACE_VARIABLE,
+    is_url,
+    model_at_url,
+    model_in_folder,
+    place_of_models,
+)
 from openmm_nemo.models.migration import current_names
 from openmm_nemo.version import __version__
 
@@ -74,28 +81,36 @@ def list_models() -> dict[str, str]:
 
 
 def find_model(name_or_path: str | Path) -> Path:
-    """Folder of an installed model or of a user's own.
+    """Folder of an installed model, of a user's own, or of one at a URL, which is fetched.
 
     Parameters
     ----------
     name_or_path : str or Path
-        A name of `list_models`, or else a path.
+        A name of `list_models`, or else a URL, a path, or the name of a model in the folder or at the URL that the
+        environment variable NEMO_MODEL_PATH gives.
 
     Raises
     ------
     InputError
-        If it is neither.
+        If it is none of these, and as for `openmm_nemo.models.hub.model_at_url`.
     """
     for folder in model_folders():
         if str(name_or_path) in {path.parent.name for path in folder.glob(f"*/{CONFIG_FILE}")}:
             return folder / name_or_path
+    if is_url(str(name_or_path)):
+        return model_at_url(str(name_or_path))
     path = Path(name_or_path)
     if path.is_dir():
         return path
+    place = place_of_models()
+    if place is not None and path.name == str(name_or_path):
+        if is_url(place):
+            return model_at_url(f"{place.rstrip('/')}/{path.name}")
+        return model_in_folder(path.name, Path(place))
     names = ", ".join(list_models()) or "none"
     raise InputError(
-        f"There is no model {str(name_or_path)!r}: "
-        f"give the path of a model folder or an installed name ({names})."
+        f"There is no model {str(name_or_path)!r}: give the path of a model folder, an installed name ({names}) or a "
+        f"URL, or set {PLACE_VARIABLE} to where it is."
     )
 
 
