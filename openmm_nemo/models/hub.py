@@ -180,9 +180,9 @@ def _files_of(name: str, models: Mapping[str, Any], registry: str) -> dict[str, 
             f"{registry} has no model {name!r} that can be used: choose one of its models ({listed})."
         )
     files = models[name]
-    digests = {file: files.get(file) for file in FILES} if isinstance(files, dict) else {}
-    digests = {file: digest for file, digest in digests.items() if digest is not None}
-    known = all(re.fullmatch("[0-9a-f]{64}", str(digest)) for digest in digests.values())
+    found = files if isinstance(files, dict) else {}
+    digests = {file: str(found[file]) for file in FILES if file in found}
+    known = all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests.values())
     if not known or not digests.keys() >= set(NEEDED):
         raise InputError(
             f"{registry} has no SHA-256 of {' and '.join(NEEDED)} for the model {name!r}: write it again with "
