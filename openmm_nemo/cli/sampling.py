@@ -31,9 +31,9 @@ from openmm_nemo.progress import progress
 from openmm_nemo.residues import Numbering
 from openmm_nemo.runs.interruption import EXIT_CODE
 from openmm_nemo.runs.source import SourceStructure
+from openmm_nemo.sampling.engines import ENGINES
 from openmm_nemo.sampling.ensembles import ensemble_size
 from openmm_nemo.sampling.sampling import (
-    ENGINES,
     MAX_SAMPLES,
     Protein,
     SamplingSettings,

@@ -112,7 +112,7 @@ def _summary(
     changes = "".join(f", {key} = {value}" for key, value in chosen.changes.items())
     kind = "sequence and profile" if chosen.profile else "sequence without profile"
     unique = {
-        key: "; ".join(dict.fromkeys(str(sitting[key]) for sitting in run.sittings))  # type: ignore[literal-required]
+        key: "; ".join(dict.fromkeys(str(sitting[key]) for sitting in run.sittings))
         for key in ("hardware", "software", "processes")
     }
     yield "model", f"preset `{chosen.preset}`{changes}; {kind}"

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import lightning.pytorch as lightning
 import numpy as np
@@ -95,7 +96,7 @@ class DomainData(lightning.LightningDataModule):
         self.start = 0
         """Number of batches already seen."""
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> "DataLoader[Any]":
         """Batches from ``start`` on."""
         data = self._settings.data
         dataset = DomainDataset(
@@ -118,7 +119,7 @@ class DomainData(lightning.LightningDataModule):
             collate_fn=collate,
         )
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> "DataLoader[Any]":
         """The same windows of the held-out domains every time, with native sequences; each process takes its share."""
         data = self._settings.data
         dataset = DomainDataset(

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from openmm_nemo import InputError, NemoModel
-from openmm_nemo.models import hub, write_registry
+from openmm_nemo.models import write_registry
 from openmm_nemo.models.pretrained import find_model, model_folders
 from tests.helpers import command_line, names, raises
 
@@ -43,7 +43,6 @@ class Handler(SimpleHTTPRequestHandler):
 def server(place, tmp_path, monkeypatch):
     """A server for that folder, with an empty cache."""
     monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache" / name)
-    monkeypatch.setattr(hub, "TIMEOUT", 5)
     running = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(place)))
     running.asked = []
     running.url = f"http://127.0.0.1:{running.server_port}"
