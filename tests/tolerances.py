@@ -72,6 +72,8 @@ NATIVE = {
 METROPOLIS = {"Reference": 1e-12, "CPU": 1e-12, "OpenCL mixed": 1e-6}
 """Positions after one step with metropolis=True, nm."""
 
+RIGID_MOVES = {"Reference": 1e-12, "CPU": 1e-12, "OpenCL mixed": 3e-7, "KS": 0.03}
+"""Positions after a move of a chain, nm; and distances of distributions of 6,000 samples from known ones."""
 
 ENHANCED = {"metadynamics": 0.12, "weights": 0.06, "energies": 0.05}
 """Free energies, kT, of metadynamics (root mean square) and of tempering's temperatures, and mean energies of 1,600

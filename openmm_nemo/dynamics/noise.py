@@ -5,7 +5,7 @@ PyTorch and in OpenMM, on any platform, alone or in a batch, from the start or a
 """
 
 import math
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ INTERNAL_STREAM = 1
 ACCEPTANCE_STREAM = 2
 START_STREAM = 3
 EXCHANGE_STREAM = 4
+RIGID_STREAM = 5
 
 NOISE_BLOCK = 64
 """Number of steps whose noise is drawn at once."""
@@ -92,8 +93,18 @@ def langevin_noise(
     words = philox(
         (step & _WORD, chain.view(1, -1, 1, 1), bead, stream), (member & _WORD, member >> 32)
     )
-    # Box-Muller on the centres of 2^32 equal cells of (0, 1): never log(0). The sine of the second pair is not used.
-    uniform = (words.to(torch.float64) + 0.5) * 2.0**-32
+    return _normal(words)
+
+
+def _uniform(words: Tensor) -> Tensor:
+    """Centres of 2^32 equal cells of (0, 1), from words."""
+    return (words.to(torch.float64) + 0.5) * 2.0**-32
+
+
+def _normal(words: Tensor) -> Tensor:
+    """Three standard normal numbers from each four words (..., 4), by Box-Muller; shape (..., 3)."""
+    # Never log(0). The sine of the second pair is not used.
+    uniform = _uniform(words)
     radius = torch.sqrt(-2 * torch.log(uniform[..., 0::2]))
     angle = 2 * math.pi * uniform[..., 1::2]
     first, second = radius.unbind(-1)
@@ -125,7 +136,7 @@ def acceptance_numbers(seed: Tensor, first_step: int, n_steps: int) -> Tensor:
     step = torch.arange(first_step, first_step + n_steps, device=seed.device).view(-1, 1)
     zero = torch.zeros_like(step)
     words = philox((step & _WORD, zero, zero, zero + ACCEPTANCE_STREAM), (seed & _WORD, seed >> 32))
-    return (words[..., :2].to(torch.float64) + 0.5) * 2.0**-32
+    return _uniform(words[..., :2])
 
 
 def start_numbers(seed: Tensor, n_beads: int, chain: int = 0) -> Tensor:
@@ -166,7 +177,7 @@ def _start_numbers(seed: Tensor, n_beads: int, chain: int) -> Tensor:
     zero = torch.zeros_like(bead)
     member = seed.view(-1, 1)
     words = philox((zero, zero + chain, bead, zero + START_STREAM), (member & _WORD, member >> 32))
-    return (words.to(torch.float64) + 0.5) * 2.0**-32
+    return _uniform(words)
 
 
 def exchange_numbers(seed: int, steps: Tensor, n_pairs: int) -> Tensor:
@@ -191,7 +202,46 @@ def exchange_numbers(seed: int, steps: Tensor, n_pairs: int) -> Tensor:
         (steps.view(-1, 1) & _WORD, zero, pair, zero + EXCHANGE_STREAM),
         (zero + (seed & _WORD), zero + (seed >> 32)),
     )
-    return (words[..., 0].to(torch.float64) + 0.5) * 2.0**-32
+    return _uniform(words[..., 0])
+
+
+class RigidMoveNumbers(NamedTuple):
+    """Random numbers of M rigid-body moves, float64.
+
+    Attributes
+    ----------
+    chain, translation_size, rotation_size, acceptance : Tensor, shape (M,)
+        Uniform in (0, 1): they choose the chain and the sizes of its translation and rotation, and decide.
+    translation, rotation : Tensor, shape (M, 3)
+        Standard normal.
+    """
+
+    chain: Tensor
+    translation_size: Tensor
+    rotation_size: Tensor
+    acceptance: Tensor
+    translation: Tensor
+    rotation: Tensor
+
+
+def rigid_move_numbers(seed: int, first_move: int, n_moves: int) -> RigidMoveNumbers:
+    """Numbers of consecutive moves of chains as rigid bodies, see `openmm_nemo.engine.rigid_moves`.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the system, non-negative.
+    first_move, n_moves : int
+        Moves first_move ... first_move + n_moves - 1.
+    """
+    move = torch.arange(first_move, first_move + n_moves).view(-1, 1)
+    part, zero = torch.arange(3), torch.zeros_like(move)
+    words = philox(
+        (move & _WORD, part, zero, zero + RIGID_STREAM),
+        (zero + (seed & _WORD), zero + (seed >> 32)),
+    )
+    normal = _normal(words[:, 1:])
+    return RigidMoveNumbers(*_uniform(words[:, 0]).unbind(-1), *normal.unbind(1))
 
 
 class Noise:

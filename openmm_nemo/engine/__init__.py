@@ -19,6 +19,7 @@ from openmm_nemo.engine.reporters import (
     NemoStateReporter,
     NemoTrajectoryReporter,
 )
+from openmm_nemo.engine.rigid_moves import NemoChainMoves, RigidBodyMoves
 from openmm_nemo.engine.system import (
     NemoTopology,
     add_to_system,
@@ -36,11 +37,13 @@ from openmm_nemo.engine.trajectory import TrajectoryWriter, atom_topology, coars
 
 __all__ = [
     "NemoAtomReporter",
+    "NemoChainMoves",
     "NemoLangevinIntegrator",
     "NemoReplicaExchange",
     "NemoStateReporter",
     "NemoTopology",
     "NemoTrajectoryReporter",
+    "RigidBodyMoves",
     "TrajectoryWriter",
     "add_to_system",
     "all_atom_model",

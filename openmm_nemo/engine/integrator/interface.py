@@ -203,6 +203,10 @@ class LangevinInterface:
         """Set a schedule that has been checked."""
         raise NotImplementedError
 
+    def getChains(self) -> list[list[int]] | None:
+        """Particle indices of every chain; None: all particles are one chain."""
+        raise NotImplementedError
+
     # Parameters
 
     def getTemperature(self) -> unit.Quantity:
