@@ -204,26 +204,54 @@ def check_sequence(sequence: str) -> str:
     return checked
 
 
-def check_chains(sequence: str) -> tuple[str, ...]:
-    """Sequences of the chains of a complex, each as from `check_sequence`; of one protein if there is no colon.
+def read_sequences(sequence: str) -> tuple[str, tuple[str, ...]]:
+    """Read the sequence of a protein, or those of the chains of a complex, as written by users.
 
     Parameters
     ----------
     sequence : str
-        Sequences with a colon between chains.
+        As for `read_sequence`, with a colon between chains.
+
+    Returns
+    -------
+    str
+        The sequences in the twenty codes, with colons.
+    tuple of str
+        As from `read_sequence`; they name the chain of a complex.
 
     Raises
     ------
     InputError
         As for `read_sequence`; the message names the chain of a complex.
     """
-    parts = sequence.split(BREAK) if isinstance(sequence, str) else [sequence]
-    if len(parts) == 1:
-        return (check_sequence(sequence),)
-    checked = []
+    if not isinstance(sequence, str) or BREAK not in sequence:
+        return read_sequence(sequence)
+    parts = sequence.split(BREAK)
+    checked, notes = [], []
     for number, part in enumerate(parts):
+        name = chain_name(number)
+        if not part.strip():
+            raise InputError(
+                f"Chain {name} of {len(parts)} is empty: give a sequence before and after each colon."
+            )
         try:
-            checked.append(check_sequence(part))
+            letters, own = read_sequence(part)
         except InputError as error:
-            raise InputError(f"Chain {chain_name(number)}: {error}") from None
-    return tuple(checked)
+            raise InputError(f"Chain {name}: {error}") from None
+        checked.append(letters)
+        notes += [f"Chain {name}: {note}" for note in own]
+    return BREAK.join(checked), tuple(notes)
+
+
+def check_chains(sequence: str) -> tuple[str, ...]:
+    """Sequences of the chains of a complex, or of one protein, see `read_sequences`, whose notes become warnings.
+
+    Raises
+    ------
+    InputError
+        As for `read_sequences`.
+    """
+    checked, notes = read_sequences(sequence)
+    for note in notes:
+        warnings.warn(note, stacklevel=3)
+    return tuple(checked.split(BREAK))

@@ -104,9 +104,14 @@ def analyze(
     Raises
     ------
     InputError
-        If a trajectory cannot be read, there are too few frames or temperatures for what is asked, an optional package
-        is missing, or the folder cannot be written.
+        If it is a complex, a trajectory cannot be read, there are too few frames or temperatures for what is asked, an
+        optional package is missing, or the folder cannot be written.
     """
+    if len(simulated[0].settings.chains) > 1:
+        raise InputError(
+            f"{simulated[0].folder} simulates a complex, and 'analyze' measures single chains: use 'check-ensemble', "
+            "and MDTraj for its trajectories."
+        )
     if free_energies:
         temperatures = {s.temperature for s in simulated}
         if len(temperatures) < 2:

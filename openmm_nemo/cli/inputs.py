@@ -10,9 +10,10 @@ import numpy as np
 from openmm_nemo.data import Structure, read_frame, read_structure
 from openmm_nemo.data.fasta import FastaRecord, read_fasta
 from openmm_nemo.data.sets.domains import Domain, profiles_of
+from openmm_nemo.data.structures import join_chains
 from openmm_nemo.errors import InputError
 from openmm_nemo.models.pretrained import find_model, model_folders
-from openmm_nemo.residues import read_sequence
+from openmm_nemo.residues import BREAK, read_sequences
 
 DEFAULT_MODEL = "nemo-fold"
 
@@ -28,14 +29,18 @@ def structure_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Path(path_type=Path),
             help="PDB, mmCIF or GRO file, may be gzipped.",
         ),
-        click.option("--chain", help="Chain of the structure.  [default: the first protein chain]"),
+        click.option(
+            "--chain",
+            help="Chain of the structure; several, as in A:B, for a complex.  [default: the first protein chain]",
+        ),
         click.option(
             "--model-index", type=int, help="Model of the --pdb file, from 1.  [default: the first]"
         ),
         click.option(
             "--residues",
             metavar="FIRST-LAST",
-            help="Residues of the chain, in the numbering of the file, like 2-152 or 10-52A.  [default: all]",
+            help="Residues of the chain, in the numbering of the file, like 2-152 or 10-52A; of a complex, of each "
+            "chain, like 2-152:10-52A.  [default: all]",
         ),
         click.option(
             "--longest-segment",
@@ -50,14 +55,42 @@ def structure_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def read_chain(path: Path, **choice: Any) -> Structure:
-    """Read a chain from a structure file, see `read_structure`, and print its notes."""
-    structure = read_structure(path, **choice)
+    """Read a chain, or the chains of a complex, from a structure file, and print its notes.
+
+    Parameters
+    ----------
+    path : Path
+    **choice
+        Arguments of `read_structure`; of a complex, ``chain`` and ``residues`` have a colon between chains.
+    """
+    chains = (choice.get("chain") or "").split(BREAK)
+    residues = choice.get("residues")
+    if len(chains) == 1:
+        structure = read_structure(path, **choice)
+    else:
+        ranges = [None] * len(chains) if residues is None else residues.split(BREAK)
+        if len(ranges) != len(chains):
+            raise InputError(
+                f"--residues {residues!r} is for {counted(len(ranges), 'chain')}, and --chain names {len(chains)}: "
+                "give a range per chain, with colons between them."
+            )
+        structure = join_chains(
+            [
+                read_structure(path, **choice | {"chain": chain, "residues": own})
+                for chain, own in zip(chains, ranges, strict=True)
+            ]
+        )
     _print_notes(path, structure)
     return structure
 
 
 def read_chain_of_frame(trajectory: Path, topology: Path, **choice: Any) -> Structure:
     """Read a chain from a frame, see `read_frame`, and print its notes."""
+    if BREAK in (choice.get("chain") or ""):
+        raise InputError(
+            "A frame may have the chains of a complex in different images of its periodic box: write it to a PDB file "
+            "with both chains in one place, and give --pdb."
+        )
     structure = read_frame(trajectory, topology, **choice)
     _print_notes(trajectory, structure)
     return structure
@@ -66,12 +99,25 @@ def read_chain_of_frame(trajectory: Path, topology: Path, **choice: Any) -> Stru
 def read_reference(
     path: Path, chain: str | None, model_index: int | None, sequence: str, option: str = "reference"
 ) -> Structure:
-    """Read the part of a chain with a given sequence, and print its notes.
+    """Read the part of a chain, or of the chains of a complex, with a given sequence, and print its notes.
 
     They and refusals name the options of the verb, which begin with that of the file, ``--{option}``.
     """
+    sequences = sequence.split(BREAK)
+    names: list[str | None] = [chain]
+    if len(sequences) > 1:
+        names = [*(chain or "").split(BREAK)]
+        if len(names) != len(sequences):
+            raise InputError(
+                f"The complex has {len(sequences)} chains: name as many of {path} with --{option}-chain, in the same "
+                "order, as in A:B."
+            )
     try:
-        structure = read_structure(path, chain, model_index, sequence=sequence)
+        structures = [
+            read_structure(path, name, model_index, sequence=own)
+            for name, own in zip(names, sequences, strict=True)
+        ]
+        structure = structures[0] if len(structures) == 1 else join_chains(structures)
     except InputError as error:
         raise InputError(_with_options_of(option, str(error))) from None
     for note in structure.notes:
@@ -86,8 +132,8 @@ def _with_options_of(option: str, message: str) -> str:
 
 
 def sequence_of(text: str) -> str:
-    """Read a sequence, see `residues.read_sequence`, and print its notes."""
-    sequence, notes = read_sequence(text)
+    """Read a sequence, or those of a complex, see `residues.read_sequences`, and print its notes."""
+    sequence, notes = read_sequences(text)
     for note in notes:
         click.echo(note)
     return sequence

@@ -2,15 +2,17 @@
 
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from openmm_nemo.cli.inputs import (
     DEFAULT_MODEL,
     STRUCTURE_CHOICES,
+    counted,
     name_of_model,
     read_chain,
     read_chain_of_frame,
@@ -23,16 +25,28 @@ from openmm_nemo.data import Structure
 from openmm_nemo.data.families.profiles import read_profile
 from openmm_nemo.encoders.embedding import read_embedding
 from openmm_nemo.errors import InputError
+from openmm_nemo.models.complex import ConditionedComplex
+from openmm_nemo.residues import BREAK
+from openmm_nemo.runs.chain_moves import count_moves
 from openmm_nemo.runs.interruption import EXIT_CODE
-from openmm_nemo.runs.settings import SimulationSettings
+from openmm_nemo.runs.settings import CHAIN_MOVE_INTERVAL, SimulationSettings
 from openmm_nemo.runs.simulation import SimulationRun
 from openmm_nemo.runs.source import SourceStructure
+
+CHAIN_MOVES = 10
+"""Rigid-body moves of the chains of a complex after every `CHAIN_MOVE_INTERVAL` steps, if the user does not choose."""
+
+NONE = "none"
+"""Instead of a file, for a chain without."""
 
 
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a simulation: its protein, its files, how it is computed, and --resume."""
     options = (
-        click.option("--sequence", help="One-letter amino-acid codes, instead of --pdb."),
+        click.option(
+            "--sequence",
+            help="One-letter amino-acid codes, instead of --pdb; of a complex, with a colon between chains.",
+        ),
         click.option(
             "--topology",
             type=click.Path(path_type=Path),
@@ -50,12 +64,16 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--profile",
             type=click.Path(path_type=Path),
-            help="Sequence profile for a profile model: text file with one line of 20 numbers per residue.",
+            multiple=True,
+            help="Sequence profile for a profile model: text file with one line of 20 numbers per residue. Of a "
+            "complex, once per chain, in order; 'none' for a chain without.",
         ),
         click.option(
             "--embedding",
             type=click.Path(path_type=Path),
-            help="Embedding for a model that takes one: NumPy file (.npy) with one row of numbers per residue.",
+            multiple=True,
+            help="Embedding for a model that takes one: NumPy file (.npy) with one row of numbers per residue. Of a "
+            "complex, as --profile.",
         ),
         click.option(
             "--out", type=click.Path(path_type=Path), required=True, help="Folder to write."
@@ -84,12 +102,19 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Compare with this structure (without FILE: the one of --pdb), in RMSD and TM-score columns.",
         ),
         click.option(
-            "--reference-chain", help="Chain of the --reference FILE.  [default: the first]"
+            "--reference-chain",
+            help="Chain of the --reference FILE; of a complex, all chains, as in A:B.  [default: the first]",
         ),
         click.option(
             "--reference-model",
             type=int,
             help="Model of the --reference FILE, from 1.  [default: the first]",
+        ),
+        click.option(
+            "--chain-moves",
+            type=click.IntRange(0),
+            help=f"Moves of whole chains of a complex after every {CHAIN_MOVE_INTERVAL} steps, accepted by Metropolis' "
+            f"criterion.  [default: {CHAIN_MOVES}]",
         ),
         click.option(
             "--report-interval", type=click.IntRange(1), help="Steps between frames.  [default: 10]"
@@ -160,7 +185,7 @@ def given_options(
     InputError
         If there is one but --steps, and a run is to be resumed.
     """
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in options.items() if value not in (None, ())}
     if resume and given:
         names = ", ".join(map(_option, given))
         raise InputError(
@@ -197,6 +222,8 @@ def run_in_folder(out: Path, settings: SimulationSettings | None, steps: int | N
             click.echo(
                 f"Model {run.settings.model} is untrained (random weights): expect no meaningful structure."
             )
+        if isinstance(run.protein, ConditionedComplex) and run.protein.caveat:
+            click.echo(run.protein.caveat)
         click.echo(f"Simulating {plan_of(run, total)}.")
         if run.settings.source is not None:
             for name in run.settings.source.changed_files():
@@ -209,6 +236,9 @@ def run_in_folder(out: Path, settings: SimulationSettings | None, steps: int | N
             f"Interrupted at step {run.step}: all files are complete; --resume continues the run."
         )
         sys.exit(EXIT_CODE)
+    if run.settings.chain_moves:
+        proposed, accepted = count_moves(out)
+        click.echo(f"{accepted} of {proposed} moves of chains were accepted.")
     click.echo(f"Wrote {total} steps to {out}.")
 
 
@@ -225,10 +255,11 @@ def settings_of(given: dict[str, Any]) -> SimulationSettings:
         given["reference"] = _reference(given["reference"], structure, sequence, **reference)
     elif any(value is not None for value in reference.values()):
         raise InputError("--reference-chain and --reference-model go with --reference FILE.")
-    if "profile" in given:
-        given["profile"] = read_profile(given["profile"]).tolist()
-    if "embedding" in given:
-        given["embedding"] = read_embedding(given["embedding"]).tolist()
+    for name, read in (("profile", read_profile), ("embedding", read_embedding)):
+        if name in given:
+            given[name] = _of_chains(name, given[name], sequence, read)
+    if BREAK in sequence:
+        given.setdefault("chain_moves", CHAIN_MOVES)
     return SimulationSettings(
         sequence=sequence,
         model=name_of_model(given.pop("model", DEFAULT_MODEL)),
@@ -236,6 +267,23 @@ def settings_of(given: dict[str, Any]) -> SimulationSettings:
         source=source,
         **given,
     )
+
+
+def _of_chains(
+    option: str, paths: Sequence[Path], sequence: str, read: Callable[[Path], np.ndarray]
+) -> list[Any]:
+    """What files say about a protein, or about each chain of a complex, as lists of numbers."""
+    n_chains = len(sequence.split(BREAK))
+    if len(paths) != n_chains:
+        remedy = (
+            "give it once" if n_chains == 1 else "give it once per chain, 'none' for one without"
+        )
+        raise InputError(
+            f"--{option} is given {counted(len(paths), 'time')} for {counted(n_chains, 'chain')}: {remedy}."
+        )
+    if n_chains == 1:
+        return list(read(paths[0]).tolist())
+    return [None if str(path) == NONE else read(path).tolist() for path in paths]
 
 
 def _protein(

@@ -28,7 +28,7 @@ from openmm_nemo.encoders.embedding import read_embedding, read_embeddings
 from openmm_nemo.errors import InputError
 from openmm_nemo.models import NemoModel
 from openmm_nemo.progress import progress
-from openmm_nemo.residues import Numbering
+from openmm_nemo.residues import BREAK, Numbering
 from openmm_nemo.runs.interruption import EXIT_CODE
 from openmm_nemo.runs.source import SourceStructure
 from openmm_nemo.sampling.engines import ENGINES
@@ -176,6 +176,8 @@ def sample(
             "--workers are processes on this machine, but --scheduler has its own: leave --workers out."
         )
     proteins = _proteins(**sources)
+    for protein in proteins:
+        _refuse_complex(protein.id, protein.sequence)
     settings = SamplingSettings(
         name_of_model(model), n_samples, steps, temperature, seed, engine, not no_anneal
     )
@@ -247,6 +249,7 @@ def _proteins(
         if pdb is None:
             return [Protein(SEQUENCE_ID, sequence_of(sequence or ""), None, *rows)]
         structure = read_chain(pdb, **choice)
+        _refuse_complex(structure.name, structure.sequence)
         domain, source = domain_of(structure), SourceStructure.of(structure, [pdb])
         protein = Protein(domain.id, domain.sequence, domain.ca, *rows, structure.numbering, source)
         return [protein]
@@ -284,6 +287,14 @@ def _proteins(
         )
         for domain in found
     ]
+
+
+def _refuse_complex(name: str, sequence: str) -> None:
+    if BREAK in sequence:
+        raise InputError(
+            f"{name} is a complex, and 'sample' takes single chains: use 'openmm-nemo simulate', with --replicas for "
+            "an ensemble."
+        )
 
 
 def _chosen(domains: DomainSet, ids: Path | None, split: Path | None, part: str) -> Sequence[str]:

@@ -9,21 +9,26 @@ import click
 from openmm_nemo.cli.inputs import counted
 from openmm_nemo.engine.all_atoms import STEPS
 from openmm_nemo.errors import InputError
+from openmm_nemo.models.complex import ConditionedComplex
 from openmm_nemo.progress import progress
 from openmm_nemo.runs.interruption import EXIT_CODE
 from openmm_nemo.runs.series import SimulationSeries
-from openmm_nemo.runs.settings import SimulationSettings
+from openmm_nemo.runs.settings import CHAIN_MOVE_INTERVAL, SimulationSettings
 from openmm_nemo.runs.simulation import SimulationRun
 
 
 def plan_of(run: SimulationRun, total: int) -> str:
     """What a run up to ``total`` steps simulates, in words."""
     s = run.settings
-    plan = f"{len(s.sequence)} residues, seed {s.seed}, to step {total}"
+    plan = f"{s.residues_in_words}, seed {s.seed}, to step {total}"
     if s.replicas > 1:
         plan = f"{s.replicas} replicas of {plan}"
     if s.exchange is not None:
         plan += f", at {s.temperatures}, exchanged every {counted(s.exchange.interval, 'step')}"
+    if s.chain_moves:
+        plan += (
+            f", with {counted(s.chain_moves, 'move')} of chains every {CHAIN_MOVE_INTERVAL} steps"
+        )
     if s.schedule is not None:
         plan += f", annealed: {s.temperatures} over the first {s.schedule.steps} steps"
     return plan
@@ -47,6 +52,7 @@ def simulate_series(
     """Begin or resume a series, see `SimulationSeries`; a protein that fails does not stop the others."""
     failures = 0
     advanced = 0
+    caveats: set[str] = set()
     with SimulationSeries(out, settings, steps) as series:
         if not series.model.trained:
             name = next(iter(series.settings.values())).model
@@ -59,6 +65,10 @@ def simulate_series(
                 with series.run(name) as run:
                     if run.step >= total and not (run.step == total and run.lacks_all_atom_model):
                         continue
+                    if isinstance(run.protein, ConditionedComplex):
+                        for caveat in {run.protein.caveat} - {"", *caveats}:
+                            click.echo(caveat)
+                            caveats.add(caveat)
                     click.echo(f"{name}: simulating {plan_of(run, total)}.")
                     complete = advance(run, total, name)
             except InputError as error:

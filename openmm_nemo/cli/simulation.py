@@ -1,11 +1,13 @@
 """``openmm-nemo simulate``: a simulation in OpenMM."""
 
 import random
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import torch
 
 from openmm_nemo.cli.inputs import read_proteins
@@ -18,8 +20,10 @@ from openmm_nemo.cli.runs import (
 )
 from openmm_nemo.cli.series import simulate_series
 from openmm_nemo.data.families.profiles import read_profiles
+from openmm_nemo.data.fasta import FastaRecord
 from openmm_nemo.encoders.embedding import read_embeddings
 from openmm_nemo.errors import InputError
+from openmm_nemo.residues import BREAK, chain_name
 from openmm_nemo.runs.folder import RunFolder
 from openmm_nemo.runs.series import SERIES
 from openmm_nemo.runs.settings import SimulationSettings
@@ -31,9 +35,9 @@ from openmm_nemo.sampling.sampling import sample_seeds
 @click.option(
     "--fasta",
     type=click.Path(path_type=Path),
-    help="FASTA file, instead of --pdb: simulate all its proteins, each with its own seed from --seed. --profile is "
-    "then JSON lines of frequencies in alignments, --embedding a safetensors file of arrays, both with the names of "
-    "the records.",
+    help="FASTA file, instead of --pdb: simulate all its proteins, each with its own seed from --seed. A record with a "
+    "colon between sequences is a complex. --profile is then JSON lines of frequencies in alignments, --embedding a "
+    "safetensors file of arrays, both with the names of the records; of a chain of a complex, NAME:A, NAME:B, ...",
 )
 @click.option(
     "--temperature",
@@ -87,21 +91,42 @@ def _settings_by_name(given: dict[str, Any]) -> dict[str, SimulationSettings]:
         raise InputError(one_source())
     if "reference" in given:
         raise InputError("--reference goes with one protein: give --pdb or --sequence.")
-    profile, embedding = given.pop("profile", None), given.pop("embedding", None)
-    profiles = {} if profile is None else read_profiles(profile)
-    embeddings = {} if embedding is None else read_embeddings(embedding)
+    profiles = _by_name("profile", given.pop("profile", ()), read_profiles)
+    embeddings = _by_name("embedding", given.pop("embedding", ()), read_embeddings)
     seed = given.pop("seed", random.randrange(1, 2**31))
     records = read_proteins(fasta)
     settings = {}
+    some_are_complexes = any(BREAK in record.sequence for record in records)
     for record in records:
-        rows = profiles.get(record.name), embeddings.get(record.name)
+        own = dict(given)
+        if some_are_complexes and BREAK not in record.sequence:
+            own.pop("chain_moves", None)
         settings[record.folder] = replace(
             # The seed of the first sample of 'openmm-nemo sample'.
             settings_of(
-                given
-                | {"sequence": record.sequence, "seed": sample_seeds(seed, record.folder, 1)[0]}
+                own | {"sequence": record.sequence, "seed": sample_seeds(seed, record.folder, 1)[0]}
             ),
-            profile=None if rows[0] is None else rows[0].tolist(),
-            embedding=None if rows[1] is None else rows[1].tolist(),
+            profile=_rows_of(record, profiles),
+            embedding=_rows_of(record, embeddings),
         )
     return settings
+
+
+def _by_name(
+    option: str, paths: Sequence[Path], read: Callable[[Path], Mapping[str, np.ndarray]]
+) -> Mapping[str, np.ndarray]:
+    """What a file says about the proteins, by name; nothing if none is given."""
+    if len(paths) > 1:
+        raise InputError(f"--{option} is one file for all proteins of --fasta: give it once.")
+    return read(paths[0]) if paths else {}
+
+
+def _rows_of(record: FastaRecord, rows: Mapping[str, np.ndarray]) -> list[Any] | None:
+    """What is known about a protein, as lists; about a complex, for each chain, if it is known for any."""
+    n_chains = len(record.sequence.split(BREAK))
+    if n_chains == 1:
+        return rows[record.name].tolist() if record.name in rows else None
+    names = [f"{record.name}:{chain_name(k)}" for k in range(n_chains)]
+    if not rows.keys() & set(names):
+        return None
+    return [rows[name].tolist() if name in rows else None for name in names]

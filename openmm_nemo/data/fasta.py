@@ -7,14 +7,14 @@ from typing import NamedTuple
 from openmm_nemo.data.failures import Failure
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import file_name_of, read_text
-from openmm_nemo.residues import read_sequence
+from openmm_nemo.residues import read_sequences
 
 MAX_NAME_BYTES = 200
 """File systems take 255, and some of our files add to the name."""
 
 
 class FastaRecord(NamedTuple):
-    """A protein in a FASTA file.
+    """A protein, or a complex, in a FASTA file.
 
     Attributes
     ----------
@@ -23,7 +23,7 @@ class FastaRecord(NamedTuple):
     folder : str
         The name with other characters than letters, digits and ``_.+=,@-`` replaced by ``_``; unique in the file.
     sequence : str
-        One letter per residue, see `read_sequence`.
+        One letter per residue, with a colon between the chains of a complex, see `read_sequences`.
     notes : tuple of str
         One sentence per choice that was made.
     """
@@ -46,7 +46,7 @@ def read_fasta(path: str | os.PathLike[str]) -> tuple[list[FastaRecord], list[Fa
     list of FastaRecord
     list of Failure
         Records that cannot be used, and why: without a name, with the name or the folder of an earlier one, or with a
-        sequence that `read_sequence` refuses, such as one with gaps.
+        sequence that `read_sequences` refuses, such as one with gaps.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def read_fasta(path: str | os.PathLike[str]) -> tuple[list[FastaRecord], list[Fa
                 raise InputError(
                     f"It would share the folder {folder} with {other}: rename one of them."
                 )
-            sequence, notes = read_sequence(text)
+            sequence, notes = read_sequences(text)
         except InputError as error:
             failures.append(Failure(place, str(error)))
             continue

@@ -4,7 +4,7 @@ import csv
 import os
 import weakref
 from collections.abc import Sequence
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -29,6 +29,9 @@ from openmm_nemo.engine.units import ANGSTROM_PER_NM, KT_MODEL, value_in
 from openmm_nemo.errors import InputError
 from openmm_nemo.geometry import rmsd
 from openmm_nemo.geometry.similarity import radius_of_gyration, tm_score
+
+CONTACT_DISTANCE = 8.0
+"""Of C-alphas, Angstrom."""
 
 
 class _Reporter:
@@ -198,7 +201,9 @@ class NemoStateReporter(_Reporter):
     Columns: step, u_kt (potential energy in kT at 300 K), energy_kj_mol, radius_of_gyration_angstrom,
     largest_displacement_angstrom (of the last step), clipped_fraction, accepted_cartesian_fraction and
     accepted_internal_fraction (of all steps so far; with an integrator other than `NemoLangevinIntegrator`, these four
-    are nan), steps_per_second (since the previous line) and, with a reference, rmsd_angstrom and tm_score.
+    are nan), steps_per_second (since the previous line) and, with a reference, rmsd_angstrom and tm_score. If
+    ``protein`` is a complex: contacts_between_chains, the number of pairs of residues of different chains with less
+    than 8 Angstrom between their C-alphas.
 
     Parameters
     ----------
@@ -227,6 +232,7 @@ class NemoStateReporter(_Reporter):
         "accepted_internal_fraction",
     )
     SPEED_COLUMN = "steps_per_second"
+    COMPLEX_COLUMN = "contacts_between_chains"
     REFERENCE_COLUMNS = ("rmsd_angstrom", "tm_score")
 
     def __init__(
@@ -246,6 +252,9 @@ class NemoStateReporter(_Reporter):
         columns: tuple[str, ...] = self.COLUMNS
         if speed:
             columns += (self.SPEED_COLUMN,)
+        self._is_complex = protein is not None and len(protein.chain_lengths) > 1
+        if self._is_complex:
+            columns += (self.COMPLEX_COLUMN,)
         if reference is not None:
             native = value_in(reference, unit.nanometer)
             self._reference = torch.from_numpy(np.array(native, dtype=float))
@@ -282,6 +291,8 @@ class NemoStateReporter(_Reporter):
             time, step = self._last
             self._last = perf_counter(), simulation.currentStep
             row.append((simulation.currentStep - step) / (self._last[0] - time))
+        if self._is_complex:
+            row.append(_contacts_between(x, self.protein_of(simulation).chain_lengths))
         if self._reference is not None:
             native = self._reference * ANGSTROM_PER_NM
             row += [float(rmsd(x, native)), tm_score(x, native)]
@@ -308,6 +319,15 @@ class NemoStateReporter(_Reporter):
     def close(self) -> None:
         """Close the file."""
         self._out.close()
+
+
+def _contacts_between(x: torch.Tensor, chain_lengths: Sequence[int]) -> int:
+    """Number of pairs of points (L, 3) of different chains that are in contact."""
+    chains = x.split(list(chain_lengths))
+    return sum(
+        int((torch.cdist(first, second) < CONTACT_DISTANCE).sum())
+        for first, second in combinations(chains, 2)
+    )
 
 
 def earlier_lines(path: Path, n_lines: int, n_columns: int) -> tuple[list[list[str]], np.ndarray]:

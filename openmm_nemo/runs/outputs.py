@@ -75,7 +75,12 @@ class SimulationOutputs:
                 ),
             ]
             state_table = NemoStateReporter(
-                table.new, s.report_interval, reference=reference, speed=False, replica=self.replica
+                table.new,
+                s.report_interval,
+                self.protein,
+                reference=reference,
+                speed=False,
+                replica=self.replica,
             )
             self._reporters: list[NemoTrajectoryReporter | NemoStateReporter] = [
                 *self._trajectories,
@@ -130,6 +135,9 @@ class SimulationOutputs:
                 title=title,
                 x=positions_nm * ANGSTROM_PER_NM,
                 reference=None if reference is None else np.array(reference),
+                chains={
+                    chain.chain: len(chain.residue_ids) for chain in self.protein.numbering.chains
+                },
             )
 
     def write_all_atom_model(

@@ -4,6 +4,7 @@ import csv
 import os
 import warnings
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,15 @@ _PANELS = {
     "radius_of_gyration_angstrom": "radius of gyration (Å)",
     "largest_displacement_angstrom": "largest displacement (Å)",
     "clipped_fraction": "clipped steps (fraction)",
+    "contacts_between_chains": "contacts between chains",
     "rmsd_angstrom": "RMSD (Å)",
     "tm_score": "TM-score",
 }
 
 _FINE = 8
+
+_SHADES = ("Blues", "Oranges", "Greens", "Purples", "Reds", "YlOrBr")
+"""Of the chains of a complex."""
 
 _LINES = 200
 """Attempts to exchange that are drawn one by one; more are averaged in blocks."""
@@ -40,8 +45,9 @@ def plot_simulation(
     title: str,
     x: np.ndarray,
     reference: np.ndarray | None = None,
+    chains: Mapping[str, int] | None = None,
 ) -> None:
-    """Draw the table of a simulation over its steps, and its final chain.
+    """Draw the table of a simulation over its steps, and its final chain or chains.
 
     Parameters
     ----------
@@ -54,6 +60,8 @@ def plot_simulation(
         Final C-alpha positions, Angstrom.
     reference : ndarray, shape (L, 3), optional
         Drawn in grey under the final chain, superposed.
+    chains : mapping of str to int, optional
+        Names and lengths of the chains of a complex, each of which has a colour. Default: one chain.
     """
     # Imported here, because it takes longer than everything else that the command line imports.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -77,7 +85,7 @@ def plot_simulation(
     x = np.asarray(x, dtype=float)
     if reference is not None:
         x = superpose(torch.from_numpy(x), torch.from_numpy(reference)).numpy()
-    _draw_chains(figure.add_subplot(grid[:, 2]), x, reference)
+    _draw_chains(figure.add_subplot(grid[:, 2]), x, reference, chains or {"": len(x)})
     _save(figure, file)
 
 
@@ -151,8 +159,10 @@ def _save(figure: Any, file: str | os.PathLike[str]) -> None:
         figure.savefig(Path(file), dpi=120)
 
 
-def _draw_chains(axes: Any, x: np.ndarray, reference: np.ndarray | None) -> None:
-    """Draw a chain, and another one in grey, viewed along their shortest axis; distant parts are pale."""
+def _draw_chains(
+    axes: Any, x: np.ndarray, reference: np.ndarray | None, chains: Mapping[str, int]
+) -> None:
+    """Draw chains, and a reference in grey, viewed along their shortest axis; distant parts are pale."""
     from matplotlib import colormaps
     from matplotlib.collections import LineCollection
     from matplotlib.colors import to_rgb
@@ -163,17 +173,26 @@ def _draw_chains(axes: Any, x: np.ndarray, reference: np.ndarray | None) -> None
     # The third axis points to the viewer, so that the plot is not a mirror image.
     view = np.stack([wide, tall, np.cross(wide, tall)], axis=1)
     thick = float(np.interp(len(x), [20, 200], [6, 3]))
-    rainbow = colormaps["turbo"](np.linspace(0.08, 0.93, _FINE * (len(x) - 1)))[:, :3]
-    parts = [(x, rainbow, thick)]
+    ends = np.cumsum([0, *chains.values()])
+    spans = [slice(first, last) for first, last in pairwise(ends)]
+    parts = []
+    for k, span in enumerate(spans):
+        steps = _FINE * (len(x[span]) - 1)
+        if len(spans) == 1:
+            colours = colormaps["turbo"](np.linspace(0.08, 0.93, steps))
+        else:
+            # From dark to light.
+            colours = colormaps[_SHADES[k % len(_SHADES)]](np.linspace(0.95, 0.4, steps))
+        parts.append((x[span], colours[:, :3], thick))
     if reference is not None:
-        parts.append((reference, np.array([to_rgb("0.6")]), 0.6 * thick))
-    pieces, colours, widths = [], [], []
+        parts += [(reference[span], np.array([to_rgb("0.6")]), 0.6 * thick) for span in spans]
+    pieces, tones, widths = [], [], []
     for chain, colour, thickness in parts:
         points = _smooth((chain - both.mean(0)) @ view)
         pieces.append(np.stack([points[:-1], points[1:]], axis=1))
-        colours.append(np.broadcast_to(colour, (len(points) - 1, 3)))
+        tones.append(np.broadcast_to(colour, (len(points) - 1, 3)))
         widths.append(np.full(len(points) - 1, thickness))
-    lines, tints, width = np.concatenate(pieces), np.concatenate(colours), np.concatenate(widths)
+    lines, tints, width = np.concatenate(pieces), np.concatenate(tones), np.concatenate(widths)
     depth = lines[..., 2].mean(1)
     fog = 0.6 * (depth.max() - depth) / max(np.ptp(depth), 1e-9)
     tints = tints + fog[:, None] * (1 - tints)
@@ -188,11 +207,16 @@ def _draw_chains(axes: Any, x: np.ndarray, reference: np.ndarray | None) -> None
             capstyle="butt",
         )
     )
-    for name, end in (("N", x[0]), ("C", x[-1])):
+    names = list(chains)
+    marks = [("N", x[0]), ("C", x[-1])]
+    title = "final Cα trace, blue (N) to red (C)"
+    if len(spans) > 1:
+        marks = [(name, x[span.start]) for name, span in zip(names, spans, strict=True)]
+        title = f"final Cα traces of chains {', '.join(names)}, dark (N) to light (C)"
+    for name, end in marks:
         across, up, _ = (end - both.mean(0)) @ view
         text = axes.text(across, up, name, fontsize=12, fontweight="bold", ha="center", va="center")
         text.set_path_effects([withStroke(linewidth=4, foreground="white")])
-    title = "final Cα trace, blue (N) to red (C)"
     axes.set_title(title + ("" if reference is None else "; reference grey"), fontsize=10)
     axes.autoscale_view()
     axes.margins(0.06)

@@ -50,14 +50,13 @@ class SimulatedTrajectory:
 
     @property
     def sequence(self) -> str:
-        """Sequence of the protein."""
+        """Sequence of the protein; of a complex, with colons between chains."""
         return self.settings.sequence
 
     @property
     def numbering(self) -> Numbering:
-        """Names of the chain and its residues."""
-        source = self.settings.source
-        return Numbering.consecutive(len(self.sequence)) if source is None else source.numbering
+        """Names of the chains and their residues."""
+        return self.settings.numbering
 
     @property
     def temperature(self) -> float:
@@ -84,7 +83,7 @@ class SimulatedTrajectory:
 
     def coarse(self) -> np.ndarray:
         """C-alpha positions (F, L, 3), Angstrom."""
-        topology = coarse_topology(self.sequence, self.numbering)
+        topology = coarse_topology("".join(self.settings.chains), self.numbering)
         frames = read_trajectory(self.folder / self.settings.trajectory, topology, len(self.step))
         x: np.ndarray = frames.xyz * ANGSTROM_PER_NM
         return x
@@ -92,7 +91,7 @@ class SimulatedTrajectory:
     def atoms(self) -> md.Trajectory:
         """Atoms N, CA, C, O and the side chain's centre, if it was written, of all frames."""
         s = self.settings
-        topology = atom_topology(s.sequence, self.numbering, s.side_chain_bead)
+        topology = atom_topology("".join(s.chains), self.numbering, s.side_chain_bead)
         return read_trajectory(self.folder / s.atoms, topology, len(self.step))
 
 

@@ -11,6 +11,7 @@ from openmm_nemo.dynamics import Schedule
 from openmm_nemo.engine.trajectory import check_format
 from openmm_nemo.errors import InputError
 from openmm_nemo.models import ConditionedModel
+from openmm_nemo.residues import BREAK, Numbering, chain_name
 from openmm_nemo.runs.folder import RunKind
 from openmm_nemo.runs.source import SourceStructure
 
@@ -23,8 +24,13 @@ XML_FILES = ("system.xml", "integrator.xml")
 EXCHANGE_FILE = "exchanges.csv"
 EXCHANGE_PLOT_FILE = "exchange.png"
 SUMMARY_FILE = "summary.json"
+CHAIN_MOVES_FILE = "chain_moves.csv"
 FINAL_FILES = ("final_coarse.pdb", "final_atoms.pdb")
 ALL_ATOM_FILE = "final_all_atom.pdb"
+
+
+CHAIN_MOVE_INTERVAL = 10
+"""Steps between rigid-body moves of the chains of a complex."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,7 @@ class SimulationSettings:
     Attributes
     ----------
     sequence : str
+        One letter per residue, with a colon between the chains of a complex.
     model : str
         Name or folder of the model.
     seed : int
@@ -107,7 +114,7 @@ class SimulationSettings:
     precision : {"single", "mixed", "double"}
         Precision of the network (double: float64) and of GPU platforms.
     profile, embedding : list, shape (L, 20), (L, K), optional
-        For a model with these encoders.
+        For a model with these encoders; of a complex, a list with one such list, or None, per chain.
     start : list, shape (L, 3), optional
         Initial C-alpha positions, Angstrom. Default: from z(0).
     reference : list, shape (L, 3), optional
@@ -126,6 +133,8 @@ class SimulationSettings:
         Whether moves are accepted or rejected, so that the sampler is exact, see `NemoLangevinIntegrator`.
     exchange : ExchangeSettings, optional
         Temperatures of the replicas, and how they are exchanged. Default: one temperature, no exchange.
+    chain_moves : int
+        Rigid-body moves of the chains of a complex after every `CHAIN_MOVE_INTERVAL` steps.
     """
 
     sequence: str
@@ -140,8 +149,8 @@ class SimulationSettings:
     backend: str = "auto"
     platform: str | None = None
     precision: str = "single"
-    profile: list[list[float]] | None = None
-    embedding: list[list[float]] | None = None
+    profile: list[Any] | None = None
+    embedding: list[Any] | None = None
     start: list[list[float]] | None = None
     reference: list[list[float]] | None = None
     source: SourceStructure | None = None
@@ -151,6 +160,7 @@ class SimulationSettings:
     replicas: int = 1
     metropolis: bool = False
     exchange: ExchangeSettings | None = None
+    chain_moves: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:
@@ -174,6 +184,14 @@ class SimulationSettings:
             raise InputError(
                 "--all-atom writes one model: leave it out of a simulation with --replicas."
             )
+        if self.all_atom and len(self.chains) > 1:
+            raise InputError(
+                "--all-atom rebuilds one chain: leave it out of a simulation of a complex."
+            )
+        if self.chain_moves and len(self.chains) == 1:
+            raise InputError(
+                "--chain-moves moves the chains of a complex: give several chains, or leave it out."
+            )
         if self.exchange is not None:
             if len(self.exchange.temperatures) != self.replicas:
                 raise InputError(
@@ -186,6 +204,28 @@ class SimulationSettings:
             raise InputError(
                 f"Both trajectories are named {self.atoms!r}: give two different names."
             )
+
+    @property
+    def chains(self) -> list[str]:
+        """Sequence of each chain."""
+        return self.sequence.split(BREAK)
+
+    @property
+    def residues_in_words(self) -> str:
+        """Number of residues, as in "20 residues" or, of a complex, "20 + 16 residues"."""
+        return " + ".join(str(len(chain)) for chain in self.chains) + " residues"
+
+    @property
+    def numbering(self) -> Numbering:
+        """Names of the chains and their residues."""
+        if self.source is not None:
+            return self.source.numbering
+        return Numbering.join(
+            [
+                Numbering.consecutive(len(chain), chain_name(k))
+                for k, chain in enumerate(self.chains)
+            ]
+        )
 
     @property
     def replica_folders(self) -> list[str]:

@@ -21,12 +21,14 @@ from openmm_nemo.engine.units import ANGSTROM_PER_NM
 from openmm_nemo.errors import InputError
 from openmm_nemo.models import ConditionedModel, NemoModel
 from openmm_nemo.plugin import platform_names, plugin_problem
+from openmm_nemo.runs.chain_moves import ChainMoveOutputs
 from openmm_nemo.runs.exchange import ExchangeOutputs
 from openmm_nemo.runs.folder import START_ANEW, RunFolder
 from openmm_nemo.runs.interruption import deferred_interrupts
 from openmm_nemo.runs.outputs import SimulationOutputs
 from openmm_nemo.runs.settings import (
     ALL_ATOM_FILE,
+    CHAIN_MOVES_FILE,
     CHECKPOINT_FILE,
     EXCHANGE_FILE,
     EXCHANGE_PLOT_FILE,
@@ -89,6 +91,10 @@ class SimulationRun:
             self._exchange = (
                 [] if self.settings.exchange is None else [ExchangeOutputs(path, self.settings)]
             )
+            # As these do.
+            self._moves = (
+                [ChainMoveOutputs(path, self.settings)] if self.settings.chain_moves else []
+            )
             self._at_end = at_end.pop_all()
 
     def __enter__(self) -> "SimulationRun":
@@ -133,6 +139,8 @@ class SimulationRun:
                 opened.enter_context(outputs.open(self.simulation))
             for exchange in self._exchange:
                 opened.enter_context(exchange.open(self.simulation))
+            for moves in self._moves:
+                opened.enter_context(moves.open(self.simulation))
             # It is a model of another frame.
             (self.folder.path / ALL_ATOM_FILE).unlink(missing_ok=True)
             if steps != self.settings.steps:
@@ -193,6 +201,8 @@ class SimulationRun:
         files = [*outputs, *FINAL_FILES, ALL_ATOM_FILE, *XML_FILES, *settings.replica_folders]
         if settings.exchange is not None:
             files += [EXCHANGE_FILE, EXCHANGE_PLOT_FILE, SUMMARY_FILE]
+        if settings.chain_moves:
+            files.append(CHAIN_MOVES_FILE)
         self.folder.check_new(files)
         self._load_model(settings)
         settings = settings.with_schedule(self.protein)
@@ -259,11 +269,13 @@ class SimulationRun:
         s = self.settings
         model = Path(s.model).name + ("" if self.model.trained else " (untrained)")
         state = self.simulation.context.getState(positions=True)
-        title = f"{len(s.sequence)} residues, {model}, {s.temperatures}, seed {s.seed}"
+        title = f"{s.residues_in_words}, {model}, {s.temperatures}, seed {s.seed}"
         for outputs in self._outputs:
             outputs.complete(state.getPositions(asNumpy=True)._value, title)
         for exchange in self._exchange:
             exchange.complete(title)
+        for moves in self._moves:
+            moves.complete()
         self._write_checkpoint()
 
     def _problem_now(self) -> str | None:

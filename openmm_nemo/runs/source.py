@@ -1,7 +1,7 @@
 """The structure that a run was started from, as its record names it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +11,26 @@ from openmm_nemo.residues import Numbering
 
 @dataclass(frozen=True)
 class SourceStructure:
-    """A chain, or a segment of one, in a file.
+    """A chain, or a segment of one, in a file; or several chains.
 
     Attributes
     ----------
     files : list of dict
         ``path``, ``name`` and ``sha256`` of the file; for a frame, of the trajectory and its topology.
     chain : str
-        Chain name as given in the file.
+        Chain name as given in the file; of a complex, all, with colons between them.
     model : int
         Model number as given in the file.
     model_index : int
         Position of the model in the file, from 1.
     segment : str
-        First and last residue, as in "2-152".
+        First and last residue, as in "2-152"; of a complex, of each chain, as in "2-152:1-30".
     frame : int or None
         Index of the frame in the trajectory, from 0; None for a structure file.
     residue_ids : list of str
         Author numbering with insertion code, length L.
+    chain_lengths : list of int
+        Number of residues of each chain of a complex; empty for one chain.
     """
 
     files: list[dict[str, str]]
@@ -38,6 +40,7 @@ class SourceStructure:
     segment: str
     frame: int | None
     residue_ids: list[str]
+    chain_lengths: list[int] = field(default_factory=list)
 
     @classmethod
     def of(cls, structure: Structure, paths: Sequence[Path]) -> "SourceStructure":
@@ -53,6 +56,7 @@ class SourceStructure:
             segment=structure.segment,
             frame=structure.frame,
             residue_ids=list(structure.residue_ids),
+            chain_lengths=list(structure.chain_lengths),
         )
 
     @classmethod
@@ -62,8 +66,8 @@ class SourceStructure:
 
     @property
     def numbering(self) -> Numbering:
-        """Names of the chain and its residues."""
-        return Numbering(self.chain, tuple(self.residue_ids))
+        """Names of the chain, or chains, and their residues."""
+        return Numbering(self.chain, tuple(self.residue_ids), tuple(self.chain_lengths))
 
     def changed_files(self) -> list[str]:
         """Names of the files that are still in their places, but have other contents."""

@@ -1,6 +1,12 @@
 """Protein chains from structure and trajectory files."""
 
-from openmm_nemo.data.structures.chains import SourceFile, Structure, read_chains, read_structure
+from openmm_nemo.data.structures.chains import (
+    SourceFile,
+    Structure,
+    join_chains,
+    read_chains,
+    read_structure,
+)
 from openmm_nemo.data.structures.frames import read_frame
 
-__all__ = ["SourceFile", "Structure", "read_chains", "read_frame", "read_structure"]
+__all__ = ["SourceFile", "Structure", "join_chains", "read_chains", "read_frame", "read_structure"]

@@ -7,7 +7,8 @@ and is a small wheel without compiled dependencies of its own.
 import hashlib
 import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,7 +36,7 @@ from openmm_nemo.data.structures.polymer import (
 )
 from openmm_nemo.data.structures.selection import Selection, choose_residues, segment_choices
 from openmm_nemo.errors import InputError
-from openmm_nemo.residues import MIN_LENGTH, THREE_LETTER, Numbering, chain_in_words
+from openmm_nemo.residues import BREAK, MIN_LENGTH, THREE_LETTER, Numbering, chain_in_words
 
 MIN_CA_DISTANCE = 2.0
 """Angstrom. Neighbours in a chain are 3.8 apart (trans) or 2.9 (cis)."""
@@ -64,7 +65,7 @@ class SourceFile(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """One protein chain, or a segment of one.
+    """One protein chain, or a segment of one; or several, as a complex, see `join_chains`.
 
     Attributes
     ----------
@@ -72,13 +73,13 @@ class Structure:
         File name without folder and extensions, like "1l2y".
     chain : str
         Author chain name; empty if the file leaves it blank for its only protein. Molecules that share a name, or have
-        none, get names that the file does not use.
+        none, get names that the file does not use. Of a complex, all names, with colons between them.
     model : int
         Model number as given in the file.
     model_index : int
         Position of the model in the file, from 1.
     sequence : str
-        One letter per residue, modified residues as their parents, length L.
+        One letter per residue, modified residues as their parents, length L; of a complex, with colons between chains.
     ca : np.ndarray
         CA positions in Angstrom, shape (L, 3), float64.
     backbone : np.ndarray
@@ -94,6 +95,8 @@ class Structure:
         The file; for a frame, the trajectory and its topology.
     frame : int or None
         Index of the frame in the trajectory, from 0; None for a structure file.
+    chain_lengths : tuple[int, ...]
+        Number of residues of each chain of a complex; empty for one chain.
     """
 
     name: str
@@ -108,11 +111,12 @@ class Structure:
     breaks: tuple[int, ...]
     sources: tuple[SourceFile, ...]
     frame: int | None = None
+    chain_lengths: tuple[int, ...] = ()
 
     @property
     def numbering(self) -> Numbering:
-        """Names of the chain and its residues."""
-        return Numbering(self.chain, self.residue_ids)
+        """Names of the chain, or chains, and their residues."""
+        return Numbering(self.chain, self.residue_ids, self.chain_lengths)
 
     @property
     def residue_numbers(self) -> tuple[int, ...]:
@@ -126,8 +130,9 @@ class Structure:
 
     @property
     def segment(self) -> str:
-        """First and last residue, as in "2-152"."""
-        return f"{self.residue_ids[0]}-{self.residue_ids[-1]}"
+        """First and last residue, as in "2-152"; of a complex, of each chain, as in "2-152:1-30"."""
+        ids = [chain.residue_ids for chain in self.numbering.chains]
+        return BREAK.join(f"{own[0]}-{own[-1]}" for own in ids)
 
 
 class Source(NamedTuple):
@@ -233,6 +238,58 @@ def read_chains(path: str | Path) -> tuple[list[Structure], list[Failure]]:
             reason = f"it has the sequence of {chain_in_words(first.chain)}, which was taken"
             failures.append(Failure(place, reason))
     return list(structures.values()), failures
+
+
+def join_chains(chains: Sequence[Structure]) -> Structure:
+    """The chains of one model of a file as a complex, one after the other.
+
+    Parameters
+    ----------
+    chains : sequence of Structure
+        Two or more.
+
+    Raises
+    ------
+    InputError
+        If a chain occurs twice, or residues of two chains overlap.
+    """
+    first = chains[0]
+    for k, chain in enumerate(chains):
+        for other in chains[:k]:
+            if other.chain == chain.chain:
+                raise InputError(
+                    f"{chain_in_words(chain.chain).capitalize()} of {first.name} is named twice: name each chain of a "
+                    "complex once."
+                )
+            distance = np.linalg.norm(chain.ca[:, None] - other.ca, axis=-1)
+            i, j = np.unravel_index(distance.argmin(), distance.shape)
+            if distance[i, j] < MIN_CA_DISTANCE:
+                raise InputError(
+                    f"Residue {chain.residue_ids[i]} of chain {chain.chain} and {other.residue_ids[j]} of chain "
+                    f"{other.chain} of {first.name} overlap: their CA atoms are {distance[i, j]:.1f} Angstrom apart; "
+                    "choose other chains with --chain."
+                )
+    starts = np.cumsum([0, *(len(chain.ca) for chain in chains)]).tolist()
+    common = set.intersection(*(set(chain.notes) for chain in chains))
+    own = [
+        f"Chain {chain.chain}: {note}"
+        for chain in chains
+        for note in chain.notes
+        if note not in common
+    ]
+    return replace(
+        first,
+        chain=BREAK.join(chain.chain for chain in chains),
+        sequence=BREAK.join(chain.sequence for chain in chains),
+        ca=np.concatenate([chain.ca for chain in chains]),
+        backbone=np.concatenate([chain.backbone for chain in chains]),
+        residue_ids=tuple(number for chain in chains for number in chain.residue_ids),
+        notes=(*(note for note in first.notes if note in common), *own),
+        breaks=tuple(
+            start + i for start, chain in zip(starts, chains, strict=False) for i in chain.breaks
+        ),
+        chain_lengths=tuple(len(chain.ca) for chain in chains),
+    )
 
 
 def structure_of(source: Source, selection: Selection) -> Structure:
