@@ -229,11 +229,12 @@ def read_sequences(sequence: str) -> tuple[str, tuple[str, ...]]:
     parts = sequence.split(BREAK)
     checked, notes = [], []
     for number, part in enumerate(parts):
-        name = chain_name(number)
         if not part.strip():
             raise InputError(
-                f"Chain {name} of {len(parts)} is empty: give a sequence before and after each colon."
+                f"Chain {chain_name(number)} of {len(parts)} is empty: give a sequence before and after each colon."
             )
+    for number, part in enumerate(parts):
+        name = chain_name(number)
         try:
             letters, own = read_sequence(part)
         except InputError as error:

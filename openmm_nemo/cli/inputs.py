@@ -13,7 +13,7 @@ from openmm_nemo.data.sets.domains import Domain, profiles_of
 from openmm_nemo.data.structures import join_chains
 from openmm_nemo.errors import InputError
 from openmm_nemo.models.pretrained import find_model, model_folders
-from openmm_nemo.residues import BREAK, read_sequences
+from openmm_nemo.residues import BREAK, chain_in_words, read_sequences
 
 DEFAULT_MODEL = "nemo-fold"
 
@@ -63,7 +63,7 @@ def read_chain(path: Path, **choice: Any) -> Structure:
     **choice
         Arguments of `read_structure`; of a complex, ``chain`` and ``residues`` have a colon between chains.
     """
-    chains = (choice.get("chain") or "").split(BREAK)
+    chains = _names_of_chains(choice.get("chain") or "", "chain")
     residues = choice.get("residues")
     if len(chains) == 1:
         structure = read_structure(path, **choice)
@@ -106,7 +106,7 @@ def read_reference(
     sequences = sequence.split(BREAK)
     names: list[str | None] = [chain]
     if len(sequences) > 1:
-        names = [*(chain or "").split(BREAK)]
+        names = [*_names_of_chains(chain or "", f"{option}-chain")]
         if len(names) != len(sequences):
             raise InputError(
                 f"The complex has {len(sequences)} chains: name as many of {path} with --{option}-chain, in the same "
@@ -123,6 +123,17 @@ def read_reference(
     for note in structure.notes:
         click.echo(f"{path.name}: {_with_options_of(option, note)}")
     return structure
+
+
+def _names_of_chains(text: str, option: str) -> list[str]:
+    """Names of the chains of a complex, or of one chain."""
+    names = text.split(BREAK)
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(
+                f"--{option} {text} has {chain_in_words(name)} twice: name each chain of the complex once."
+            )
+    return names
 
 
 def _with_options_of(option: str, message: str) -> str:

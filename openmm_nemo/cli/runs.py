@@ -117,6 +117,12 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             f"criterion.  [default: {CHAIN_MOVES}]",
         ),
         click.option(
+            "--tether",
+            type=float,
+            help="Distance between the centres of two chains of a complex from which a spring pulls them back, "
+            "Angstrom; 0: none.  [default: that of folded chains 15 Angstrom from contact]",
+        ),
+        click.option(
             "--report-interval", type=click.IntRange(1), help="Steps between frames.  [default: 10]"
         ),
         click.option(

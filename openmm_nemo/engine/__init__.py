@@ -27,6 +27,7 @@ from openmm_nemo.engine.system import (
     create_system,
     initial_positions,
 )
+from openmm_nemo.engine.tether import tether_force
 from openmm_nemo.engine.torchscript import (
     deserialize_system,
     export_energy,
@@ -60,6 +61,7 @@ __all__ = [
     "initial_positions",
     "record_forces",
     "replica_energy",
+    "tether_force",
     "torchforce_problem",
     "write_pdb",
 ]

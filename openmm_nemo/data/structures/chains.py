@@ -251,16 +251,11 @@ def join_chains(chains: Sequence[Structure]) -> Structure:
     Raises
     ------
     InputError
-        If a chain occurs twice, or residues of two chains overlap.
+        If residues of two chains overlap.
     """
     first = chains[0]
     for k, chain in enumerate(chains):
         for other in chains[:k]:
-            if other.chain == chain.chain:
-                raise InputError(
-                    f"{chain_in_words(chain.chain).capitalize()} of {first.name} is named twice: name each chain of a "
-                    "complex once."
-                )
             distance = np.linalg.norm(chain.ca[:, None] - other.ca, axis=-1)
             i, j = np.unravel_index(distance.argmin(), distance.shape)
             if distance[i, j] < MIN_CA_DISTANCE:
