@@ -117,10 +117,10 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             f"criterion.  [default: {CHAIN_MOVES}]",
         ),
         click.option(
-            "--tether",
+            "--reach",
             type=float,
-            help="Distance between the centres of two chains of a complex from which a spring pulls them back, "
-            "Angstrom; 0: none.  [default: that of folded chains 15 Angstrom from contact]",
+            help="Farther than this, Angstrom, no move takes the centre of a chain of a complex from those of all "
+            "others.  [default: that of folded chains 15 Angstrom from contact]",
         ),
         click.option(
             "--report-interval", type=click.IntRange(1), help="Steps between frames.  [default: 10]"

@@ -100,7 +100,7 @@ def _settings_by_name(given: dict[str, Any]) -> dict[str, SimulationSettings]:
     for record in records:
         own = dict(given)
         if some_are_complexes and BREAK not in record.sequence:
-            own = {k: v for k, v in own.items() if k not in ("chain_moves", "tether")}
+            own = {k: v for k, v in own.items() if k not in ("chain_moves", "reach")}
         settings[record.folder] = replace(
             # The seed of the first sample of 'openmm-nemo sample'.
             settings_of(

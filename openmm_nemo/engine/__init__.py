@@ -27,7 +27,6 @@ from openmm_nemo.engine.system import (
     create_system,
     initial_positions,
 )
-from openmm_nemo.engine.tether import tether_force
 from openmm_nemo.engine.torchscript import (
     deserialize_system,
     export_energy,
@@ -61,7 +60,6 @@ __all__ = [
     "initial_positions",
     "record_forces",
     "replica_energy",
-    "tether_force",
     "torchforce_problem",
     "write_pdb",
 ]

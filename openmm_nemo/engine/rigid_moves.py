@@ -25,8 +25,24 @@ TRANSLATIONS = (0.002, 1.0)
 ROTATIONS = (0.005, 2.0)
 """Smallest and largest standard deviation of the components of a rotation vector, radian."""
 
+FREE_WAY = 1.5
+"""Between the surfaces of folded chains, nm: they can turn freely there, and still meet often."""
+
 _ROUNDING = 1e-4
 """By how much the energies of replicas may add up to another one in single precision, relative to their sizes."""
+
+
+def reach_of(chain_lengths: Sequence[int]) -> float:
+    """Distance between the centres of the largest folded chains when they are `FREE_WAY` from contact, nm.
+
+    Parameters
+    ----------
+    chain_lengths : sequence of int
+        Number of residues of each chain. The radius of gyration of a folded chain is about 0.22 L^0.38 nm (Skolnick et
+        al., J. Mol. Biol. 265, 217, 1997), and the radius of a sphere is sqrt(5/3) times its radius of gyration.
+    """
+    first, second = sorted(chain_lengths)[-2:]
+    return FREE_WAY + sum(0.22 * n**0.38 * (5 / 3) ** 0.5 for n in (first, second))
 
 
 class RigidBodyMoves:
@@ -38,6 +54,9 @@ class RigidBodyMoves:
     drawn for each move, uniformly in their logarithm: small ones are accepted where chains touch, and large ones where
     they are apart. The reverse of a move has the opposite vectors, which are as likely, and a move keeps volumes, so
     that no correction is needed.
+
+    In infinite space, chains that come apart never meet again. With ``reach``, a move is rejected if it takes the
+    centre of a chain farther than that from the centres of all others: the moves then sample chains within reach.
 
     The numbers depend only on the seed and the number of the move, see `openmm_nemo.dynamics.noise`: a run that is
     continued at the same positions with the next number is the same as an uninterrupted one.
@@ -57,6 +76,9 @@ class RigidBodyMoves:
         Smallest and largest standard deviation of the components of a rotation vector, radian.
     replicas : int
         Number of independent copies R in the system.
+    reach : Quantity or float, optional
+        Largest distance from the centre of a moved chain to the nearest one of another chain, nm. Chains that are
+        farther apart, as other steps may take them, only come closer. Default: infinite.
 
     Attributes
     ----------
@@ -80,6 +102,7 @@ class RigidBodyMoves:
         translations: tuple[Any, Any] = TRANSLATIONS,
         rotations: tuple[float, float] = ROTATIONS,
         replicas: int = 1,
+        reach: Any = math.inf,
     ):
         if not chains or not all(map(len, chains)):
             raise ValueError("chains is empty or has an empty chain: give lists of particles.")
@@ -100,6 +123,9 @@ class RigidBodyMoves:
                 raise ValueError(
                     f"{name} is {smallest, largest}: give a positive size and a larger, finite one."
                 )
+        self._reach = float(value_in(reach, unit.nanometer))
+        if not self._reach > 0:
+            raise ValueError(f"reach is {self._reach}: it must be positive.")
         self.seed = seed
         self.proposed = 0
         self.accepted = np.zeros(replicas, dtype=int)
@@ -155,6 +181,7 @@ class RigidBodyMoves:
                 likely = (energies - found) / kt
             # Never if it is NaN.
             accepted = np.array([p.log_acceptance[k] for p in proposals]) < likely
+            accepted &= self._within_reach(x, proposal, moved)
             x = x.copy()
             for chain, taken in zip(moved, accepted, strict=True):
                 if taken:
@@ -164,6 +191,25 @@ class RigidBodyMoves:
         self.proposed += n_moves
         if not np.array_equal(placed, x):
             place(x)
+
+    def _within_reach(
+        self, x: np.ndarray, proposal: np.ndarray, moved: Sequence[np.ndarray]
+    ) -> np.ndarray:
+        """Whether each replica's moved chain is within reach of another one, or comes closer (R,)."""
+        if math.isinf(self._reach):
+            return np.ones(len(moved), dtype=bool)
+
+        def nearest(x: np.ndarray, chains: list[np.ndarray], own: np.ndarray) -> float:
+            others = [x[chain].mean(0) for chain in chains if chain is not own]
+            centre = x[own].mean(0)
+            return min([float(np.linalg.norm(other - centre)) for other in others], default=0.0)
+
+        return np.array(
+            [
+                nearest(proposal, chains, own) <= max(self._reach, nearest(x, chains, own))
+                for chains, own in zip(self._chains, moved, strict=True)
+            ]
+        )
 
     def _energies(self, context: mm.Context) -> np.ndarray:
         """Energy of each replica, kJ/mol."""
@@ -229,19 +275,17 @@ class NemoChainMoves:
         Steps between blocks of moves.
     n_moves : int
         Moves in each block.
-    **sizes
-        ``translations`` and ``rotations`` of `RigidBodyMoves`.
+    **options
+        ``translations``, ``rotations`` and ``reach`` of `RigidBodyMoves`.
     """
 
-    def __init__(
-        self, file: str | os.PathLike[str], interval: int, n_moves: int, **sizes: tuple[Any, Any]
-    ):
+    def __init__(self, file: str | os.PathLike[str], interval: int, n_moves: int, **options: Any):
         for name, number in (("interval", interval), ("n_moves", n_moves)):
             if number < 1:
                 raise ValueError(f"{name} is {number}: it must be 1 or more.")
         self._interval = interval
         self._n_moves = n_moves
-        self._sizes = sizes
+        self._options = options
         self._moves: RigidBodyMoves | None = None
         self._out = open(file, "w", newline="")  # noqa: SIM115 (closed by close)
         self._csv = csv.writer(self._out, lineterminator="\n")
@@ -305,7 +349,7 @@ class NemoChainMoves:
                 "Moves of chains need a NemoLangevinIntegrator with chains: give it lists of their particles."
             )
         seed, replicas = integrator.getRandomNumberSeed(), integrator.getNumReplicas()
-        moves = RigidBodyMoves(chains, seed, replicas=replicas, **self._sizes)
+        moves = RigidBodyMoves(chains, seed, replicas=replicas, **self._options)
         names = [f"replica-{r}" for r in range(replicas)] if replicas > 1 else ["accepted"]
         self._csv.writerow(["step", "proposed", *names])
         return moves

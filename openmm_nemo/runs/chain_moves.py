@@ -6,7 +6,8 @@ from pathlib import Path
 
 from openmm import app
 
-from openmm_nemo.engine.rigid_moves import NemoChainMoves
+from openmm_nemo.engine.rigid_moves import NemoChainMoves, reach_of
+from openmm_nemo.engine.units import ANGSTROM_PER_NM
 from openmm_nemo.runs.outputs import GrowingFile
 from openmm_nemo.runs.plots import read_table
 from openmm_nemo.runs.settings import CHAIN_MOVE_INTERVAL, CHAIN_MOVES_FILE, SimulationSettings
@@ -34,8 +35,12 @@ class ChainMoveOutputs:
         """
         with ExitStack() as at_end:
             at_end.callback(self._file.new.unlink, missing_ok=True)
+            s = self.settings
+            reach = reach_of([len(chain) for chain in s.chains])
+            if s.reach is not None:
+                reach = s.reach / ANGSTROM_PER_NM
             self._reporter = NemoChainMoves(
-                self._file.new, CHAIN_MOVE_INTERVAL, self.settings.chain_moves
+                self._file.new, CHAIN_MOVE_INTERVAL, s.chain_moves, reach=reach
             )
             at_end.enter_context(closing(self._reporter))
             step = simulation.currentStep

@@ -135,9 +135,9 @@ class SimulationSettings:
         Temperatures of the replicas, and how they are exchanged. Default: one temperature, no exchange.
     chain_moves : int
         Rigid-body moves of the chains of a complex after every `CHAIN_MOVE_INTERVAL` steps.
-    tether : float, optional
-        Of a complex: distance between the centres of two chains from which a spring pulls them back, Angstrom; 0: none.
-        Default: see `openmm_nemo.engine.tether.tether_length`.
+    reach : float, optional
+        Farther than this, Angstrom, no move takes the centre of a chain from those of all others. Default: see
+        `openmm_nemo.engine.rigid_moves.reach_of`.
     """
 
     sequence: str
@@ -164,7 +164,7 @@ class SimulationSettings:
     metropolis: bool = False
     exchange: ExchangeSettings | None = None
     chain_moves: int = 0
-    tether: float | None = None
+    reach: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:
@@ -192,15 +192,13 @@ class SimulationSettings:
             raise InputError(
                 "--all-atom rebuilds one chain: leave it out of a simulation of a complex."
             )
-        if len(self.chains) == 1 and (self.chain_moves or self.tether):
-            option = "--chain-moves" if self.chain_moves else "--tether"
+        if len(self.chains) == 1 and (self.chain_moves or self.reach is not None):
+            option = "--chain-moves" if self.chain_moves else "--reach"
             raise InputError(
                 f"{option} is for the chains of a complex: give several chains, or leave it out."
             )
-        if self.tether is not None and not 0 <= self.tether < math.inf:
-            raise InputError(
-                f"--tether is {self.tether}: give a distance in Angstrom, or 0 for none."
-            )
+        if self.reach is not None and not 0 < self.reach < math.inf:
+            raise InputError(f"--reach is {self.reach}: give a positive distance in Angstrom.")
         if self.exchange is not None:
             if len(self.exchange.temperatures) != self.replicas:
                 raise InputError(

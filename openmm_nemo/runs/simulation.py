@@ -16,7 +16,6 @@ from openmm import app
 
 from openmm_nemo.engine.forces import choose_backend
 from openmm_nemo.engine.platforms import preferred_platforms
-from openmm_nemo.engine.tether import tether_force
 from openmm_nemo.engine.torchscript import torchforce_platform_problems
 from openmm_nemo.engine.units import ANGSTROM_PER_NM
 from openmm_nemo.errors import InputError
@@ -227,7 +226,7 @@ class SimulationRun:
         system = self.simulation.system
         if self.settings.backend == "torchforce":
             # Reading it back crashes OpenMM 8.6 with openmmtorch 1.5; a PythonForce is the same to rounding.
-            system = create_system(self.protein, self.settings, "python")
+            system = self.protein.create_system("python", self.settings.replicas)
         for name, part in zip(XML_FILES, (system, self.simulation.integrator), strict=True):
             self.folder.write(name, mm.XmlSerializer.serialize(part).encode())
 
@@ -358,7 +357,7 @@ def create_simulation(protein: ConditionedModel, settings: SimulationSettings) -
         try:
             simulation = app.Simulation(
                 protein.create_topology(s.replicas),
-                create_system(protein, s, backend),
+                protein.create_system(backend, s.replicas),
                 protein.create_integrator(
                     seed=s.seed,
                     schedule=s.schedule,
@@ -380,18 +379,6 @@ def create_simulation(protein: ConditionedModel, settings: SimulationSettings) -
     raise InputError(
         f"OpenMM cannot simulate on {failures[0]}: choose another --platform of {', '.join(known)}."
     )
-
-
-def create_system(
-    protein: ConditionedModel, settings: SimulationSettings, backend: str
-) -> mm.System:
-    """System of a simulation, with a backend of the energy."""
-    s = settings
-    system = protein.create_system(backend, s.replicas)
-    if len(s.chains) > 1 and s.tether != 0:
-        length = None if s.tether is None else s.tether / ANGSTROM_PER_NM
-        system.addForce(tether_force(protein.chain_lengths, length, s.replicas))
-    return system
 
 
 def _next_block(block: int, seconds: float) -> int:

@@ -93,6 +93,7 @@ COVERED = {
     "networks/message_passing": ["unit/networks/test_blocks.py"],
     "parmed": ["unit/engine/test_parmed.py"],
     "plugin": ["unit/engine/test_import_order.py", "unit/test_doctor.py"],
+    "runs/chain_moves": ["integration/test_complexes.py"],
     "runs/exchange": ["integration/test_exchange.py"],
     "runs/ladder": ["integration/test_exchange.py"],
     "runs/outputs": ["integration/test_simulate.py"],

@@ -10,6 +10,7 @@ from openmm_nemo.residues import (
     check_chains,
     check_sequence,
     read_sequence,
+    read_sequences,
 )
 from tests.helpers import raises
 
@@ -91,3 +92,21 @@ def test_numberings_are_joined_and_divided():
     assert both.chains == (first, second)
     assert Numbering.join([first]) is first
     assert first.chains == (first,)
+
+
+def test_chains_of_a_complex_are_read_one_by_one_and_named_in_notes_and_refusals():
+    assert read_sequences(" gavl : ACDU*") == (
+        "GAVL:ACDC",
+        (
+            "Chain B: Left out the '*' (stop) at the end of the sequence.",
+            "Chain B: Took U (selenocysteine) at position 4 as C.",
+        ),
+    )
+    assert read_sequences("gavl") == ("GAVL", ())
+    for text, name in (("GAVL::ACDE", "B"), (":GAVL", "A"), ("GAVL:", "B"), ("AC: :GAVL", "B")):
+        with raises(InputError, f"Chain {name}", "empty"):
+            read_sequences(text)
+    with raises(InputError, "Chain B", "'X'", "position 2"):
+        read_sequences("GAVL:GXVL")
+    with raises(InputError, "Chain C", "2 residues"):
+        read_sequences("GAVL:GAVL:AC")

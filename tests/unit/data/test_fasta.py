@@ -129,3 +129,9 @@ def test_text_before_the_first_record_is_named(tmp_path, first):
 def test_a_folder_is_not_a_file(tmp_path):
     with raises(InputError, tmp_path, "folder"):
         read_fasta(tmp_path)
+
+
+def test_records_with_colons_are_complexes(write):
+    records, failures = read_fasta(write(">a\nGAVL:\nACDE\n>b\nGAVL\n>c\nGAVL::GAVL"))
+    assert [record.sequence for record in records] == ["GAVL:ACDE", "GAVL"]
+    names(failures[0].reason, "Chain B", "empty")

@@ -14,6 +14,7 @@ from openmm_nemo.dynamics.noise import (
     exchange_numbers,
     orientation_numbers,
     replica_seed,
+    rigid_move_numbers,
     start_numbers,
 )
 
@@ -46,8 +47,12 @@ def reference_philox(counter, key):
 
 
 def reference_noise(seed, chain, step, bead, stream):
-    """Three normal numbers: Box-Muller on the words, the sine of the second pair left out."""
-    words = reference_philox([step & ONES, chain, bead, stream], [seed & ONES, seed >> 32])
+    """Three normal numbers."""
+    return normals(reference_philox([step & ONES, chain, bead, stream], [seed & ONES, seed >> 32]))
+
+
+def normals(words):
+    """Box-Muller on four words, the sine of the second pair left out."""
     u = [(word + 0.5) / 2**32 for word in words]
     first, second = (math.sqrt(-2 * math.log(u[k])) for k in (0, 2))
     return [
@@ -256,3 +261,17 @@ def test_chains_of_a_system_start_from_numbers_of_their_own():
         others = reference_philox([0, chain, 0, 3], [5, 3])[1:]
         expected = [(word + 0.5) / 2**32 for word in others]
         assert orientation_numbers(seed, chain).tolist() == expected
+
+
+@pytest.mark.parametrize("seed", [3, 2**32 + 5])
+def test_numbers_of_rigid_moves_are_those_of_their_index(seed):
+    numbers = rigid_move_numbers(seed, 2**32 - 1, 3)
+    for k in range(3):
+        move = (2**32 - 1 + k) & ONES
+        words = [
+            reference_philox([move, part, 0, 5], [seed & ONES, seed >> 32]) for part in range(3)
+        ]
+        u = [(word + 0.5) / 2**32 for word in words[0]]
+        assert [float(values[k]) for values in numbers[:4]] == u
+        assert numbers.translation[k].tolist() == pytest.approx(normals(words[1]), abs=1e-12)
+        assert numbers.rotation[k].tolist() == pytest.approx(normals(words[2]), abs=1e-12)

@@ -19,6 +19,7 @@ from openmm_nemo.dynamics import Schedule
 from openmm_nemo.dynamics.noise import replica_seed, rigid_move_numbers
 from openmm_nemo.engine import NemoChainMoves, RigidBodyMoves
 from openmm_nemo.engine.integrator import CompiledIntegrator, PythonIntegrator
+from openmm_nemo.engine.rigid_moves import FREE_WAY, reach_of
 from openmm_nemo.errors import InputError
 from tests.helpers import raises
 from tests.tolerances import RIGID_MOVES
@@ -282,6 +283,48 @@ def test_replicas_sample_at_their_own_temperatures():
         found = distances(x[:, replica], temperature)
         bound = stats.kstwo.isf(1e-4, len(x))
         assert max(found.values()) < bound, (temperature, found)
+
+
+@pytest.mark.boltzmann
+def test_moves_within_reach_sample_chains_within_reach():
+    """Of free chains: r has the density r^2 up to the reach; p is above 1e-4."""
+    system = mm.System()
+    for _ in range(2 * N):
+        system.addParticle(100.0)
+    context = make_context(system, mm.VerletIntegrator(0.001), start())
+    moves = RigidBodyMoves(CHAINS, 13, translations=(0.1, 2.0), reach=2.5)
+    apart = []
+    for frame in range(1500):
+        moves.run(context, [300], 20 * frame, 20)
+        x = positions_in(context)
+        apart.append(np.linalg.norm(x[:N].mean(0) - x[N:].mean(0)))
+    assert stats.kstest(apart, lambda r: (r / 2.5) ** 3).pvalue > 1e-4
+
+
+def test_chains_out_of_reach_only_come_closer():
+    system = mm.System()
+    for _ in range(2 * N):
+        system.addParticle(100.0)
+    x = start()
+    x[N:, 0] += 20
+    context = make_context(system, mm.VerletIntegrator(0.001), x)
+    moves = RigidBodyMoves(CHAINS, 13, reach=2.5 * unit.nanometer)
+    before = 20.31
+    for number in range(60):
+        moves.run(context, [300], number, 1)
+        x = positions_in(context)
+        apart = np.linalg.norm(x[:N].mean(0) - x[N:].mean(0))
+        assert apart <= before + 1e-9
+        before = apart
+    assert 2.5 < before < 19.5
+    assert 15 < moves.accepted[0] < 45
+    with raises(ValueError, "reach"):
+        RigidBodyMoves(CHAINS, 1, reach=0)
+
+
+def test_reach_is_that_of_the_largest_chains():
+    """Of 100 residues, a globule has a radius of 1.63 nm; of 200, 2.13 nm."""
+    assert reach_of([100, 4, 200]) == pytest.approx(1.63 + 2.13 + FREE_WAY, abs=0.01)
 
 
 def pair(length: int) -> mm.System:
