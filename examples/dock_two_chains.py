@@ -26,7 +26,7 @@ from openmm_nemo.geometry import rmsd, superpose
 DATA = Path(__file__).parent / "data"
 CUT = 46
 STEPS = 1000
-BLOCKS, MOVES = 120, 40
+BLOCKS, MOVES = 150, 40
 HOT, COLD = 9000, 300  # K
 
 torch.set_num_threads(1)

@@ -231,7 +231,7 @@ def read_sequences(sequence: str) -> tuple[str, tuple[str, ...]]:
     for number, part in enumerate(parts):
         if not part.strip():
             raise InputError(
-                f"Chain {chain_name(number)} of {len(parts)} is empty: give a sequence before and after each colon."
+                f"Chain {chain_name(number)} is empty (0 residues): give a sequence before and after each colon."
             )
     for number, part in enumerate(parts):
         name = chain_name(number)

@@ -23,7 +23,8 @@ from openmm_nemo.engine.rigid_moves import FREE_WAY, reach_of
 from openmm_nemo.errors import InputError
 from tests.helpers import raises
 from tests.tolerances import RIGID_MOVES
-from tests.unit.engine import boltzmann
+from tests.unit.engine.boltzmann import BOLTZMANN, chains_of, measured, p_value, system_of
+from tests.unit.engine.boltzmann import start as start_of_chains
 from tests.unit.engine.platforms import one_precision, platform_context
 from tests.unit.engine.test_metropolis_replicas import ONLY
 from tests.unit.engine.toys import GAS_CONSTANT, KT, bead_topology, make_context
@@ -330,8 +331,8 @@ def test_reach_is_that_of_the_largest_chains():
 def pair(length: int) -> mm.System:
     """Two chains with energies of single bonds, angles and dihedrals, a spring between their centres, and -KAPPA times
     the cosine between their directions from end to end."""
-    chains = boltzmann.chains_of(length, 2)
-    system = boltzmann.system_of(chains)
+    chains = chains_of(length, 2)
+    system = system_of(chains)
     spring = mm.CustomCentroidBondForce(2, f"{KT / SPREAD**2 / 2}*distance(g1,g2)^2")
     groups = [spring.addGroup(chain, [1.0] * length) for chain in chains]
     spring.addBond(groups)
@@ -351,9 +352,9 @@ def test_moves_between_metropolis_steps_sample_the_boltzmann_distribution():
 
     p is above 1e-4 of each of seven: a false alarm in 1,400 runs. Frames are 12 steps and 24 moves apart.
     """
-    chains = boltzmann.chains_of(4, 2)
+    chains = chains_of(4, 2)
     integrator = CompiledIntegrator(300, 0.0004, 0.12, seed=21, chains=chains, metropolis=True)
-    x = boltzmann.start(4, 2)
+    x = start_of_chains(4, 2)
     x[4:] += [0.3, 0.2, 0.1]
     context = platform_context(pair(4), integrator, x, "Reference")
     moves = RigidBodyMoves(chains, 21, translations=(0.02, 0.8), rotations=(0.1, 4.0))
@@ -364,8 +365,8 @@ def test_moves_between_metropolis_steps_sample_the_boltzmann_distribution():
         if block % 2:
             frames.append(positions_in(context))
     frames = frames[100:]
-    for kind, values in boltzmann.measured(frames, chains).items():
-        assert boltzmann.p_value(values.ravel(), kind, boltzmann.BOLTZMANN) > 1e-4, kind
+    for kind, values in measured(frames, chains).items():
+        assert p_value(values.ravel(), kind, BOLTZMANN) > 1e-4, kind
     f = np.array(frames)
     apart = f[:, :4].mean(1) - f[:, 4:].mean(1)
     ends = [f[:, last] - f[:, first] for first, last in ((0, 3), (4, 7))]
