@@ -85,7 +85,7 @@ def plot_simulation(
     x = np.asarray(x, dtype=float)
     if reference is not None:
         x = superpose(torch.from_numpy(x), torch.from_numpy(reference)).numpy()
-    _draw_chains(figure.add_subplot(grid[:, 2]), x, reference, chains or {"": len(x)})
+    _draw_chains(figure.add_subplot(grid[:, 2]), x, reference, chains)
     _save(figure, file)
 
 
@@ -160,7 +160,10 @@ def _save(figure: Any, file: str | os.PathLike[str]) -> None:
 
 
 def _draw_chains(
-    axes: Any, x: np.ndarray, reference: np.ndarray | None, chains: Mapping[str, int]
+    axes: Any,
+    x: np.ndarray,
+    reference: np.ndarray | None,
+    chains: Mapping[str, int] | None = None,
 ) -> None:
     """Draw chains, and a reference in grey, viewed along their shortest axis; distant parts are pale."""
     from matplotlib import colormaps
@@ -173,6 +176,7 @@ def _draw_chains(
     # The third axis points to the viewer, so that the plot is not a mirror image.
     view = np.stack([wide, tall, np.cross(wide, tall)], axis=1)
     thick = float(np.interp(len(x), [20, 200], [6, 3]))
+    chains = chains or {"": len(x)}
     ends = np.cumsum([0, *chains.values()])
     spans = [slice(first, last) for first, last in pairwise(ends)]
     parts = []
