@@ -99,6 +99,13 @@ SEQUENCE_ID = "sequence"
     is_flag=True,
     help="Keep the temperature constant, also with a model whose schedule changes it.",
 )
+@click.option(
+    "--minimise",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Number of steps that minimise U over internal coordinates after each simulation.",
+)
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Random seed.")
 @click.option(
     "--model",
@@ -152,16 +159,17 @@ def sample(
     steps: int,
     temperature: float,
     no_anneal: bool,
+    minimise: int,
     seed: int,
     engine: str,
     **sources: Any,
 ) -> None:
     """Sample ensembles of structures, of one protein or of several.
 
-    Each structure is the last state of a separate simulation. Writes to --out: one folder per protein with coarse.h5
-    and atoms.h5 (MDTraj's HDF5), native.h5 if the experimental structure is known, and samples.csv with the seeds that
-    reproduce them in 'openmm-nemo simulate'; and sampling.json with the settings. Rerun the same command to continue
-    after an interruption, or with a larger -n to add structures.
+    Each structure is the last state of a separate simulation, or what a minimisation makes of it. Writes to --out: one
+    folder per protein with coarse.h5 and atoms.h5 (MDTraj's HDF5), native.h5 if the experimental structure is known,
+    and samples.csv with the seeds that reproduce the simulations in 'openmm-nemo simulate'; and sampling.json with the
+    settings. Rerun the same command to continue after an interruption, or with a larger -n to add structures.
 
     \b
     On many machines, with Dask (pip install 'openmm-nemo[dask]'):
@@ -179,7 +187,7 @@ def sample(
     for protein in proteins:
         _refuse_complex(protein.id, protein.sequence)
     settings = SamplingSettings(
-        name_of_model(model), n_samples, steps, temperature, seed, engine, not no_anneal
+        name_of_model(model), n_samples, steps, temperature, seed, engine, not no_anneal, minimise
     )
     network = NemoModel.from_pretrained(model)
     if not network.trained:

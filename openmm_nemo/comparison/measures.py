@@ -18,7 +18,7 @@ from openmm_nemo.comparison.contacts import (
     structure_precisions,
 )
 from openmm_nemo.comparison.energies import ENERGY_FIGURES, energy_figures, threading_z
-from openmm_nemo.comparison.simulations import Simulation, minimise, no_energy, simulate
+from openmm_nemo.comparison.simulations import Simulation, no_energy, simulate
 from openmm_nemo.comparison.structures import (
     CHOICE_FIGURES,
     STRUCTURE_FIGURES,
@@ -28,6 +28,7 @@ from openmm_nemo.comparison.structures import (
 )
 from openmm_nemo.comparison.windows import MAX_WINDOWS, Window
 from openmm_nemo.data.splits import PARTS
+from openmm_nemo.dynamics.minimisation import minimise
 from openmm_nemo.encoders import input_width
 from openmm_nemo.geometry.padding import centred
 from openmm_nemo.models import NemoModel
@@ -108,7 +109,7 @@ def measure(
         - moved_angstrom: RMSD to the start, mean over the samples; clipped: share of steps at the speed limit.
         - noise_moved_angstrom, noise_tm: after a simulation with the same noise, but without energy.
         - adam_tm, adam_rmsd_angstrom, adam_energy_kt: after as many steps of Adam, see
-          `openmm_nemo.comparison.simulations.minimise`; the energy is per residue.
+          `openmm_nemo.dynamics.minimisation.minimise`; the energy is per residue.
 
         Gaps, drift and the simulations without energy and by Adam start from z(0), as the first sample does.
     """
@@ -190,7 +191,7 @@ def _simulations(
         if controls:
             others["drift"] = simulate(own, steps, noise, centred(native, mask)).x
             others["noise"] = simulate(own, steps, noise, start, no_energy).x
-            others["adam"], adam_energy = minimise(own, steps)
+            others["adam"], adam_energy = minimise(own.energy, own.z0, own.mask, steps)
         native_energy = own.energy(native)
         threading = threading_z(own, native_energy, [window.foreign for window in windows])
         return _Simulations(

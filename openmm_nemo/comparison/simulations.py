@@ -7,15 +7,7 @@ import torch
 from torch import Tensor
 
 from openmm_nemo.dynamics import snapshots
-from openmm_nemo.geometry import internal_to_cartesian
-from openmm_nemo.geometry.padding import centred
 from openmm_nemo.models.batch import ConditionedBatch
-
-LEARNING_RATE = 0.05
-"""Learning rate of Adam: about the change of each internal coordinate per step.
-
-In 50 and in 250 steps, rates from 0.02 to 0.1 reach energies of nemo-mini that differ by a few per cent.
-"""
 
 
 class Simulation(NamedTuple):
@@ -72,36 +64,3 @@ def simulate(
 def no_energy(x: Tensor) -> Tensor:
     """Zero (B,), with a gradient of zero, at ``x (B, L, 3)``."""
     return 0 * x.sum((1, 2))
-
-
-def minimise(batch: ConditionedBatch, steps: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Minimise U over internal coordinates by Adam (Kingma & Ba, ICLR 2015) with `LEARNING_RATE`, from z(0).
-
-    Parameters
-    ----------
-    batch : ConditionedBatch
-        Of a model with an energy.
-    steps : sequence of int
-        K increasing numbers; the first is 0.
-
-    Returns
-    -------
-    x : Tensor, shape (K, B, L, 3)
-        Angstrom.
-    energy : Tensor, shape (K, B)
-        U at x, kT.
-    """
-    z = batch.z0.detach().clone().requires_grad_()
-    optimiser = torch.optim.Adam([z], LEARNING_RATE)
-    states, energies = [], []
-    for step in range(steps[-1] + 1):
-        with torch.enable_grad():
-            x = centred(internal_to_cartesian(z), batch.mask)
-            energy = batch.energy(x)
-            # Not backward(), which would leave gradients in the networks.
-            (z.grad,) = torch.autograd.grad(energy.sum(), z)
-        if step in steps:
-            states.append(x.detach())
-            energies.append(energy.detach())
-        optimiser.step()
-    return torch.stack(states), torch.stack(energies)

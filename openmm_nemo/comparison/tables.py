@@ -13,9 +13,9 @@ from openmm_nemo.comparison.differences import Difference, paired_differences
 from openmm_nemo.comparison.energies import MIN_FOREIGN
 from openmm_nemo.comparison.measures import FIGURES
 from openmm_nemo.comparison.plots import Dots, plot_dots
-from openmm_nemo.comparison.simulations import LEARNING_RATE
 from openmm_nemo.comparison.windows import MAX_FOREIGN
 from openmm_nemo.data.splits import HELD_OUT, LEVELS
+from openmm_nemo.dynamics.minimisation import LEARNING_RATE
 from openmm_nemo.files import completing
 
 GROUPS_FILE = "compare.csv"

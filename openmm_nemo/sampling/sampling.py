@@ -29,8 +29,10 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from openmm_nemo.cluster import run_on_cluster
+from openmm_nemo.dynamics.minimisation import minimise
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import json_digest
+from openmm_nemo.geometry import cartesian_to_internal
 from openmm_nemo.models import ConditionedModel, NemoModel
 from openmm_nemo.processes import run_tasks
 from openmm_nemo.residues import Numbering, chain_in_words
@@ -82,6 +84,9 @@ class SamplingSettings:
         are the same to rounding.
     anneal : bool
         Follow the model's schedule of temperature and step sizes; otherwise they are constant.
+    minimise : int
+        Number of steps of minimisation after each simulation, see `openmm_nemo.dynamics.minimisation.minimise`; a
+        structure that it does not lower stays as it was.
     """
 
     model: str
@@ -91,6 +96,7 @@ class SamplingSettings:
     seed: int = 1
     engine: str = "torch"
     anneal: bool = True
+    minimise: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:
@@ -242,7 +248,7 @@ def sample_ensembles(
     ------
     InputError
         If two proteins have the same id, or one cannot be the input of the model; if the model is a baseline, which
-        predicts one structure, and more are requested; if the folder has samples with other settings, of another model
+        predicts one structure, and more or a minimisation are requested; if the folder has samples with other settings, of another model
         or of another protein with that id, or more samples than requested, is in use by another run or cannot be
         written, or if a file in it is damaged; if a process was killed or the cluster does not answer.
     """
@@ -251,6 +257,8 @@ def sample_ensembles(
         raise InputError(
             "The model is a baseline, which predicts one structure per protein: give -n 1."
         )
+    if model.energy is None and settings.minimise:
+        raise InputError("The model is a baseline without energy: leave out --minimise.")
     run = RunFolder(folder, SAMPLING)
     with run.lock(), run.writing():
         restore_ensembles(folder)
@@ -392,7 +400,8 @@ class _Record(NamedTuple):
     @classmethod
     def parse(cls, values: dict[str, Any]) -> "_Record":
         # Earlier versions had no choice.
-        settings, inputs = {"anneal": True, **values["settings"]}, dict(values["inputs"])
+        settings = {"anneal": True, "minimise": 0, **values["settings"]}
+        inputs = dict(values["inputs"])
         return cls(
             settings,
             settings.pop("n_samples"),
@@ -487,7 +496,10 @@ def run_task(weights: bytes, task: Task) -> Samples | str:
     try:
         if protein.has_energy:
             sample = ENGINES[settings.engine]
-            x = sample(protein, seeds, settings.steps, settings.temperature, settings.anneal)[kept]
+            x = sample(protein, seeds, settings.steps, settings.temperature, settings.anneal)
+            if settings.minimise:
+                x = _minimised(protein, x, settings)
+            x = x[kept]
         else:
             x = protein.initial_state().unsqueeze(0)
     except mm.OpenMMException as error:
@@ -500,6 +512,20 @@ def run_task(weights: bytes, task: Task) -> Samples | str:
         if not all(np.isfinite(array[k]).all() for array in samples):
             return f"sample {task.wanted[k]} (seed {seed}) is not finite"
     return samples
+
+
+def _minimised(protein: ConditionedModel, x: Tensor, settings: SamplingSettings) -> Tensor:
+    """Positions (B, L, 3) after the minimisation, where it lowers U."""
+    # Numbers depend on the size of a batch, to rounding: it must be the same however many samples there are already.
+    size = len(x) if settings.engine == "torch" else 1
+    found = []
+    for start in x.split(size):
+        batch = protein.copies(len(start))
+        z = cartesian_to_internal(start)
+        (lower,), (energy,) = minimise(batch.energy, z, batch.mask, [settings.minimise])
+        lowered = energy < batch.energy(start)
+        found.append(torch.where(lowered[:, None, None], lower, start))
+    return torch.cat(found)
 
 
 def _values_at(protein: ConditionedModel, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

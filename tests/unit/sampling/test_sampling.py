@@ -13,8 +13,10 @@ import torch
 
 import openmm_nemo.engine.system
 from openmm_nemo import NemoConfig, NemoModel
+from openmm_nemo.dynamics.minimisation import minimise
 from openmm_nemo.engine.integrator import CompiledIntegrator, PythonIntegrator
 from openmm_nemo.errors import InputError
+from openmm_nemo.geometry import cartesian_to_internal
 from openmm_nemo.sampling import sampling
 from openmm_nemo.sampling.engines import sample_with_openmm, sample_with_torch
 from openmm_nemo.sampling.ensembles import (
@@ -431,6 +433,7 @@ def test_the_record_tells_all(whole, model):
         "seed": 1,
         "engine": "torch",
         "anneal": True,
+        "minimise": 0,
     }
     assert set(record["inputs"]) == {"a", "b", "c"}
 
@@ -443,6 +446,7 @@ def test_the_record_tells_all(whole, model):
         ("temperature", 310.0, 300.0),
         ("seed", 2, 1),
         ("engine", "openmm", "torch"),
+        ("minimise", 5, 0),
     ],
 )
 def test_other_settings_are_refused(whole, model, name, value, old):
@@ -591,3 +595,24 @@ def test_an_energy_that_overflows_is_reported(model, tmp_path, monkeypatch, engi
     sampled = sample_ensembles(tmp_path, model, [A, B], settings, 1)
     assert sampled.ids == ["b"]
     assert re.search(f"{words}.*not finite|not finite.*{words}", sampled.failures["a"])
+
+
+@pytest.mark.parametrize("engine", ["torch", "openmm"])
+def test_minimised_samples_are_lower_and_the_same_in_any_run(model, tmp_path, engine):
+    settings = SamplingSettings("tiny", n_samples=3, steps=6, engine=engine)
+    found = {}
+    for steps in (0, 1, 25):
+        sample_ensembles(tmp_path / str(steps), model, [A], replace(settings, minimise=steps), 1)
+        found[steps] = read_ensemble(tmp_path / str(steps), "a")
+    protein = model.condition(A.sequence)
+    energy = {n: protein.energy(torch.from_numpy(e.x)) for n, e in found.items()}
+    assert (energy[1] <= energy[0]).all()
+    assert (energy[25] < energy[0]).all()
+    start = torch.from_numpy(found[0].x)
+    mask = torch.ones_like(start[..., 0])
+    (x,), _ = minimise(protein.energy, cartesian_to_internal(start), mask, [25])
+    assert_close(torch.from_numpy(found[25].x), x, "trajectory")
+    grown = tmp_path / "grown"
+    for n in (2, 3):
+        sample_ensembles(grown, model, [A], replace(settings, n_samples=n, minimise=25), 1)
+    np.testing.assert_array_equal(read_ensemble(grown, "a").x, found[25].x)
