@@ -248,9 +248,10 @@ def sample_ensembles(
     ------
     InputError
         If two proteins have the same id, or one cannot be the input of the model; if the model is a baseline, which
-        predicts one structure, and more or a minimisation are requested; if the folder has samples with other settings, of another model
-        or of another protein with that id, or more samples than requested, is in use by another run or cannot be
-        written, or if a file in it is damaged; if a process was killed or the cluster does not answer.
+        predicts one structure without an energy, and more or a minimisation are requested; if the folder has samples
+        with other settings, of another model or of another protein with that id, or more samples than requested, is in
+        use by another run or cannot be written, or if a file in it is damaged; if a process was killed or the cluster
+        does not answer.
     """
     _check_proteins(proteins, model)
     if model.energy is None and settings.n_samples > 1:
