@@ -24,6 +24,7 @@ from openmm_nemo.cli.series import advance, plan_of
 from openmm_nemo.data import Structure
 from openmm_nemo.data.families.profiles import read_profile
 from openmm_nemo.encoders.embedding import read_embedding
+from openmm_nemo.engine.pdb import chain_letters
 from openmm_nemo.errors import InputError
 from openmm_nemo.models.complex import ConditionedComplex
 from openmm_nemo.residues import BREAK
@@ -231,6 +232,14 @@ def run_in_folder(out: Path, settings: SimulationSettings | None, steps: int | N
         if isinstance(run.protein, ConditionedComplex) and run.protein.caveat:
             click.echo(run.protein.caveat)
         click.echo(f"Simulating {plan_of(run, total)}.")
+        names = [chain.chain for chain in run.protein.numbering.chains]
+        renamed = [
+            f"{name} is {letter}"
+            for name, letter in zip(names, chain_letters(names), strict=True)
+            if len(name) > 1
+        ]
+        if renamed:
+            click.echo(f"PDB files have one letter for a chain: {', '.join(renamed)}.")
         if run.settings.source is not None:
             for name in run.settings.source.changed_files():
                 click.echo(

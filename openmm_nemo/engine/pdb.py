@@ -4,6 +4,7 @@ All bonds are CONECT records: no program knows those between C-alpha atoms or to
 """
 
 import os
+import string
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +15,27 @@ import numpy as np
 
 from openmm_nemo.engine.units import ANGSTROM_PER_NM
 
+LETTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits
+"""What PDB files call chains."""
+
+
+def chain_letters(names: Sequence[str]) -> list[str]:
+    """The letter of each chain in a PDB file; a space for a chain without a name.
+
+    Names of one letter are kept. A longer one becomes its first letter, or, if another chain has that, the first letter
+    or digit that none has: otherwise programs would take two chains for one.
+    """
+    taken = {name for name in names if len(name) == 1}
+    letters = []
+    for name in names:
+        letter = name or " "
+        if len(name) > 1:
+            free = (c for c in name[0] + LETTERS if c not in taken)
+            letter = next(free, name[0])  # more chains than the format has names
+            taken.add(letter)
+        letters.append(letter)
+    return letters
+
 
 class PdbWriter:
     """Writes models to a PDB file one by one; bonds and the end follow when it is closed.
@@ -23,7 +45,7 @@ class PdbWriter:
     path : path
         An existing file is replaced.
     topology : mdtraj.Topology
-        A chain name of several letters, for which the format has no place, is cut to the first one.
+        The format has one letter for the name of a chain, see `chain_letters`.
     insertion_codes : sequence of str, optional
         One per residue, which MDTraj's topology does not hold. Default: none.
     """
@@ -83,8 +105,9 @@ def write_pdb(
 def _structure(topology: md.Topology, insertion_codes: Sequence[str] | None) -> gemmi.Structure:
     codes = [""] * topology.n_residues if insertion_codes is None else insertion_codes
     model = gemmi.Model(1)
-    for chain in topology.chains:
-        part = gemmi.Chain((chain.chain_id or " ")[0])
+    letters = chain_letters([chain.chain_id or "" for chain in topology.chains])
+    for chain, letter in zip(topology.chains, letters, strict=True):
+        part = gemmi.Chain(letter)
         for residue in chain.residues:
             copy = gemmi.Residue()
             copy.name = residue.name

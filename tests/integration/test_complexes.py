@@ -1,5 +1,6 @@
 """Simulations of complexes: what is read and written of each chain, and runs that stop and go on."""
 
+import gemmi
 import mdtraj as md
 import numpy as np
 import pytest
@@ -76,6 +77,22 @@ def test_contacts_and_moves_are_in_tables(whole):
     assert moves["proposed"].tolist() == [0, 10, 20, 30, 40]
     assert 0 < moves["accepted"][-1] < 40
     assert count_moves(whole) == (40, moves["accepted"][-1])
+
+
+def test_files_of_chains_whose_names_have_the_same_first_letter(tmp_path):
+    """As in the files of assemblies, which call a copy of chain A A-2."""
+    document = gemmi.read_structure(str(DIMER))
+    document.remove_empty_chains()
+    for chain, name in zip(list(document[0]), ("A-2", "A"), strict=False):
+        chain.name = name
+    document.setup_entities()
+    document.make_mmcif_document().write_file(str(tmp_path / "assembly.cif"))
+    options = ("--model", "nemo-fold", "--pdb", tmp_path / "assembly.cif", "--steps", 10)
+    outcome = simulate(tmp_path / "run", *options, "--chain", "A:A-2", "--residues", "2-9:5-12")
+    names(outcome.out, "A-2 is B")
+    for name in ("final_coarse.pdb", "final_atoms.pdb"):
+        chains = gemmi.read_structure(str(tmp_path / "run" / name))[0]
+        assert [(chain.name, len(chain)) for chain in chains] == [("A", 8), ("B", 8)], name
 
 
 def test_what_is_printed(tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from openmm_nemo.engine import atom_topology, coarse_topology
-from openmm_nemo.engine.pdb import PdbWriter, write_pdb
+from openmm_nemo.engine.pdb import PdbWriter, chain_letters, write_pdb
 from openmm_nemo.residues import Numbering
 
 SEQUENCE = "GWAC"
@@ -69,3 +69,27 @@ def test_chain_names_that_do_not_have_one_letter(tmp_path, name, column):
     write_pdb(tmp_path / "x.pdb", positions(4), topology)
     atoms = [line for line in (tmp_path / "x.pdb").read_text().splitlines() if line[:4] == "ATOM"]
     assert [line[21] for line in atoms] == [column] * 4
+
+
+@pytest.mark.parametrize(
+    ("names", "letters"),
+    [
+        (["AA", "AB", "AC"], "ABC"),
+        (["A-2", "A"], "BA"),
+        (["a", "b", "abc", ""], "abA "),
+        (["Heavy", "Light"], "HL"),
+    ],
+)
+def test_chains_with_long_names_have_letters_of_their_own(tmp_path, names, letters):
+    assert chain_letters(names) == list(letters)
+    parts = [Numbering(name, ("1", "2", "3", "4")) for name in names]
+    topology = coarse_topology(SEQUENCE * len(names), Numbering.join(parts))
+    write_pdb(tmp_path / "x.pdb", positions(topology.n_atoms), topology)
+    atoms = [line for line in (tmp_path / "x.pdb").read_text().splitlines() if line[:4] == "ATOM"]
+    assert "".join(line[21] for line in atoms[::4]) == letters
+
+
+def test_more_chains_than_letters_are_written():
+    letters = chain_letters([f"Q{k}" for k in range(70)])
+    assert len(set(letters[:62])) == 62
+    assert letters[62:] == ["Q"] * 8
