@@ -17,7 +17,7 @@ from openmm_nemo.geometry.rigid import rotation_of_numbers, side_by_side
 from openmm_nemo.models.batch import ConditionedBatch, evaluation_mode
 from openmm_nemo.models.conditioned import ConditionedModel
 from openmm_nemo.models.imputation import Imputation
-from openmm_nemo.residues import BREAK, chain_name
+from openmm_nemo.residues import BREAK
 
 if TYPE_CHECKING:
     from openmm_nemo.models.model import NemoModel
@@ -139,7 +139,7 @@ def condition_complex(
             try:
                 encoded.append(model.encode(chain, **own))
             except InputError as error:
-                raise InputError(f"Chain {chain_name(number)}: {error}") from None
+                raise InputError(f"Chain {number + 1} of {len(chains)}: {error}") from None
         return ConditionedComplex(
             Origin(model.name, model.fingerprint(), model.config),
             BREAK.join(chains),

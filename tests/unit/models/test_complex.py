@@ -153,9 +153,9 @@ def test_identical_chains_with_different_profiles_are_not_identical(with_profile
 def test_inputs_that_do_not_fit_the_chains_are_refused(with_profiles, model):
     with raises(InputError, "profile", "23 entries", "2 chains"):
         with_profiles.condition(f"{A}:{B}", np.vstack([profile(14, 1), profile(9, 2)]))
-    with raises(InputError, "chain B", "profile", "(14, 20)", "(9, 20)"):
+    with raises(InputError, "Chain 2 of 2", "profile", "(14, 20)", "(9, 20)"):
         with_profiles.condition(f"{A}:{B}", [profile(14, 1), profile(14, 1)])
-    with raises(InputError, "chain A", "profile"):
+    with raises(InputError, "Chain 1 of 2", "profile"):
         model.condition(f"{A}:{B}", [profile(14, 1), None])
     with raises(InputError, "chain B", "'X'"):
         model.condition(f"{A}:GSXV")
