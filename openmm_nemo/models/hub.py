@@ -44,8 +44,12 @@ def model_at_url(url: str) -> Path:
         If pooch is not installed, the server is out of reach, the registry lacks the model, or a file is another one
         than the registry says.
     """
-    pooch = _load_pooch()
     place, _, name = url.rstrip("/").rpartition("/")
+    if not place.partition("://")[2].strip("/"):
+        raise InputError(
+            f"The URL {url} has no name of a model: give PLACE/NAME, such as {url.rstrip('/')}/nemo-fold."
+        )
+    pooch = _load_pooch()
     cache = Path(pooch.os_cache("openmm_nemo")) / hashlib.sha256(place.encode()).hexdigest()[:16]
     registry = f"{place}/{REGISTRY_FILE}"
     digests = _files_of(name, _fetched_registry(pooch, registry, cache), registry)

@@ -228,3 +228,10 @@ def test_a_folder_without_models_gets_no_registry(tmp_path):
     assert outcome.code == 2
     names(outcome.err, tmp_path, "save_pretrained")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("url", ["http://", "https://example.org", "https://example.org/"])
+def test_a_url_without_the_name_of_a_model_reaches_no_server(url, monkeypatch):
+    monkeypatch.setattr(pooch, "HTTPDownloader", None)
+    with raises(InputError, url, "PLACE/NAME"):
+        find_model(url)
