@@ -197,6 +197,10 @@ class SimulationSettings:
             raise InputError(
                 f"{option} is for the chains of a complex: give several chains, or leave it out."
             )
+        if self.reach is not None and not self.chain_moves:
+            raise InputError(
+                "--reach limits the moves of chains, but --chain-moves is 0: leave one out."
+            )
         if self.reach is not None and not 0 < self.reach < math.inf:
             raise InputError(f"--reach is {self.reach}: give a positive distance in Angstrom.")
         if self.exchange is not None:

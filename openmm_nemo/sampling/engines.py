@@ -4,8 +4,10 @@ import openmm as mm
 import torch
 from torch import Tensor
 
+from openmm_nemo.dynamics.minimisation import minimise
 from openmm_nemo.engine.forces import choose_backend
 from openmm_nemo.engine.units import ANGSTROM_PER_NM
+from openmm_nemo.geometry import cartesian_to_internal
 from openmm_nemo.models import ConditionedModel
 
 STEPS_KEPT = 10
@@ -89,3 +91,32 @@ def sample_with_openmm(
 
 
 ENGINES = {"torch": sample_with_torch, "openmm": sample_with_openmm}
+
+
+def minimised(protein: ConditionedModel, x: Tensor, steps: int, batch_size: int) -> Tensor:
+    """States after a minimisation, where it lowers U, and otherwise as they were.
+
+    Parameters
+    ----------
+    protein : ConditionedModel
+    x : Tensor, shape (B, L, 3)
+        Angstrom.
+    steps : int
+        See `openmm_nemo.dynamics.minimisation.minimise`.
+    batch_size : int
+        Number of states that are minimised at once.
+
+    Returns
+    -------
+    Tensor, shape (B, L, 3)
+        Angstrom.
+    """
+    found = []
+    for start in x.split(batch_size):
+        batch = protein.copies(len(start))
+        (lower,), (energy,) = minimise(
+            batch.energy, cartesian_to_internal(start), batch.mask, [steps]
+        )
+        lowered = energy < batch.energy(start)
+        found.append(torch.where(lowered[:, None, None], lower, start))
+    return torch.cat(found)

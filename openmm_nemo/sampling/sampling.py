@@ -29,17 +29,15 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from openmm_nemo.cluster import run_on_cluster
-from openmm_nemo.dynamics.minimisation import minimise
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import json_digest
-from openmm_nemo.geometry import cartesian_to_internal
 from openmm_nemo.models import ConditionedModel, NemoModel
 from openmm_nemo.processes import run_tasks
 from openmm_nemo.residues import Numbering, chain_in_words
 from openmm_nemo.runs.folder import RunFolder, RunKind
 from openmm_nemo.runs.source import SourceStructure
 from openmm_nemo.sampling.batches import FinishedBatches, Samples, remove_batches
-from openmm_nemo.sampling.engines import ENGINES
+from openmm_nemo.sampling.engines import ENGINES, minimised
 from openmm_nemo.sampling.ensembles import (
     Ensemble,
     ensemble_folder,
@@ -499,7 +497,9 @@ def run_task(weights: bytes, task: Task) -> Samples | str:
             sample = ENGINES[settings.engine]
             x = sample(protein, seeds, settings.steps, settings.temperature, settings.anneal)
             if settings.minimise:
-                x = _minimised(protein, x, settings)
+                # Rounding depends on the size of a batch, which must not depend on the samples that there are.
+                size = len(x) if settings.engine == "torch" else 1
+                x = minimised(protein, x, settings.minimise, size)
             x = x[kept]
         else:
             x = protein.initial_state().unsqueeze(0)
@@ -513,20 +513,6 @@ def run_task(weights: bytes, task: Task) -> Samples | str:
         if not all(np.isfinite(array[k]).all() for array in samples):
             return f"sample {task.wanted[k]} (seed {seed}) is not finite"
     return samples
-
-
-def _minimised(protein: ConditionedModel, x: Tensor, settings: SamplingSettings) -> Tensor:
-    """Positions (B, L, 3) after the minimisation, where it lowers U."""
-    # Numbers depend on the size of a batch, to rounding: it must be the same however many samples there are already.
-    size = len(x) if settings.engine == "torch" else 1
-    found = []
-    for start in x.split(size):
-        batch = protein.copies(len(start))
-        z = cartesian_to_internal(start)
-        (lower,), (energy,) = minimise(batch.energy, z, batch.mask, [settings.minimise])
-        lowered = energy < batch.energy(start)
-        found.append(torch.where(lowered[:, None, None], lower, start))
-    return torch.cat(found)
 
 
 def _values_at(protein: ConditionedModel, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -279,6 +279,10 @@ def test_records_with_colons_are_complexes_among_proteins(tmp_path):
         (("--sequence", "GAVLGAVL", "--chain-moves", 3), ("--chain-moves", "complex")),
         (("--sequence", "GAVLGAVL", "--reach", 30), ("--reach", "complex")),
         (("--sequence", "GAVL:GAVL", "--reach", 0), ("--reach", "positive")),
+        (
+            ("--sequence", "GAVL:GAVL", "--reach", 30, "--chain-moves", 0),
+            ("--reach", "--chain-moves"),
+        ),
         (("--sequence", "GAVL:GAVL", "--all-atom"), ("--all-atom", "complex")),
         (("--pdb", DIMER, "--chain", "A:A"), ("--chain", "chain A", "twice")),
         (("--pdb", DIMER, "--chain", "A:Q"), ("Chain Q", "does not exist", "--chain")),
