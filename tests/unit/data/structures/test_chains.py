@@ -11,7 +11,7 @@ import pytest
 
 from openmm_nemo.data import Structure, read_structure
 from openmm_nemo.data.structures import parsing
-from openmm_nemo.data.structures.chains import join_chains, read_chains
+from openmm_nemo.data.structures.chains import read_chains
 from openmm_nemo.errors import InputError
 from openmm_nemo.residues import THREE_LETTER
 from tests.helpers import names, raises
@@ -937,22 +937,3 @@ def test_cut_mmcif(write: Writer, extra: int) -> None:
     start = text.index("\nATOM   120 ") + 1
     with raises(InputError, "cut short"):
         read_structure(write(text[: start + extra], "x.cif"))
-
-
-def test_chains_of_a_file_are_joined():
-    file = DATA / "20_2hpf.pdb.gz"
-    first, second = (read_structure(file, name) for name in "AB")
-    both = join_chains([first, second])
-    assert both.sequence == f"{first.sequence}:{second.sequence}"
-    assert (both.chain, both.chain_lengths, both.segment) == ("A:B", (99, 99), "1-99:1-99")
-    np.testing.assert_array_equal(both.ca, np.concatenate([first.ca, second.ca]))
-    np.testing.assert_array_equal(both.backbone[99:], second.backbone)
-    assert both.numbering.chains == (first.numbering, second.numbering)
-    for note in both.notes:
-        assert note in first.notes or note.startswith(("Chain A: ", "Chain B: "))
-
-
-def test_chains_that_overlap_are_not_joined():
-    chain = read_structure(DATA / "20_2hpf.pdb.gz", "A")
-    with raises(InputError, "chain A", "overlap", "0.0 Angstrom", "--chain"):
-        join_chains([chain, chain])
