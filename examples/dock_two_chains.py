@@ -6,9 +6,10 @@ trained on single chains, and knows of contacts between chains only what it know
 native halves back to their places. Those that it has folded itself, two to six Angstrom from the native ones, it puts
 together in other ways, in part with a lower energy than the native complex has. The picture shows one of each.
 
-python examples/dock_two_chains.py
+python examples/dock_two_chains.py [FOLDER]
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,9 @@ from openmm_nemo.data.families.profiles import read_profile
 from openmm_nemo.engine import RigidBodyMoves
 from openmm_nemo.engine.rigid_moves import reach_of
 from openmm_nemo.geometry import rmsd, superpose
+
+out = Path(sys.argv[1] if len(sys.argv) > 1 else "run/dock_two_chains")
+out.mkdir(parents=True, exist_ok=True)
 
 DATA = Path(__file__).parent / "data"
 CUT = 46
@@ -109,4 +113,5 @@ for axes, name in zip(panels, ("native chains", "folded chains"), strict=True):
     lowest = min(found)
     error = float(rmsd(found[lowest], native))
     draw(axes, found[lowest], f"{name}: {lowest:.0f} kT, RMSD {error:.1f} Å (native grey)")
-figure.savefig("dock_two_chains.png", dpi=100)
+figure.savefig(out / "dock_two_chains.png", dpi=100)
+print(f"Wrote {out / 'dock_two_chains.png'}.")

@@ -69,8 +69,18 @@ def _check_exchange(text: str) -> None:
         assert f == pytest.approx(integral, abs=BOUNDS["exchange"])
 
 
+def _check_docking(text: str) -> None:
+    """Native halves find their places, from 35 Angstrom apart; folded ones do not."""
+    native = _numbers(r"native chains, seed \d: (\S+) kT, .* complex (\S+) Angstrom", text)
+    folded = _numbers(r"folded chains, seed \d: (\S+) kT, .* complex (\S+) Angstrom", text)
+    assert len(native) == len(folded) == 3
+    assert max(error for _, error in native) < 2
+    assert min(error for _, error in folded) > 4
+
+
 CHECKS = {
     "contact_restraint": _check_restraint,
+    "dock_two_chains": _check_docking,
     "metadynamics": _check_metadynamics,
     "replica_exchange_openmmtools": _check_exchange,
     "simulated_tempering": _check_tempering,
