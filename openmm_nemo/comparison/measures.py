@@ -28,7 +28,6 @@ from openmm_nemo.comparison.structures import (
 )
 from openmm_nemo.comparison.windows import MAX_WINDOWS, Window
 from openmm_nemo.data.splits import PARTS
-from openmm_nemo.dynamics.minimisation import minimise
 from openmm_nemo.encoders import input_width
 from openmm_nemo.geometry.padding import centred
 from openmm_nemo.models import NemoModel
@@ -191,7 +190,7 @@ def _simulations(
         if controls:
             others["drift"] = simulate(own, steps, noise, centred(native, mask)).x
             others["noise"] = simulate(own, steps, noise, start, no_energy).x
-            others["adam"], adam_energy = minimise(own.energy, own.z0, own.mask, steps)
+            others["adam"], adam_energy = own.minimised(start, steps)
         native_energy = own.energy(native)
         threading = threading_z(own, native_energy, [window.foreign for window in windows])
         return _Simulations(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,10 +21,11 @@ from openmm_nemo.dynamics import (
     snapshots,
 )
 from openmm_nemo.dynamics.backpropagation import trainable_rollout
+from openmm_nemo.dynamics.minimisation import minimise
 from openmm_nemo.dynamics.noise import Noise, start_numbers
 from openmm_nemo.dynamics.rollout import energy_and_gradient
 from openmm_nemo.energies import Energy
-from openmm_nemo.geometry import internal_to_cartesian
+from openmm_nemo.geometry import cartesian_to_internal, internal_to_cartesian
 from openmm_nemo.geometry.padding import centred
 
 
@@ -184,7 +186,7 @@ class ConditionedBatch:
             Chain b uses ``seed + b``.
         schedule : Schedule
         """
-        from openmm_nemo.engine import rollout as engine
+        from openmm_nemo.engine import batch as engine
 
         assert self.parameters is not None
         assert self.energy_network is not None
@@ -192,13 +194,47 @@ class ConditionedBatch:
             return snapshots(self.energy, x0, self.parameters, steps, seed=seed, schedule=schedule)
         return engine.snapshots(
             self.energy_network,
-            [values.expand(len(x0), *values.shape[1:]) for values in self.coefficients],
+            self._coefficients_of_chains(),
             self.parameters,
             x0,
             steps,
             seed=seed,
             schedule=schedule,
         )
+
+    @torch.no_grad()
+    def minimised(self, x0: Tensor, steps: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """States of a minimisation and their energies, without gradients.
+
+        The plugin computes the energy if it has all of its terms, which is many times faster.
+
+        Parameters
+        ----------
+        x0 : Tensor, shape (B, L, 3)
+            Angstrom.
+        steps : sequence of int
+            K increasing numbers of steps.
+
+        Returns
+        -------
+        x : Tensor, shape (K, B, L, 3)
+            Angstrom, centred; see `openmm_nemo.dynamics.minimisation.minimise`.
+        energy : Tensor, shape (K, B)
+            U at x, kT.
+        """
+        from openmm_nemo.engine import batch as engine
+
+        assert self.energy_network is not None
+        if engine.can_compute(self.energy_network, x0):
+            forces = engine.Energies(self.energy_network, self._coefficients_of_chains(), self.mask)
+        else:
+            forces = partial(energy_and_gradient, self.energy)
+        present = self.mask.unsqueeze(-1) > 0
+        z = torch.where(present, cartesian_to_internal(x0), torch.zeros_like(x0))
+        return minimise(forces, z, self.mask, steps)
+
+    def _coefficients_of_chains(self) -> list[Tensor]:
+        return [values.expand(len(self.mask), *values.shape[1:]) for values in self.coefficients]
 
     def trainable_rollout(self, x0: Tensor, n_steps: int, **options: Any) -> Tensor:
         """Simulate for training: states (S+1, B, L, 3), Angstrom, with gradients to all network outputs.

@@ -4,10 +4,8 @@ import openmm as mm
 import torch
 from torch import Tensor
 
-from openmm_nemo.dynamics.minimisation import minimise
 from openmm_nemo.engine.forces import choose_backend
 from openmm_nemo.engine.units import ANGSTROM_PER_NM
-from openmm_nemo.geometry import cartesian_to_internal
 from openmm_nemo.models import ConditionedModel
 
 STEPS_KEPT = 10
@@ -114,9 +112,7 @@ def minimised(protein: ConditionedModel, x: Tensor, steps: int, batch_size: int)
     found = []
     for start in x.split(batch_size):
         batch = protein.copies(len(start))
-        (lower,), (energy,) = minimise(
-            batch.energy, cartesian_to_internal(start), batch.mask, [steps]
-        )
+        (lower,), (energy,) = batch.minimised(start, [steps])
         lowered = energy < batch.energy(start)
         found.append(torch.where(lowered[:, None, None], lower, start))
     return torch.cat(found)

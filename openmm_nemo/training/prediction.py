@@ -27,11 +27,14 @@ class RolloutSettings:
         Number of last steps through which gradients flow; if it is all steps, gradients reach the initial state.
     states : int
         Number of intermediate states that the losses see, spread over the back-propagated steps.
+    minimise : int
+        Steps of minimisation after the roll-out; no gradients flow through them.
     """
 
     steps: int = 100
     backpropagated: int = 100
     states: int = 4
+    minimise: int = 0
 
 
 def predict(
@@ -91,7 +94,7 @@ def predict(
         )
     free = max(settings.steps - settings.backpropagated, 0)
     schedule = chains.schedule(settings.steps)
-    x = chains.initial_positions(seed) if settings.steps else x0
+    x = chains.initial_positions(seed) if settings.steps or settings.minimise else x0
     if from_data is not None:
         x = torch.where(from_data[:, None, None], centred(batch.x, batch.mask), x)
     if free:
@@ -105,6 +108,8 @@ def predict(
         damping=damping,
         growth=growth,
     )
+    if settings.minimise:
+        states, _ = chains.minimised(states[-1], [settings.minimise])
     log_growth = x0.new_zeros(len(x0))
     if lyapunov and len(states) > 1:
         log_growth = _growth_of_a_step(chains, states, free, seed)

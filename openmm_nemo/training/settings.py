@@ -147,6 +147,9 @@ class StageSettings(_Table):
         Number of updates of the weights.
     steps, backpropagated, states : int
         See `RolloutSettings`.
+    minimise : int
+        Number of steps of minimisation after each roll-out, without gradients: what the energy is lowest at, which a
+        simulation of these steps may not find, see `openmm_nemo.dynamics.minimisation.minimise`.
     min_steps : int, optional
         Roll-outs have between this and ``steps`` steps, a different number in each update, so that the energy learns
         what to do early and late. Default: ``steps``.
@@ -165,6 +168,7 @@ class StageSettings(_Table):
 
     updates: int = Field(ge=1)
     steps: int = Field(0, ge=0)
+    minimise: int = Field(0, ge=0)
     min_steps: int | None = Field(None, ge=0)
     backpropagated: int = Field(0, ge=0)
     states: int = Field(1, ge=1)
@@ -196,15 +200,19 @@ class StageSettings(_Table):
     def _ordered(self) -> "StageSettings":
         if self.min_steps is not None and self.min_steps > self.steps:
             raise ValueError(f"min_steps is {self.min_steps}, use at most steps ({self.steps})")
-        if "contrastive_likelihood" in self.losses and not self.steps:
-            raise ValueError("contrastive_likelihood learns from simulations, give the stage steps")
+        if "contrastive_likelihood" in self.losses and not (self.steps or self.minimise):
+            raise ValueError(
+                "contrastive_likelihood learns from simulations, give the stage steps or minimise"
+            )
+        if self.minimise and self.backpropagated:
+            raise ValueError("gradients do not flow through minimise, leave out backpropagated")
         return self
 
     def rollout(self, seed: int) -> RolloutSettings:
         """How chains are simulated in an update with this seed."""
         shortest = self.steps if self.min_steps is None else self.min_steps
         steps = shortest + seed % (self.steps - shortest + 1)
-        return RolloutSettings(steps, self.backpropagated, self.states)
+        return RolloutSettings(steps, self.backpropagated, self.states, self.minimise)
 
 
 class TrainingSettings(_Table):

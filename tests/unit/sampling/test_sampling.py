@@ -13,10 +13,8 @@ import torch
 
 import openmm_nemo.engine.system
 from openmm_nemo import NemoConfig, NemoModel
-from openmm_nemo.dynamics.minimisation import minimise
 from openmm_nemo.engine.integrator import CompiledIntegrator, PythonIntegrator
 from openmm_nemo.errors import InputError
-from openmm_nemo.geometry import cartesian_to_internal
 from openmm_nemo.sampling import sampling
 from openmm_nemo.sampling.engines import sample_with_openmm, sample_with_torch
 from openmm_nemo.sampling.ensembles import (
@@ -609,8 +607,7 @@ def test_minimised_samples_are_lower_and_the_same_in_any_run(model, tmp_path, en
     assert (energy[1] <= energy[0]).all()
     assert (energy[25] < energy[0]).all()
     start = torch.from_numpy(found[0].x)
-    mask = torch.ones_like(start[..., 0])
-    (x,), _ = minimise(protein.energy, cartesian_to_internal(start), mask, [25])
+    (x,), _ = protein.copies(3).minimised(start, [25])
     assert_close(torch.from_numpy(found[25].x), x, "trajectory")
     grown = tmp_path / "grown"
     for n in (2, 3):

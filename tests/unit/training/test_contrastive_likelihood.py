@@ -10,11 +10,13 @@ from openmm_nemo import NemoConfig, NemoModel
 from openmm_nemo.data import read_structure
 from openmm_nemo.data.batches import Batch, Example, collate
 from openmm_nemo.data.sets.domains import domain_of
+from openmm_nemo.geometry.padding import centred
 from openmm_nemo.training.losses import ContrastiveLikelihood, Prediction
 from openmm_nemo.training.module import NemoTraining
 from openmm_nemo.training.prediction import RolloutSettings, predict
 from openmm_nemo.training.settings import StageSettings, TrainingSettings
 from tests.helpers import generator, normal, raises, uniform
+from tests.tolerances import assert_close
 
 SMALL = {
     "node_channels": 8,
@@ -72,6 +74,25 @@ def test_negatives_are_what_users_simulate(profiles, model):
         near.x[0], protein.rollout(12, x0=native, seed=5).x[-1, 0], atol=1e-2, rtol=0
     )
     torch.testing.assert_close(near.x[1], prediction.x[1], atol=1e-4, rtol=0)
+
+
+def test_negatives_are_minimised_where_the_stage_says_so(profiles, model):
+    """From where the simulation ends, or where it would begin; native and relaxed native from the data."""
+    model.eval()
+    from_data = torch.tensor([True, False])
+    found = {}
+    with torch.no_grad():
+        for steps, minimise in ((12, 0), (12, 30), (0, 30)):
+            settings = replace(SETTINGS, steps=steps, minimise=minimise)
+            found[steps, minimise] = predict(model, profiles, settings, seed=5, from_data=from_data)
+        chains = found[12, 0].chains
+        (after,), (energy,) = chains.minimised(found[12, 0].x, [30])
+        assert_close(found[12, 30].x, after, "trajectory")
+        assert (energy < chains.energy(found[12, 0].x)).all()
+        drawn = chains.initial_positions(5)
+        native = centred(profiles.x, profiles.mask)
+        start = torch.where(from_data[:, None, None], native, drawn)
+        assert_close(found[0, 30].x, chains.minimised(start, [30])[0][0], "trajectory")
 
 
 def test_gradient_is_the_difference_of_the_terms(profiles, model):
@@ -142,6 +163,12 @@ def test_metrics_have_the_gap_and_the_share_of_natives_below(batch):
     )
 
 
-def test_it_needs_a_simulation():
-    with raises(ValidationError, "contrastive_likelihood", "steps"):
+def test_it_needs_a_simulation_or_a_minimisation():
+    with raises(ValidationError, "contrastive_likelihood", "steps", "minimise"):
         StageSettings(updates=1, losses={"contrastive_likelihood": 1.0})
+    assert StageSettings(updates=1, minimise=5, losses={"contrastive_likelihood": 1.0})
+
+
+def test_no_gradients_flow_through_a_minimisation():
+    with raises(ValidationError, "minimise", "backpropagated"):
+        StageSettings(updates=1, steps=5, backpropagated=2, minimise=5, losses={"distances": 1.0})

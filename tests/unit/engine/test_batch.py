@@ -1,10 +1,11 @@
-"""States of a batch of chains, simulated in OpenMM, against roll-outs in torch."""
+"""Simulations and energies of a batch of chains in OpenMM, against those in torch."""
 
 import pytest
 import torch
 
 from openmm_nemo.config import NemoConfig
-from openmm_nemo.engine import rollout as engine
+from openmm_nemo.dynamics.rollout import energy_and_gradient
+from openmm_nemo.engine import batch as engine
 from openmm_nemo.models import NemoModel
 from openmm_nemo.models.batch import ConditionedBatch
 from tests.helpers import normal
@@ -81,3 +82,30 @@ def test_without_the_plugin_all_is_simulated_in_torch(monkeypatch):
     assert not engine.can_simulate(batch.energy_network, x0, 7)
     expected = batch.rollout(3, x0, seed=7, schedule=schedule).x[-1]
     assert batch.snapshots(x0, [3], 7, schedule).x[-1].equal(expected)
+
+
+@pytest.mark.usefixtures("plugin")
+def test_energies_and_gradients_are_those_of_the_network():
+    batch = make_batch()
+    x = batch.initial_positions(7)
+    assert engine.can_compute(batch.energy_network, x)
+    energies = engine.Energies(batch.energy_network, batch.coefficients, batch.mask)
+    u, gradient = energies(x)
+    expected, slope = energy_and_gradient(batch.energy, x)
+    assert_close(u, expected, "rounding")
+    assert_close(gradient, slope, "rounding_gradient")
+    assert gradient[batch.mask == 0].eq(0).all()
+    assert gradient.norm(dim=-1)[batch.mask > 0].min() > 0
+
+
+@pytest.mark.usefixtures("plugin")
+def test_minimisation_is_that_in_torch(monkeypatch):
+    batch = make_batch()
+    x0 = batch.initial_positions(7)
+    x, u = batch.minimised(x0, [0, 3, 20])
+    monkeypatch.setattr(engine, "plugin_problem", lambda: "it was not built")
+    expected, energy = batch.minimised(x0, [0, 3, 20])
+    assert_close(x, expected, "trajectory")
+    assert_close(u, energy, "trajectory")
+    assert (u[2] < u[1]).all()
+    assert (u[1] < u[0]).all()
