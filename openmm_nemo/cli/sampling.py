@@ -82,10 +82,10 @@ SEQUENCE_ID = "sequence"
 )
 @click.option(
     "--steps",
-    type=click.IntRange(1),
+    type=click.IntRange(0),
     default=250,
     show_default=True,
-    help="Number of steps per simulation.",
+    help="Number of steps per simulation; 0: only minimise.",
 )
 @click.option(
     "--temperature",

@@ -72,7 +72,8 @@ class SamplingSettings:
     n_samples : int
         Number of samples per protein.
     steps : int
-        Number of steps per simulation; the sample is its last state.
+        Number of steps per simulation; the sample is its last state. With 0, it is what a minimisation makes of the
+        start, which is drawn with the seed of the sample.
     temperature : float
         Temperature, kelvin.
     seed : int
@@ -101,6 +102,8 @@ class SamplingSettings:
             raise InputError(
                 f"The temperature is {self.temperature}: give a positive number of kelvin."
             )
+        if not self.steps and not self.minimise:
+            raise InputError("Neither --steps nor --minimise: give one of them a positive number.")
         if not 1 <= self.n_samples <= MAX_SAMPLES:
             raise InputError(
                 f"The number of samples is {self.n_samples}: give one from 1 to {MAX_SAMPLES}."

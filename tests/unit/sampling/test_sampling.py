@@ -613,3 +613,16 @@ def test_minimised_samples_are_lower_and_the_same_in_any_run(model, tmp_path, en
     for n in (2, 3):
         sample_ensembles(grown, model, [A], replace(settings, n_samples=n, minimise=25), 1)
     np.testing.assert_array_equal(read_ensemble(grown, "a").x, found[25].x)
+
+
+def test_without_simulation_starts_are_minimised(model, tmp_path):
+    settings = replace(SETTINGS, n_samples=3, steps=0, minimise=20)
+    for engine in ("torch", "openmm"):
+        sample_ensembles(tmp_path / engine, model, [A], replace(settings, engine=engine), 1)
+        found = torch.from_numpy(read_ensemble(tmp_path / engine, "a").x)
+        batch = model.condition(A.sequence).copies(3)
+        start = batch.initial_positions(sample_seeds(1, "a", 3)[0])
+        (x,), _ = batch.minimised(start, [20])
+        assert_close(found, x, "trajectory")
+    with raises(InputError, "--steps", "--minimise"):
+        SamplingSettings("tiny", steps=0)
