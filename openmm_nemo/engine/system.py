@@ -174,8 +174,8 @@ def create_integrator(
     temperatures : sequence of Quantity or float, optional
         Temperature of each replica, kelvin. Default: ``temperature``.
     **options
-        Other arguments of `NemoLangevinIntegrator`. For a complex, ``detrend`` is "system" by default, so that its
-        chains can move relative to each other; False with replicas, which must not be moved together.
+        Other arguments of `NemoLangevinIntegrator`. For a complex and in a larger system, ``detrend`` is False by
+        default: chains that others turn would be distorted by the linear removal of their rotation.
 
     Returns
     -------
@@ -206,13 +206,11 @@ def create_integrator(
         on_all = np.ones(n), np.ones((n, 3))
         on_all[0][rows], on_all[1][rows] = cartesian, internal
         cartesian, internal = on_all
-    is_complex = len(protein.chain_lengths) > 1
     chains = None
-    if system is not None or is_complex:
+    if system is not None or len(protein.chain_lengths) > 1:
         beads = iter(residues)
         chains = [list(islice(beads, n)) for n in protein.chain_lengths * replicas]
-    if is_complex:
-        options = {"detrend": "system" if replicas == 1 else False} | options
+        options = {"detrend": False} | options
     arguments: dict[str, Any] = {
         "cartesian_step": float(protein.cartesian_step) / ANGSTROM_PER_NM**2,
         "internal_step": float(protein.internal_step),

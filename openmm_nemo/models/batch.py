@@ -1,6 +1,6 @@
 """Conditioned chains, ready to simulate: the one path from network output to a simulation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -225,6 +225,7 @@ class ConditionedBatch:
         from openmm_nemo.engine import batch as engine
 
         assert self.energy_network is not None
+        forces: Callable[[Tensor], tuple[Tensor, Tensor]]
         if engine.can_compute(self.energy_network, x0):
             forces = engine.Energies(self.energy_network, self._coefficients_of_chains(), self.mask)
         else:

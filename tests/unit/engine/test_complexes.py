@@ -2,6 +2,7 @@
 
 import copy
 from itertools import pairwise
+from pathlib import Path
 
 import mdtraj as md
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 import torch
 
 from openmm_nemo import InputError, NemoModel
+from openmm_nemo.data import read_structure
+from openmm_nemo.data.families.profiles import read_profile
 from openmm_nemo.engine import atom_topology, coarse_topology, create_integrator, create_system
 from openmm_nemo.engine.forces import choose_backend
 from openmm_nemo.engine.parmed import atom_structure, coarse_structure
@@ -125,8 +128,44 @@ def test_topologies_of_files_have_the_chains(dimer):
 def test_chains_are_integrated_each_on_its_own(dimer):
     integrator = dimer.create_integrator(300, seed=1)
     assert integrator.getChains() == [list(range(11)), list(range(11, 25))]
-    assert integrator.getDetrend() == "system"
+    assert integrator.getDetrend() is False
     assert dimer.create_integrator(300, seed=1, detrend=True).getDetrend() is True
+
+
+def test_chains_in_contact_keep_the_shapes_that_they_have_alone():
+    """The halves of a held-out domain, from their native places; linear removal of rotation distorts them."""
+    structure = read_structure("examples/data/2p5m.pdb")
+    profile = read_profile(Path("examples/data/2p5m_profile.txt"))
+    halves = slice(0, 46), slice(46, None)
+    model = NemoModel.from_pretrained("nemo-fold")
+    native = torch.tensor(structure.ca)
+    alone = [model.condition(structure.sequence[half], profile[half]) for half in halves]
+    together = model.condition(
+        ":".join(protein.sequence for protein in alone), [profile[half] for half in halves]
+    )
+
+    def final(protein, x, **options):
+        """Positions, Angstrom, after an annealed run."""
+        integrator = protein.create_integrator(
+            300, seed=2, schedule=protein.schedule(250), **options
+        )
+        context = make_context(protein.create_system(), integrator, x.numpy() / 10, "CPU")
+        integrator.step(250)
+        return 10 * torch.tensor(context.getState(positions=True).getPositions(asNumpy=True)._value)
+
+    def of_halves(x):
+        return [
+            float(protein.energy(x[half].float()))
+            for protein, half in zip(alone, halves, strict=True)
+        ]
+
+    expected = [
+        float(protein.energy(final(protein, native[half]).float()))
+        for protein, half in zip(alone, halves, strict=True)
+    ]
+    assert of_halves(final(together, native)) == pytest.approx(expected, rel=0.05)
+    distorted = of_halves(final(together, native, detrend="system"))
+    assert sum(distorted) > 0.93 * sum(expected)
 
 
 def test_in_a_larger_system_its_chains_move_as_they_do_alone(dimer, x):

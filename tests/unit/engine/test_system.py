@@ -202,7 +202,9 @@ def test_protein_in_a_larger_system_is_its_one_chain(protein, backend, platform_
         well.addParticle(particle)
     system.addForce(well)
     add_to_system(protein, system, particles, backend)
-    integrator = create_integrator(protein, seed=2, system=system, particles=particles)
+    there = {"system": system, "particles": particles}
+    assert create_integrator(protein, **there).getDetrend() is False
+    integrator = create_integrator(protein, seed=2, detrend=True, **there)
     assert integrator.getChains() == [particles]
     x0 = random_walk(size)
     x0[particles] = positions_of_z0(protein)._value
