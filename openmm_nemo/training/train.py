@@ -27,6 +27,7 @@ from openmm_nemo.data.splits import SPLIT_FILE
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import completing
 from openmm_nemo.runs.folder import RunFolder, RunKind
+from openmm_nemo.runs.interruption import EXIT_CODE
 from openmm_nemo.training.curves import plot_curves
 from openmm_nemo.training.gradient_norms import GradientNorms, begin_table
 from openmm_nemo.training.module import NemoTraining
@@ -168,7 +169,8 @@ def train(
                 _write_inputs(run, config, settings, data)
                 if resume:
                     metrics = _metrics_before(out / METRICS_FILE, data.start)
-                    logger.experiment.metrics = metrics  # it starts by removing the file
+                    with warnings.catch_warnings(action="ignore"):  # about the files that are there
+                        logger.experiment.metrics = metrics  # it starts by removing the file
                     logger.save()
             interrupted = _fit(trainer, module, data, checkpoint if resume else None, processes)
             if not trainer.is_global_zero:
@@ -202,9 +204,9 @@ def _fit(
             with _ctrl_c_as_sigterm() if processes == 1 else nullcontext():
                 trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
         except SystemExit:
-            # Lightning's response to SIGINT and SIGTERM, after saving a checkpoint.
+            # Lightning's response to SIGINT and SIGTERM, after saving a checkpoint if there is only one process.
             if processes > 1:
-                raise
+                raise SystemExit(EXIT_CODE) from None
             return True
     return False
 
@@ -218,6 +220,11 @@ def draw_curves(run: Path, settings: TrainingSettings, file: Path) -> None:
 
 class _Progress(RichProgressBar):
     """Progress bar without epochs, of which a run has no fixed number, and without the version of a log."""
+
+    @property
+    def total_train_batches(self) -> int:
+        """All updates; those before an interruption are counted, too."""
+        return self.trainer.max_steps
 
     def get_metrics(self, *arguments: Any) -> Any:
         """The loss."""
