@@ -1,8 +1,8 @@
 """The pages of the site: each block of code runs as written, in the order of its page, and gives what the page shows.
 
 - ``python`` blocks of a page share their names, as in a notebook.
-- ``bash`` blocks: commands of openmm-nemo run; of ``make``, ``pip`` and ``python`` it is checked that their targets,
-  extras and files exist, because other tests run them.
+- ``bash`` blocks: commands of openmm-nemo run, and ``export`` sets variables for them; of ``make``, ``pip`` and
+  ``python`` it is checked that their targets, extras and files exist, because other tests run them.
 - ``toml`` and ``fasta`` blocks that begin with ``# file: NAME`` are written to that file for the commands after them.
 - A ``text`` block right after one of these is what it prints. If it begins with ``openmm-nemo: `` or ``InputError: ``,
   the block before it fails with this message. ``...`` stands for anything.
@@ -107,13 +107,13 @@ def test_commands_with_files_of_readers_have_options_that_exist(name, line):
 
 
 @pytest.mark.parametrize("name", RUN)
-def test_code_on_page_runs(name, clone):
+def test_code_on_page_runs(name, clone, monkeypatch):
     names: dict[str, object] = {"__name__": "__main__"}
     for block in PAGES[name]:
         if block.language == "python":
             run_python(block, names)
         elif block.language == "bash":
-            run_commands(block)
+            run_commands(block, monkeypatch)
         elif match := re.match(r"# file: (\S+)\n", block.code):
             Path(match[1]).parent.mkdir(parents=True, exist_ok=True)
             Path(match[1]).write_text(block.code[match.end() :])
@@ -135,7 +135,7 @@ def run_python(block: Block, names: dict[str, object]) -> None:
         assert same(printed.getvalue(), block.output), printed.getvalue()
 
 
-def run_commands(block: Block) -> None:
+def run_commands(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
     for line in re.sub(r" *\\\n *", " ", block.code).splitlines():
         words = shlex.split(line, comments=True)
         if not words:
@@ -148,6 +148,9 @@ def run_commands(block: Block) -> None:
                 assert same(outcome.err, block.output), outcome.err
             else:
                 assert outcome.code in (0, None), (line, outcome)
+        elif program == "export":
+            (assignment,) = arguments
+            monkeypatch.setenv(*assignment.split("="))
         else:
             CHECKED[program](arguments)
 
