@@ -1,8 +1,10 @@
 """What the documentation is built with: the check of links, links of included files, and tables of benchmarks."""
 
+import re
 import runpy
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -63,6 +65,16 @@ def test_links_of_included_files(load):
         "![a](../../torchscript_models/nemo-fold/curves.png) `torchscript_models/nemo-fold/split.json` "
         "[c](nemo-mini.md) [d](https://x.org) [e](#f)"
     )
+
+
+@pytest.mark.parametrize("index", ["i", "{i+1}"])
+def test_indices_of_letters_with_accents_are_beside_them(load, index):
+    written = load("_ext/mathml.py")["mathml"](rf"\hat{{u}}_{index}", as_block=False)
+    math = ElementTree.fromstring(written)
+    (sub,) = math
+    shapes = [re.sub("{.*}", "", node.tag) for node in sub.iter()]
+    assert shapes[:4] == ["msub", "mover", "mi", "mo"]
+    assert "".join("".join(math.itertext()).split()) == "uˆ" + index.strip("{}")
 
 
 def test_each_installed_model_has_a_page():
