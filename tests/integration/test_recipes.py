@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
