@@ -55,9 +55,9 @@ WARNINGS = $(CXX) -std=c++17 -fsyntax-only -Wall -Wextra -Wshadow -Werror '-DOPE
 bench: .venv-test/ready
 	.venv-test/bin/python -m tests.bench
 
-# Warnings are errors; examples in docstrings are run, and links followed. Look at build/docs/html/index.html.
+# Warnings are errors; examples in docstrings and notebooks are run, and links followed. Look at build/docs/html/index.html.
 docs: .venv-test/ready
-	.venv-test/bin/python -m sphinx -W --keep-going -q -b doctest docs build/docs/doctest
+	.venv-test/bin/python -m sphinx -W --keep-going -q -D nb_execution_mode=off -b doctest docs build/docs/doctest
 	.venv-test/bin/python -m sphinx -W --keep-going -q -b html docs build/docs/html
 	.venv-test/bin/python docs/check_site.py build/docs/html
 

@@ -1,5 +1,6 @@
 """Sphinx configuration; `make docs` builds the site."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ author = "the authors of openmm-nemo"
 release = version = __version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.doctest",
@@ -24,13 +25,22 @@ extensions = [
     "figures_of_two_themes",
     "generated_pages",
     "mathml",
+    "structures_in_3d",
 ]
-source_suffix = {".md": "markdown"}
 exclude_patterns = ["_ext", "generated"]
 
 # Markdown
 myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
+
+# Notebooks are kept without outputs, and run when the site is built. Whatever they write to stderr is a warning.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_show_tb = True
+nb_execution_timeout = 600
+nb_merge_streams = True
+nb_output_stderr = "warn"
 
 # Docstrings are numpydoc; names in `backticks` are links where they are public, and code elsewhere.
 default_role = "py:obj"
@@ -41,7 +51,10 @@ autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
 python_use_unqualified_type_names = True
-suppress_warnings = ["ref.python"]  # a type such as sequence, which is also the name of attributes
+suppress_warnings = [
+    "ref.python",  # a type such as sequence, which is also the name of attributes
+    "mystnb.unknown_mime_type",  # views of py3Dmol are written twice, once as HTML
+]
 doctest_test_doctest_blocks = "default"
 doctest_global_setup = """
 import torch
@@ -66,7 +79,7 @@ def setup(app):
 html_theme = "furo"
 html_math_renderer = "mathml"
 html_title = "NEMO for OpenMM"
-html_static_path = ["_static"]
+html_static_path = ["_static", "../openmm_nemo/pages/static/3dmol"]
 html_css_files = ["site.css"]
 html_show_sphinx = False
 html_show_copyright = False

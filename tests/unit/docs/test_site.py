@@ -104,3 +104,23 @@ def test_plots_of_benchmarks_are_written_for_both_themes(load, tmp_path):
     parts["draw_all"](tmp_path)
     names = {f"{name}-{theme}.svg" for name in parts["PLOTS"] for theme in ("light", "dark")}
     assert {path.name for path in tmp_path.iterdir()} == names
+
+
+VIEW = "<div id='3dmolviewer_1'></div><script>if(typeof $3Dmolpromise === 'undefined') {}</script>"
+
+
+def with_library(load, body):
+    """What is added to the head of a page with a body."""
+    context = {"body": body, "metatags": "", "pathto": lambda path, resource: f"../{path}"}
+    load("_ext/structures_in_3d.py")["add_library"](None, "a/b", "page.html", context, None)
+    return context["metatags"]
+
+
+def test_views_in_3d_take_their_library_from_the_site(load):
+    assert 'src="../_static/3Dmol-min.js"' in with_library(load, VIEW)
+    assert with_library(load, "<p>Nothing in 3D.</p>") == ""
+
+
+def test_views_in_3d_that_would_load_their_library_from_elsewhere_are_refused(load):
+    with pytest.raises(Exception, match="another host"):
+        with_library(load, VIEW.replace("$3Dmolpromise", "$other"))
