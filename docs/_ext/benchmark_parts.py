@@ -59,6 +59,16 @@ TABLES: dict[tuple[str, str], Mapping[str, Column]] = {
         "PythonForce, ms": "python_ms",
         "TorchForce, ms": "torchforce_ms",
     },
+    ("peers", "peers"): {
+        "model": "name",
+        "steps per second": "steps_per_second",
+        "over cgdms": lambda r: number(r["over_cgdms"]),
+    },
+    ("minimisation", "seconds_per_chain"): {
+        "PyTorch, s": "torch",
+        "plugin, s": "plugin",
+        "ratio": "ratio",
+    },
     ("simulate", "simulations"): {
         "model": "model",
         "residues": "residues",

@@ -35,8 +35,15 @@ def main() -> None:
     )
     rates = {name: n / median[name] for name, (_, n) in steps.items()}
     for name, rate in rates.items():
-        ratio = f", {rate / rates['cgdms']:.1f} times cgdms" if peer is not None else ""
-        row(f"{name:10} {rate:8.1f} steps/s{ratio}", "peers", name=name, steps_per_second=rate)
+        over = rate / rates["cgdms"] if peer is not None else None
+        ratio = "" if over is None else f", {over:.1f} times cgdms"
+        row(
+            f"{name:10} {rate:8.1f} steps/s{ratio}",
+            "peers",
+            name=name,
+            steps_per_second=rate,
+            over_cgdms=over,
+        )
 
 
 def _ours(name: str) -> Callable[[int], None]:
