@@ -195,7 +195,7 @@ def test_the_model_card_tells_what_the_run_came_to(run, tmp_path):
     split = Split.read(run / "split.json")
     assert f"| train |  | {len(split.ids('train'))} |" in card
     assert (
-        "| 2 | 5 | 4 |  | 3 | 2 | 0.0 |  | 0.001 | distances 1, angles 0.5, likelihood 0.01,"
+        "| 2 | 5 | 4 | 0 |  | 3 | 2 | 0.0 |  | 0.001 | distances 1, angles 0.5, likelihood 0.01,"
         in card
     )
     # Every file that it shows is there.
