@@ -280,7 +280,7 @@ class _Growing:
             level[atom] = k if k < 3 else 1 + max(2, *(level[other] for other in others))
         order = sorted(level, key=lambda atom: level[atom])
         row = {atom: k for k, atom in enumerate(order)}
-        sizes = defaultdict(int)
+        sizes: defaultdict[int, int] = defaultdict(int)
         for atom in order[3:]:
             sizes[level[atom]] += 1
         levels, start = [], 3
