@@ -83,7 +83,7 @@ def test_wheel_holds_package_and_models_and_nothing_else(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     tops = {name.split("/")[0] for name in names}
     assert tops == {"openmm_nemo", f"openmm_nemo-{__version__}.dist-info"}
-    for model in ("nemo-fold", "nemo-fold-seq", "nemo-mini", "nemo-tiny", "rnn-mini"):
+    for model in ("nemo-fold", "nemo-fold-seq", "nemo-mini", "nemo-tiny", "rnn-fold", "rnn-mini"):
         for name in ("config.json", "model.safetensors", "README.md"):
             assert f"openmm_nemo/torchscript_models/{model}/{name}" in names
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "openmm_nemo").rglob("*.py")}
