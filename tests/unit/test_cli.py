@@ -356,7 +356,9 @@ def change_metadata(model, **values):
 
 def test_unknown_model_is_refused_with_a_list(refuse_sequence):
     sentence = refuse_sequence("--model", "nemo-huge")
-    names(sentence, "nemo-huge", "nemo-fold, nemo-fold-seq, nemo-mini, nemo-tiny, rnn-fold, rnn-mini")
+    names(
+        sentence, "nemo-huge", "nemo-fold, nemo-fold-seq, nemo-mini, nemo-tiny, rnn-fold, rnn-mini"
+    )
 
 
 def test_model_of_another_version_is_refused(refuse_sequence, model):
