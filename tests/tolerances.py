@@ -75,6 +75,14 @@ METROPOLIS = {"Reference": 1e-12, "CPU": 1e-12, "OpenCL mixed": 1e-6}
 RIGID_MOVES = {"Reference": 1e-12, "CPU": 1e-12, "OpenCL mixed": 3e-7, "KS": 0.03}
 """Positions after a move of a chain, nm; and distances of distributions of 6,000 samples from known ones."""
 
+ALANINE = {"force": 60.0, "minimum": 0.05, "energy": 1e-4, "error": 0.2}
+"""Of the peptides in examples/data, which have three decimals in Angstrom: forces, kJ/mol/nm, and energy above the
+minimum, kJ/mol; difference between two implementations of OBC2, kJ/mol; and the largest standard error of a basin's
+weight in the reference, relative."""
+
+MIXTURE = {"KS": 0.03}
+"""Distances of distributions of 6,000 samples from known ones."""
+
 ENHANCED = {"metadynamics": 0.12, "weights": 0.06, "energies": 0.05}
 """Free energies, kT, of metadynamics (root mean square) and of tempering's temperatures, and mean energies of 1,600
 frames, relative: about three times what these runs have."""
