@@ -65,3 +65,22 @@ def load_tica() -> Callable[..., Any]:
         ) from None
     tica: Callable[..., Any] = TICA
     return tica
+
+
+def load_zuko() -> ModuleType:
+    """Zuko: normalising flows.
+
+    Raises
+    ------
+    InputError
+        If it is not installed.
+    """
+    try:
+        import zuko
+    except ImportError:
+        raise InputError(
+            "Zuko is missing, which Boltzmann generators need: install it with "
+            'pip install "openmm-nemo[flow]".'
+        ) from None
+    module: ModuleType = zuko
+    return module

@@ -58,8 +58,7 @@ class ZMatrix:
         first, second = cross(w, axis), cross(axis, u)
         d = torch.atan2(dot(cross(first, second), axis), dot(first, second))
         d = d - self._first_dihedrals(d)
-        d = math.pi - torch.remainder(math.pi - d, 2 * math.pi)
-        return torch.stack([b, a, d], dim=-1) * self.present.to(b)
+        return torch.stack([b, a, wrapped(d)], dim=-1) * self.present.to(b)
 
     def cartesian(self, z: Tensor) -> Tensor:
         """Positions (..., N, 3), in the order of the molecule, from internal coordinates ``z (..., N, 3)``.
@@ -101,10 +100,22 @@ class ZMatrix:
         present[0], present[1, 1:], present[2, 2] = False, False, False
         return present
 
+    @property
+    def stiff(self) -> Tensor:
+        """The coordinates that are not among the torsions, (N, 3), bool."""
+        stiff = self.present
+        stiff[list(self.torsions), 2] = False
+        return stiff
+
     def _first_dihedrals(self, d: Tensor) -> Tensor:
         """What the dihedrals of all rows (..., N) are relative to; zero where they are absolute."""
         alone = self.relative_to == torch.arange(len(self.atoms))
         return torch.where(alone, torch.zeros_like(d), d[..., self.relative_to])
+
+
+def wrapped(angle: Tensor) -> Tensor:
+    """Angles larger than -pi, up to pi."""
+    return math.pi - torch.remainder(math.pi - angle, 2 * math.pi)
 
 
 def _turned(b: Tensor, a: Tensor, u: Tensor, across: Tensor) -> Tensor:
@@ -113,7 +124,12 @@ def _turned(b: Tensor, a: Tensor, u: Tensor, across: Tensor) -> Tensor:
     return b * (torch.sin(a) * across - torch.cos(a) * u)
 
 
-def z_matrix(bonds: Sequence[tuple[int, int]], heavy: Sequence[bool], x: Tensor) -> ZMatrix:
+def z_matrix(
+    bonds: Sequence[tuple[int, int]],
+    heavy: Sequence[bool],
+    x: Tensor,
+    names: Sequence[str] | None = None,
+) -> ZMatrix:
     """Choose the tree of a molecule.
 
     It grows from the middle of the molecule, over heavy atoms first, so that these are not placed by hydrogens. Atoms
@@ -127,6 +143,8 @@ def z_matrix(bonds: Sequence[tuple[int, int]], heavy: Sequence[bool], x: Tensor)
         Whether each atom is heavier than hydrogen.
     x : Tensor, shape (N, 3)
         Some positions, of any unit.
+    names : sequence of str, length N, optional
+        What messages call the atoms. Default: "atom 0", ...
 
     Returns
     -------
@@ -145,13 +163,14 @@ def z_matrix(bonds: Sequence[tuple[int, int]], heavy: Sequence[bool], x: Tensor)
     for i, j in bonds:
         neighbours[i].append(j)
         neighbours[j].append(i)
-    _check_tree(neighbours)
+    names = names or [f"atom {atom}" for atom in range(n)]
+    _check_tree(neighbours, names)
     for row in neighbours:
         row.sort(key=lambda atom: (not heavy[atom], atom))
-    return _Growing(neighbours, heavy, x).grow()
+    return _Growing(neighbours, heavy, x, names).grow()
 
 
-def _check_tree(neighbours: list[list[int]]) -> None:
+def _check_tree(neighbours: list[list[int]], names: Sequence[str]) -> None:
     seen, waiting = {0: -1}, [0]
     while waiting:
         atom = waiting.pop()
@@ -160,14 +179,15 @@ def _check_tree(neighbours: list[list[int]]) -> None:
                 continue
             if other in seen:
                 raise InputError(
-                    f"Atoms {atom} and {other} are in a ring: internal coordinates are for molecules without rings."
+                    f"A ring contains the bond between {names[atom]} and {names[other]}: internal coordinates are for "
+                    "molecules without rings."
                 )
             seen[other] = atom
             waiting.append(other)
     for atom in range(len(neighbours)):
         if atom not in seen:
             raise InputError(
-                f"Atom {atom} has no path of bonds to atom 0: give one molecule, with all of its bonds."
+                f"No path of bonds leads from {names[0]} to {names[atom]}: give one molecule, with all of its bonds."
             )
 
 
@@ -185,8 +205,14 @@ def _distances(neighbours: list[list[int]], start: int) -> dict[int, int]:
 class _Growing:
     """The tree while atoms are added to it; atoms have their numbers in the molecule."""
 
-    def __init__(self, neighbours: list[list[int]], heavy: Sequence[bool], x: Tensor) -> None:
-        self.neighbours, self.heavy, self.x = neighbours, heavy, x
+    def __init__(
+        self,
+        neighbours: list[list[int]],
+        heavy: Sequence[bool],
+        x: Tensor,
+        names: Sequence[str],
+    ) -> None:
+        self.neighbours, self.heavy, self.x, self.names = neighbours, heavy, x, names
         self.parent: dict[int, int] = {}
         self.references: dict[int, tuple[int, ...]] = {}
         self.groups: dict[tuple[int, int], tuple[int, int]] = {}
@@ -261,7 +287,8 @@ class _Growing:
             if other in self.references and self._sine(bond, angle, other) > STRAIGHT:
                 return other
         raise InputError(
-            f"Atom {atom} cannot be placed by a dihedral: the atoms around {bond} and {angle} are on a line."
+            f"No dihedral can place {self.names[atom]}: the atoms around {self.names[bond]} and {self.names[angle]} "
+            "are on a line."
         )
 
     def _sine(self, bond: int, angle: int, other: int) -> float:
