@@ -72,6 +72,10 @@ NATIVE = {
 METROPOLIS = {"Reference": 1e-12, "CPU": 1e-12, "OpenCL mixed": 1e-6}
 """Positions after one step with metropolis=True, nm."""
 
+BOLTZMANN_GENERATOR = {"KS": 0.03, "effective": 0.5}
+"""Distances of distributions of weighted samples from known ones, and the fraction of samples that must be effective
+where a normal distribution is the right one."""
+
 RIGID_MOVES = {"Reference": 1e-12, "CPU": 1e-12, "OpenCL mixed": 3e-7, "KS": 0.03}
 """Positions after a move of a chain, nm; and distances of distributions of 6,000 samples from known ones."""
 

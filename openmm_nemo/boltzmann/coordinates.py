@@ -42,7 +42,7 @@ class Coordinates:
         turn : Tensor, shape (..., K), int64
             Which dihedral of a fold is meant, from 0 to fold - 1.
         """
-        return wrapped((t + 2 * math.pi * turn) / torch.tensor(self.folds).to(t))
+        return wrapped((t + 2 * math.pi * turn.to(t)) / torch.tensor(self.folds).to(t))
 
     def folded(self, d: Tensor) -> Tensor:
         """The angles t (..., K) of dihedrals ``d (..., K)``, see `dihedrals`."""

@@ -114,7 +114,8 @@ class StiffFlow(nn.Module):
     def widen(self, factor: float) -> None:
         """Multiply all standard deviations by a factor."""
         with torch.no_grad():
-            _last_layer(self.network).bias.chunk(2)[1].add_(math.log(factor))
+            last: Any = self.network[-1]
+            last.bias.chunk(2)[1].add_(math.log(factor))
 
     def _triangle(self) -> Tensor:
         return self.lower.tril(-1) + torch.eye(len(self.lower))
@@ -166,12 +167,7 @@ def _features(t: Tensor, d: Tensor) -> Tensor:
 def _network(inputs: int, outputs: int, hidden: int) -> nn.Sequential:
     """A network that is zero at the beginning."""
     network: nn.Sequential = zuko.nn.MLP(inputs, outputs, [hidden, hidden], activation=nn.SiLU)
-    nn.init.zeros_(_last_layer(network).weight)
-    nn.init.zeros_(_last_layer(network).bias)
+    last: Any = network[-1]
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
     return network
-
-
-def _last_layer(network: nn.Sequential) -> nn.Linear:
-    layer = network[-1]
-    assert isinstance(layer, nn.Linear)
-    return layer

@@ -118,8 +118,8 @@ X = torch.tensor([[0.0, 0, 0], [1, 0, 0], [1.5, 1, 0], [2.5, 1, 0.3]], dtype=tor
 @pytest.mark.parametrize(
     ("bonds", "x", "words"),
     [
-        ([(0, 1), (1, 2), (2, 3), (3, 0)], X, ("ring", "Atoms")),
-        ([(0, 1), (1, 2)], X, ("Atom 3", "no path")),
+        ([(0, 1), (1, 2), (2, 3), (3, 0)], X, ("ring", "atom 1", "atom 2")),
+        ([(0, 1), (1, 2)], X, ("atom 3", "no path")),
         ([(0, 1), (1, 2), (2, 3)], X * torch.tensor([1.0, 0, 0]), ("on a line",)),
         ([(0, 1)], X[:2], ("2 atoms", "three or more")),
     ],
