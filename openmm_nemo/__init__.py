@@ -45,6 +45,7 @@ _ROOMS = {
 }
 
 _SUBPACKAGES = (
+    "boltzmann",
     "comparison",
     "data",
     "dynamics",

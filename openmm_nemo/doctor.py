@@ -20,7 +20,9 @@ from openmm_nemo.engine import NemoLangevinIntegrator, torchforce_problem
 from openmm_nemo.engine.integrator import CompiledIntegrator
 from openmm_nemo.engine.torchscript import torchforce_platform_problems
 from openmm_nemo.engine.units import ANGSTROM_PER_NM
+from openmm_nemo.errors import InputError
 from openmm_nemo.models import NemoModel, list_models
+from openmm_nemo.optional import load_zuko
 from openmm_nemo.plugin import (
     LIBRARIES,
     PROBLEMS,
@@ -43,6 +45,7 @@ PACKAGES = (
     "lightning",
     "pymbar",
     "deeptime",
+    "zuko",
 )
 
 REMEDIES = {
@@ -102,6 +105,15 @@ def examine() -> Iterator[Finding]:
     threads = f"{torch.get_num_threads()} threads"
     yield Finding(True, "torch device", torch.cuda.get_device_name() if gpu else f"CPU, {threads}")
     yield Finding(True, "models", ", ".join(list_models()))
+    yield _boltzmann_generators()
+
+
+def _boltzmann_generators() -> Finding:
+    try:
+        load_zuko()
+    except InputError as problem:
+        return Finding(None, "Boltzmann generators", str(problem))
+    return Finding(True, "Boltzmann generators", "work: zuko is installed")
 
 
 SELF_TESTS = {"native": "nemo-fold", "python": "nemo-tiny", "torchforce": "nemo-tiny"}

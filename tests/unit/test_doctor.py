@@ -3,6 +3,7 @@
 import getpass
 import re
 import socket
+import sys
 from pathlib import Path
 
 import openmm as mm
@@ -47,6 +48,14 @@ def test_libraries_of_platforms_that_openmm_lacks_are_not_needed(lines):
     assert line_of("libOpenMMNemo.so", lines) == f"+ {'libOpenMMNemo.so':24} loaded"
     for name in {"OpenCL", "CUDA", "HIP"} - set(platform_names()):
         assert "not needed" in line_of(f"libOpenMMNemo{name}.so", lines)
+
+
+def test_boltzmann_generators_need_an_extra(lines, monkeypatch):
+    assert line_of("Boltzmann generators", lines).startswith("+")
+    monkeypatch.setitem(sys.modules, "zuko", None)
+    finding = findings()["Boltzmann generators"]
+    assert finding.good is None
+    names(finding.text, "openmm-nemo[flow]")
 
 
 def test_missing_plugin_is_told_with_its_remedy(monkeypatch):

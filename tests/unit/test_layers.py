@@ -33,6 +33,7 @@ ROOMS = [
     "data",
     "plugin",
     "engine",
+    "boltzmann",
     "parmed",
     "models",
     "runs",

@@ -6,7 +6,7 @@ import pytest
 import tmtools
 
 from openmm_nemo.errors import InputError
-from openmm_nemo.optional import load_pymbar, load_tica, load_tm_align
+from openmm_nemo.optional import load_pymbar, load_tica, load_tm_align, load_zuko
 from tests.helpers import names
 
 
@@ -32,3 +32,11 @@ def test_tica_is_loaded_where_it_is_installed(monkeypatch):
     with pytest.raises(InputError) as refusal:
         load_tica()
     names(refusal.value, "deeptime", "openmm-nemo[analyze]")
+
+
+def test_zuko_is_loaded_where_it_is_installed(monkeypatch):
+    assert load_zuko().flows.NSF
+    monkeypatch.setitem(sys.modules, "zuko", None)
+    with pytest.raises(InputError) as refusal:
+        load_zuko()
+    names(refusal.value, "zuko", "openmm-nemo[flow]")

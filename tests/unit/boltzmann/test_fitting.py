@@ -71,7 +71,9 @@ def test_a_falling_effective_sample_size_slows_the_annealing():
 
     def first_temperature(patience: float) -> float:
         fit = _fit(FitSettings(hot=900, buffer=2048, patience=patience))
-        fit.flow.stiff.widen(math.sqrt(900 / 300))  # right at 900 K, but not for the wells at lower ones
+        fit.flow.stiff.widen(
+            math.sqrt(900 / 300)
+        )  # right at 900 K, but not for the wells at lower ones
         fit._next_stage()
         return fit.temperature
 

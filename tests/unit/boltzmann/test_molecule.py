@@ -9,7 +9,7 @@ import torch
 from openmm import app
 
 from openmm_nemo.boltzmann.energies import EnergyPool
-from openmm_nemo.boltzmann.molecule import atom_names, check_system, choose_coordinates
+from openmm_nemo.boltzmann.molecule import check_system, choose_coordinates
 from openmm_nemo.errors import InputError
 from tests.helpers import platform, raises
 from tests.unit.boltzmann.molecules import ANGLE, BOND, beads, peptide
@@ -66,7 +66,7 @@ def test_sound_systems_are_not_refused():
 
 
 def test_a_molecule_without_all_bonds_is_refused_by_the_name_of_an_atom():
-    system, topology, x = beads()
+    system, _, x = beads()
     cut = app.Topology()
     chain = cut.addChain()
     atoms = [cut.addAtom("CA", None, cut.addResidue("GLY", chain)) for _ in range(4)]
