@@ -11,6 +11,7 @@ import sys
 import torch
 
 from tests.bench import (
+    boltzmann,
     compiled,
     data,
     evaluation,
@@ -41,6 +42,7 @@ BENCHMARKS = {
     "replicas": replicas.main,
     "system": system.main,
     "sampling": sampling.main,
+    "boltzmann": boltzmann.main,
     "data": data.main,
     "evaluation": evaluation.main,
     "training": training.main,
