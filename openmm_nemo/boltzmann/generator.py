@@ -19,7 +19,7 @@ from openmm_nemo.boltzmann.coordinates import Coordinates
 from openmm_nemo.boltzmann.energies import EnergyPool
 from openmm_nemo.boltzmann.fitting import Fit, FitSettings, Stage, effective_fraction
 from openmm_nemo.boltzmann.flow import MoleculeFlow
-from openmm_nemo.boltzmann.molecule import check_system, choose_coordinates
+from openmm_nemo.boltzmann.molecule import check_system, choose_coordinates, forces_with_code
 from openmm_nemo.engine.units import ANGSTROM_PER_NM, GAS_CONSTANT, value_in
 from openmm_nemo.errors import InputError
 from openmm_nemo.files import completing, read_text
@@ -83,10 +83,8 @@ class BoltzmannGenerator:
     flow : MoleculeFlow
     stages : list of Stage
         Record of the training.
-    platform : str
-        Name of OpenMM's platform.
-    workers : int, optional
-        Number of Contexts, see `EnergyPool`.
+    pool : EnergyPool
+        Of the System.
 
     References
     ----------
@@ -101,12 +99,10 @@ class BoltzmannGenerator:
         temperature: float,
         flow: MoleculeFlow,
         stages: list[Stage],
-        platform: str = "Reference",
-        workers: int | None = None,
+        pool: EnergyPool,
     ) -> None:
         self.system, self.topology, self.temperature = system, topology, temperature
-        self.flow, self.stages = flow, stages
-        self.pool = EnergyPool(system, platform, workers)
+        self.flow, self.stages, self.pool = flow, stages, pool
 
     @classmethod
     def fit(
@@ -169,7 +165,7 @@ class BoltzmannGenerator:
         torch.set_rng_state(torch_state)
         settings = settings or FitSettings()
         stages = Fit(flow, system, pool, kelvin, energy, settings, seed).run(progress)
-        return cls(system, topology, kelvin, flow, stages, platform, workers)
+        return cls(system, topology, kelvin, flow, stages, pool)
 
     def sample(self, n: int, seed: int = 1) -> BoltzmannSamples:
         """Draw n independent samples."""
@@ -266,7 +262,7 @@ class BoltzmannGenerator:
         Raises
         ------
         InputError
-            If a file is missing, cannot be read, has changed or is of a newer version.
+            If a file is missing, cannot be read, has changed, is of a newer version, or contains code.
         """
         folder = Path(folder)
         config = _read_config(folder)
@@ -285,14 +281,19 @@ class BoltzmannGenerator:
         coordinates = Coordinates(zmatrix, tuple(config["folds"]), centre, scale)
         flow = MoleculeFlow(coordinates, config["bins"], config["hidden"])
         flow.load_state_dict(state)
+        xml = contents[SYSTEM_FILE].decode()
+        for force in forces_with_code(xml):
+            raise InputError(
+                f"{folder / SYSTEM_FILE} has a {force}, whose code must not run: fit the generator anew."
+            )
+        system = mm.XmlSerializer.deserialize(xml)
         return cls(
-            mm.XmlSerializer.deserialize(contents[SYSTEM_FILE].decode()),
+            system,
             _topology_from_json(config["topology"]),
             config["temperature"],
             flow,
             [Stage(**stage) for stage in config["stages"]],
-            platform,
-            workers,
+            EnergyPool(system, platform, workers),
         )
 
     def _log_weights(self, x: Tensor, volume: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """From an OpenMM System and Topology to the coordinates of a flow, and what a System must not contain."""
 
 from collections.abc import Sequence
+from xml.etree import ElementTree
 
 import numpy as np
 import openmm as mm
@@ -22,6 +23,16 @@ MOVED = 1e-3
 """Largest change of U/kT when the molecule is moved as a whole: rounding, but not a restraint to a place."""
 
 
+CODE = ("PythonForce", "TorchForce")
+"""Forces that contain code, which `BoltzmannGenerator.load` would run."""
+
+
+def forces_with_code(xml: str) -> list[str]:
+    """Those of `CODE` that are in the XML of a System, also within other forces."""
+    kinds = {element.get("type") for element in ElementTree.fromstring(xml).iter()}
+    return [name for name in CODE if name in kinds]
+
+
 def check_system(system: mm.System, topology: app.Topology, positions: np.ndarray) -> None:
     """Refuse what internal coordinates cannot describe.
 
@@ -34,8 +45,8 @@ def check_system(system: mm.System, topology: app.Topology, positions: np.ndarra
     Raises
     ------
     InputError
-        If the System is periodic, has constraints, virtual sites or particles without mass; if the numbers of
-        particles, atoms and positions differ; or if a position is not finite.
+        If the System is periodic, has constraints, virtual sites, particles without mass or forces of `CODE`; if the
+        numbers of particles, atoms and positions differ; or if a position is not finite.
     """
     names = atom_names(topology)
     n = system.getNumParticles()
@@ -52,6 +63,11 @@ def check_system(system: mm.System, topology: app.Topology, positions: np.ndarra
         raise InputError(
             "The System is periodic: a Boltzmann generator is for one molecule without a box; "
             "create it with nonbondedMethod=NoCutoff."
+        )
+    for force in forces_with_code(mm.XmlSerializer.serialize(system)):
+        raise InputError(
+            f"The System has a {force}, which files of generators must not contain: "
+            'use forces of OpenMM, or a NEMO model that runs with backend="native".'
         )
     if system.getNumConstraints():
         i, j, _ = system.getConstraintParameters(0)

@@ -1,5 +1,6 @@
 """Boltzmann generators of molecules with known distributions, their files, and what is refused."""
 
+import hashlib
 import json
 import math
 
@@ -194,6 +195,19 @@ def test_a_missing_file_is_refused(saved, name):
 def test_what_is_no_generator_is_refused(saved, text):
     (saved / CONFIG_FILE).write_text(text)
     with raises(InputError, CONFIG_FILE, "BoltzmannGenerator"):
+        BoltzmannGenerator.load(saved)
+
+
+def test_code_in_a_file_is_refused_before_it_runs(saved):
+    """Also with the right digest."""
+    xml = (saved / SYSTEM_FILE).read_text()
+    force = '<Force type="PythonForce" version="1" pickle="00"/>'
+    xml = xml.replace("</Forces>", f"{force}</Forces>")
+    (saved / SYSTEM_FILE).write_text(xml)
+    config = json.loads((saved / CONFIG_FILE).read_text())
+    config["sha256"][SYSTEM_FILE] = hashlib.sha256(xml.encode()).hexdigest()
+    (saved / CONFIG_FILE).write_text(json.dumps(config))
+    with raises(InputError, SYSTEM_FILE, "PythonForce"):
         BoltzmannGenerator.load(saved)
 
 

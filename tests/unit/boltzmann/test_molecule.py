@@ -34,6 +34,17 @@ def with_fixed_atom(system, topology, x):
     system.setParticleMass(2, 0)
 
 
+def with_code(system, topology, x):
+    force = mm.PythonForce(_no_energy)
+    nested = mm.CustomCVForce("cv")
+    nested.addCollectiveVariable("cv", force)
+    system.addForce(nested)
+
+
+def _no_energy(state):
+    return 0.0, np.zeros((4, 3))
+
+
 def with_another_particle(system, topology, x):
     system.addParticle(1.0)
 
@@ -49,6 +60,7 @@ def with_hole(system, topology, x):
         (with_constraint, ("constraint", "CA of GLY 1", "CA of GLY 2", "constraints=None")),
         (with_virtual_site, ("virtual site", "GLY 4")),
         (with_fixed_atom, ("mass", "GLY 3")),
+        (with_code, ("PythonForce", "native")),
         (with_another_particle, ("5 particles", "4 atoms")),
         (with_hole, ("finite",)),
     ],
