@@ -107,6 +107,14 @@ TABLES: dict[tuple[str, str], Mapping[str, Column]] = {
         "Rg": lambda r: gain(r, "rg"),
         "end to end": lambda r: gain(r, "ree"),
     },
+    ("boltzmann", "effective_samples"): {
+        "molecule": "molecule",
+        "of": "observable",
+        "method": "method",
+        "per 1,000 energies": lambda r: f"{r['bound']}{number(r['per_1000'])}",
+        "pays after": "pays_after",
+        "energies of the training": "training",
+    },
     ("data", "reading"): {
         "from": "source",
         "domains per second": "domains_per_second",

@@ -38,8 +38,10 @@ class FitSettings:
         Temperature of the beginning, kelvin, at which barriers are low; at least the one that is wanted.
     hot_updates : int
         Updates at this temperature by the reverse Kullback-Leibler divergence alone.
+    draws : int
+        Samples of the flow that each stage weights. With too few, rare modes get lost by chance.
     buffer : int
-        Structures per stage of the annealing.
+        Structures that are chosen from these by their weights, for the likelihood.
     moves : int
         Steps of Langevin dynamics that separate structures that were chosen more than once.
     updates : int
@@ -58,10 +60,11 @@ class FitSettings:
 
     hot: float = 1200.0
     hot_updates: int = 800
+    draws: int = 65_536
     buffer: int = 8192
     moves: int = 25
     updates: int = 300
-    last_stages: int = 4
+    last_stages: int = 6
     batch: int = 512
     learning_rate: float = 2e-3
     patience: float = 0.6
@@ -77,7 +80,7 @@ class Stage:
     temperature : float
         Temperature of the stage, kelvin.
     effective : float
-        Effective sample size of the flow at the temperature it was trained for, as a fraction of ``buffer``.
+        Effective sample size of the flow at the temperature it was trained for, as a fraction of ``draws``.
     clipped : float
         The same with clipped weights, which chooses the next temperature.
     evaluations, failures : int
@@ -189,7 +192,7 @@ class Fit:
 
     def _next_stage(self) -> tuple[Tensor, Tensor]:
         """Choose the next temperature; return structures of it, dihedrals and stiff coordinates."""
-        n = self.settings.buffer
+        n = self.settings.draws
         with torch.no_grad():
             d, w, log_q = self.flow.sample(n, self.random)
             x, log_volume = self.flow.coordinates.cartesian(d, w)
@@ -218,11 +221,18 @@ class Fit:
                 break
             self.temperature = float(temperature)
         self.flow.stiff.widen(math.sqrt(self.temperature / before))
-        probabilities = torch.softmax(clipped(self.temperature), 0)
-        chosen = torch.multinomial(probabilities, n, replacement=True, generator=self.random)
+        chosen = self._chosen(torch.softmax(clipped(self.temperature), 0))
         moved = self.dynamics.move(x[chosen], self.temperature, self.settings.moves)
         d, w = self.flow.coordinates.internal(moved)
         return d.to(log_q), w.to(log_q)
+
+    def _chosen(self, probabilities: Tensor) -> Tensor:
+        """Indices of the buffer's structures, by systematic resampling: numbers of copies are at most one off."""
+        n = self.settings.buffer
+        places = (torch.arange(n) + torch.rand(1, generator=self.random)) / n
+        return torch.searchsorted(probabilities.cumsum(0), places.to(probabilities)).clamp(
+            max=len(probabilities) - 1
+        )
 
     def _energies(self, x: Tensor) -> Tensor:
         return self.pool(x, self.temperature) - self.minimum / self.temperature

@@ -27,7 +27,9 @@ from peptide import backbone_dihedrals, create_system, read
 
 GENERATOR = Path("examples/data/alanine_dipeptide_annealed")
 SEQUENCE = "NLYIQWLKDG"
-SMALL = FitSettings(hot=600, hot_updates=300, buffer=4096, updates=150, batch=256, last_stages=3)
+SMALL = FitSettings(
+    hot=600, hot_updates=300, draws=16_384, buffer=4096, updates=150, batch=256, last_stages=3
+)
 N_SAMPLES = 20_000
 RUNS, STEPS, FRAME = 8, 100_000, 50
 

@@ -242,3 +242,25 @@ def test_the_shipped_reference_has_all_basins():
         assert plain[name][0] == pytest.approx(weight, abs=4 * error + 4 * plain[name][1])
         apart = halves[0][name][0] - halves[1][name][0]
         assert abs(apart) < 4 * np.hypot(halves[0][name][1], halves[1][name][1])
+
+
+def test_the_generator_has_all_basins_and_the_one_of_300_kelvin_has_not(tmp_path):
+    """Where the reference has more than 0.1%, within 20% or 0.2 kT, and within three standard errors of both."""
+    outcome = subprocess.run(
+        [sys.executable, FOLDER / "boltzmann_generator.py", tmp_path],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=600,
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    number = r"(\S+) ± (\S+)"
+    rows = re.findall(rf"^(\S+) .*?{number} +{number} +{number}$", outcome.stdout, re.MULTILINE)
+    found = {name: np.array(values, dtype=float).reshape(3, 2) for name, *values in rows}
+    assert set(basins.BASINS) < set(found)
+    for name in basins.BASINS:
+        (expected, error), (weight, uncertainty), _ = found[name]
+        assert abs(np.log(weight / expected)) < 0.2 + 3 * np.hypot(error, uncertainty) / expected
+    cold = found["C7ax"][2, 0] + found["alphaL"][2, 0]
+    assert cold < 0.2 * (found["C7ax"][0, 0] + found["alphaL"][0, 0])
+    assert (tmp_path / "boltzmann_generator.png").stat().st_size > 50_000

@@ -49,7 +49,7 @@ def _fit(settings: FitSettings, seed: int = 1) -> Fit:
 
 
 SMALL = FitSettings(
-    hot=900, hot_updates=20, buffer=256, updates=10, batch=64, last_stages=2, moves=5
+    hot=900, hot_updates=20, draws=512, buffer=256, updates=10, batch=64, last_stages=2, moves=5
 )
 
 
@@ -70,7 +70,7 @@ def test_a_falling_effective_sample_size_slows_the_annealing():
     """The flow of another temperature loses it sooner, the more must be left."""
 
     def first_temperature(patience: float) -> float:
-        fit = _fit(FitSettings(hot=900, buffer=2048, patience=patience))
+        fit = _fit(FitSettings(hot=900, draws=2048, buffer=64, patience=patience))
         fit.flow.stiff.widen(
             math.sqrt(900 / 300)
         )  # right at 900 K, but not for the wells at lower ones
@@ -91,3 +91,15 @@ def test_local_moves_keep_what_they_should():
     expected = math.sqrt(2 * 100 / 20_000)
     # 400 samples: a standard error of 3.5 percent; false alarm below 1 in 100,000.
     assert float(bonds[:, 1].std()) == pytest.approx(expected, rel=0.16)
+
+
+def test_structures_are_chosen_as_often_as_their_weights_say():
+    """At most one copy more or fewer, with a mean that is right."""
+    fit = _fit(FitSettings(buffer=100))
+    probabilities = torch.tensor([0.5, 0.004, 0.396, 0.1], dtype=torch.float64)
+    counts = np.array(
+        [np.bincount(fit._chosen(probabilities), minlength=4) for _ in range(500)], dtype=float
+    )
+    assert (np.abs(counts - 100 * probabilities.numpy()) <= 1 + 1e-9).all()
+    # Five standard errors of a mean of numbers that are 0 or 1 copies apart.
+    np.testing.assert_allclose(counts.mean(0), 100 * probabilities, atol=5 * 0.5 / 500**0.5)

@@ -26,7 +26,14 @@ from tests.unit.boltzmann.molecules import (
 )
 
 SETTINGS = FitSettings(
-    hot=900, hot_updates=120, buffer=1024, updates=50, batch=256, last_stages=1, coldest=0.5
+    hot=900,
+    hot_updates=120,
+    draws=2048,
+    buffer=1024,
+    updates=50,
+    batch=256,
+    last_stages=1,
+    coldest=0.5,
 )
 
 
@@ -141,7 +148,7 @@ def test_the_same_seed_gives_the_same_samples(chain):
 
 
 def test_the_same_seed_gives_the_same_training():
-    settings = FitSettings(hot_updates=3, buffer=64, updates=2, batch=16, last_stages=1)
+    settings = FitSettings(hot_updates=3, draws=128, buffer=64, updates=2, batch=16, last_stages=1)
     system, topology, x = beads()
     state = torch.get_rng_state()
     first, second = (
@@ -236,7 +243,7 @@ def test_a_system_is_checked_before_anything_else():
 def test_the_callers_system_is_left_alone(double_well):
     system, topology, x = beads()
     before = mm.XmlSerializer.serialize(system)
-    settings = FitSettings(hot_updates=1, buffer=32, updates=1, batch=8, last_stages=1)
+    settings = FitSettings(hot_updates=1, draws=64, buffer=32, updates=1, batch=8, last_stages=1)
     generator = BoltzmannGenerator.fit(system, topology, 300, x, settings, workers=1)
     assert mm.XmlSerializer.serialize(system) == before
     system.setParticleMass(0, 99.0)
