@@ -10,11 +10,12 @@ import pytest
 import torch
 from scipy import stats
 
+from openmm_nemo import NemoModel
 from openmm_nemo.boltzmann import BoltzmannGenerator, FitSettings
 from openmm_nemo.boltzmann.generator import CONFIG_FILE, SYSTEM_FILE, WEIGHTS_FILE
 from openmm_nemo.errors import InputError
-from tests.helpers import raises
-from tests.tolerances import BOLTZMANN_GENERATOR
+from tests.helpers import need_plugin, raises
+from tests.tolerances import BOLTZMANN_GENERATOR, assert_close
 from tests.unit.boltzmann.molecules import (
     ANGLE,
     BOND,
@@ -248,3 +249,26 @@ def test_the_callers_system_is_left_alone(double_well):
     assert mm.XmlSerializer.serialize(system) == before
     system.setParticleMass(0, 99.0)
     assert generator.system.getParticleMass(0)._value == 12
+
+
+def test_a_nemo_chain_is_a_molecule_as_well(tmp_path):
+    """Weights have the energy that the model has in PyTorch; a coarse System comes back from its file."""
+    need_plugin()
+    protein = NemoModel.from_pretrained("nemo-fold").condition("GSTDPN")
+    settings = FitSettings(
+        hot=600, hot_updates=5, draws=64, buffer=32, updates=2, batch=16, last_stages=1
+    )
+    start = protein.initial_positions(seed=1)
+    BoltzmannGenerator.fit(
+        protein.create_system("native"), protein.topology, 300, start, settings, workers=1
+    ).save(tmp_path)
+    generator = BoltzmannGenerator.load(tmp_path, workers=1)
+    samples = generator.sample(4)
+    x = 10 * torch.from_numpy(samples.positions)
+    with torch.no_grad():
+        expected = protein.require_energy()(x.float())
+        d, w = generator.flow.coordinates.internal(x)
+        _, log_volume = generator.flow.coordinates.cartesian(d, w)
+        log_q = generator.flow.log_prob(d.float(), w.float())
+    found = log_volume - log_q - torch.from_numpy(samples.log_weights)
+    assert_close(found.float(), expected, "rounding_gradient")
