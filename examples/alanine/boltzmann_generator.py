@@ -26,7 +26,7 @@ from openmm_nemo.progress import progress
 
 SETTINGS = {
     "annealed": FitSettings(),
-    "cold": FitSettings(hot=300, hot_updates=1600, last_stages=0),
+    "cold": FitSettings(hot=300, hot_updates=3000, last_stages=0),
 }
 """The second has as many energies for its training as the first."""
 TITLES = {

@@ -18,12 +18,14 @@ from openmm_nemo.progress import Progress, silent
 
 CLASH = 150.0
 """U/kT above the minimum, from which energies count logarithmically in training."""
-CLIPPED = 1000
-"""In training, the largest 1 in so many weights count as the smallest of them."""
+CLIPPED = 10_000
+"""In training, the largest 1 in so many weights count as the smallest of them. More would clip rare modes away."""
 MASS = 12.0
 """Of all atoms in local moves, dalton: masses do not change the distribution, and equal ones allow long steps."""
 TIME_STEP, FRICTION = 0.002, 2.0
 """Of local moves, ps and 1/ps."""
+RARE = 0.3
+"""Structures are chosen for the likelihood by their weights over this power of the density of their torsions."""
 TRIALS = 24
 """Temperatures that a stage tries."""
 
@@ -64,7 +66,7 @@ class FitSettings:
     buffer: int = 8192
     moves: int = 25
     updates: int = 300
-    last_stages: int = 6
+    last_stages: int = 4
     batch: int = 512
     learning_rate: float = 2e-3
     patience: float = 0.6
@@ -221,7 +223,10 @@ class Fit:
                 break
             self.temperature = float(temperature)
         self.flow.stiff.widen(math.sqrt(self.temperature / before))
-        chosen = self._chosen(torch.softmax(clipped(self.temperature), 0))
+        # The reverse divergence gives less to modes that it fits less well, which are the rare ones.
+        with torch.no_grad():
+            rare = -RARE * self.flow.torsions.log_prob(self.flow.coordinates.folded(d))
+        chosen = self._chosen(torch.softmax(clipped(self.temperature) + rare, 0))
         moved = self.dynamics.move(x[chosen], self.temperature, self.settings.moves)
         d, w = self.flow.coordinates.internal(moved)
         return d.to(log_q), w.to(log_q)

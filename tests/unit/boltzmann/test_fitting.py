@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from openmm_nemo.boltzmann import fitting
 from openmm_nemo.boltzmann.energies import EnergyPool
 from openmm_nemo.boltzmann.fitting import (
     CLASH,
@@ -16,6 +17,7 @@ from openmm_nemo.boltzmann.fitting import (
 )
 from openmm_nemo.boltzmann.flow import MoleculeFlow
 from openmm_nemo.boltzmann.molecule import choose_coordinates
+from tests.helpers import generator
 from tests.unit.boltzmann.molecules import beads
 
 
@@ -103,3 +105,21 @@ def test_structures_are_chosen_as_often_as_their_weights_say():
     assert (np.abs(counts - 100 * probabilities.numpy()) <= 1 + 1e-9).all()
     # Five standard errors of a mean of numbers that are 0 or 1 copies apart.
     np.testing.assert_allclose(counts.mean(0), 100 * probabilities, atol=5 * 0.5 / 500**0.5)
+
+
+def test_structures_with_rare_torsions_are_chosen_more_often(monkeypatch):
+    """Their density is the power of it that is documented, so that the reverse divergence does not drain them."""
+
+    def mean_log_density(rare: float) -> float:
+        monkeypatch.setattr(fitting, "RARE", rare)
+        fit = _fit(FitSettings(hot=300, draws=8192, buffer=4096, moves=0))
+        with torch.no_grad():  # a density with hills and valleys
+            for weight in fit.flow.torsions.parameters():
+                weight.add_(0.4 * torch.randn(weight.shape, generator=generator(2)))
+        d, _ = fit._next_stage()
+        with torch.no_grad():
+            return float(fit.flow.torsions.log_prob(d).mean())
+
+    flat, half, full = (mean_log_density(rare) for rare in (0.0, 0.5, 1.0))
+    assert flat > half + 0.05
+    assert half > full + 0.05
