@@ -71,6 +71,15 @@ def energy(system: mm.System, positions: np.ndarray) -> float:
     return found
 
 
+def minimum(system: mm.System, positions: np.ndarray) -> np.ndarray:
+    """Positions of the next minimum of the energy, nm."""
+    context = mm.Context(system, mm.VerletIntegrator(1e-3), platform("Reference"))
+    context.setPositions(positions)
+    mm.LocalEnergyMinimizer.minimize(context, 1e-4)
+    found: np.ndarray = context.getState(positions=True).getPositions(asNumpy=True)._value
+    return found
+
+
 def jostled(positions: np.ndarray, n: int, size: float, seed: int = 0) -> torch.Tensor:
     """Positions (n, N, 3), Angstrom, about some in nm."""
     random = np.random.default_rng(seed).normal(size=(n, *positions.shape))

@@ -18,7 +18,7 @@ from openmm_nemo.boltzmann.fitting import (
 from openmm_nemo.boltzmann.flow import MoleculeFlow
 from openmm_nemo.boltzmann.molecule import choose_coordinates
 from tests.helpers import generator
-from tests.unit.boltzmann.molecules import beads
+from tests.unit.boltzmann.molecules import beads, minimum
 
 
 def test_energies_count_logarithmically_from_a_clash_on():
@@ -46,6 +46,7 @@ def _fit(settings: FitSettings, seed: int = 1) -> Fit:
     system, topology, x = beads()
     pool = EnergyPool(system, workers=1)
     torch.manual_seed(0)
+    x = minimum(system, x)
     flow = MoleculeFlow(choose_coordinates(topology, x, pool, 300.0))
     return Fit(flow, system, pool, 300.0, 0.0, settings, seed)
 

@@ -11,8 +11,8 @@ from openmm import app
 from openmm_nemo.boltzmann.energies import EnergyPool
 from openmm_nemo.boltzmann.molecule import check_system, choose_coordinates
 from openmm_nemo.errors import InputError
-from tests.helpers import platform, raises
-from tests.unit.boltzmann.molecules import ANGLE, BOND, beads, peptide
+from tests.helpers import raises
+from tests.unit.boltzmann.molecules import ANGLE, BOND, beads, minimum, peptide
 
 
 def with_box(system, topology, x):
@@ -108,8 +108,8 @@ def test_a_clash_at_the_beginning_is_refused():
 def test_the_scale_is_that_of_springs():
     """With uncoupled springs, the covariance is kT/k, at the springs' minima."""
     system, topology, x = beads(5)
-    minimum = _minimum(system, x)
-    coordinates = choose_coordinates(topology, minimum, EnergyPool(system, workers=1), 600.0)
+    x = minimum(system, x)
+    coordinates = choose_coordinates(topology, x, EnergyPool(system, workers=1), 600.0)
     covariance = coordinates.scale @ coordinates.scale.T
     is_length = torch.tensor([True, False, False]).expand(5, 3)[coordinates.zmatrix.stiff]
     # 600 K: twice the kT of the springs' constants; 100 Angstrom^2 in a square nanometre.
@@ -117,10 +117,3 @@ def test_the_scale_is_that_of_springs():
     torch.testing.assert_close(covariance, torch.diag(variances.double()), rtol=2e-3, atol=1e-5)
     centre = torch.where(is_length, 10 * BOND[0], ANGLE[0]).double()
     torch.testing.assert_close(coordinates.centre, centre, rtol=2e-3, atol=1e-3)
-
-
-def _minimum(system: mm.System, x: np.ndarray) -> np.ndarray:
-    context = mm.Context(system, mm.VerletIntegrator(1e-3), platform("Reference"))
-    context.setPositions(x)
-    mm.LocalEnergyMinimizer.minimize(context, 1e-4)
-    return context.getState(positions=True).getPositions(asNumpy=True)._value
