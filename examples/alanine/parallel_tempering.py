@@ -10,7 +10,7 @@ The distribution is that of the L enantiomer with trans peptide bonds. A replica
 interval goes back to the beginning of the interval with new velocities, which leaves this distribution as it is.
 Hydrogens have 4 amu for a step of 3 fs without constraints: masses do not change the distribution of positions.
 
-examples/data/alanine_dipeptide_reference.npz was made by this command with --blocks 24. In its first 21 blocks,
+examples/data/alanine_dipeptide_reference.npz was made by this command with --blocks 26. In its first 21 blocks,
 exchanges were half as frequent, and the first 23 had a dielectric constant of 78.3 instead of 78.5: 0.003 kJ/mol.
 
 python examples/alanine/parallel_tempering.py [FOLDER] [--blocks 16] [--frames 3000] [--fs 3] [--seed 1]
