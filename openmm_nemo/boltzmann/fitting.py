@@ -14,10 +14,11 @@ from torch import Tensor
 from openmm_nemo.boltzmann.energies import EnergyPool
 from openmm_nemo.boltzmann.flow import MoleculeFlow
 from openmm_nemo.engine.units import ANGSTROM_PER_NM, GAS_CONSTANT
+from openmm_nemo.errors import InputError
 from openmm_nemo.progress import Progress, silent
 
 CLASH = 150.0
-"""U/kT above the minimum, from which energies count logarithmically in training."""
+"""U/kT above the minimum, from which energies count logarithmically in training, and stiff coordinates harmonically."""
 CLIPPED = 10_000
 """In training, the largest 1 in so many weights count as the smallest of them. More would clip rare modes away."""
 MASS = 12.0
@@ -147,7 +148,13 @@ class Fit:
         self.stages: list[Stage] = []
 
     def run(self, progress: Progress = silent) -> list[Stage]:
-        """Train; returns what was found on the way."""
+        """Train; returns what was found on the way.
+
+        Raises
+        ------
+        InputError
+            If the flow has learned too little for the next stage.
+        """
         settings = self.settings
         with progress(f"Training at {self.temperature:.0f} K", 0, settings.hot_updates) as done:
             self.flow.stiff.widen(math.sqrt(self.temperature / self.target))
@@ -183,8 +190,12 @@ class Fit:
         """Reverse Kullback-Leibler divergence from the flow to the energy, but for the constant ln Z."""
         d, w, log_q = self.flow.sample(n, self.random)
         x, log_volume = self.flow.coordinates.cartesian(d, w)
-        loss = regularised(self._energies(x)) - log_volume + log_q
-        return loss[torch.isfinite(loss)].mean()
+        u = self._energies(x)
+        # Widths that only clash, or are impossible, would else cost less than their entropy brings.
+        harmonic = 0.5 * w.square().sum(-1) * self.target / self.temperature
+        impossible = CLASH + harmonic + log_q
+        loss = regularised(u) + torch.where(u < CLASH, 0, harmonic) - log_volume + log_q
+        return torch.where(torch.isfinite(loss), loss, impossible).mean()
 
     def _both(self, d: Tensor, w: Tensor) -> Tensor:
         """With it, the negative log-likelihood of structures, which is large where the flow misses one."""
@@ -217,6 +228,11 @@ class Fit:
             self.pool.failures,
         )
         self.stages.append(found)
+        if effective * n < 2:
+            raise InputError(
+                f"Training has failed at {before:.0f} K, where a single one of {n} samples has all the weight: "
+                "give more hot_updates, or a higher temperature as hot."
+            )
         lowest = max(self.target, self.settings.coldest * before)
         for temperature in np.geomspace(before, lowest, TRIALS):
             if effective_fraction(clipped(temperature)) < self.settings.patience * effective:

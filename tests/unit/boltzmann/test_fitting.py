@@ -17,7 +17,8 @@ from openmm_nemo.boltzmann.fitting import (
 )
 from openmm_nemo.boltzmann.flow import MoleculeFlow
 from openmm_nemo.boltzmann.molecule import choose_coordinates
-from tests.helpers import generator
+from openmm_nemo.errors import InputError
+from tests.helpers import generator, raises
 from tests.unit.boltzmann.molecules import beads, minimum
 
 
@@ -124,3 +125,25 @@ def test_structures_with_rare_torsions_are_chosen_more_often(monkeypatch):
     flat, half, full = (mean_log_density(rare) for rare in (0.0, 0.5, 1.0))
     assert flat > half + 0.05
     assert half > full + 0.05
+
+
+def test_clashes_do_not_pay_for_width(monkeypatch):
+    """Where all structures clash, stiff coordinates are as wide as in the harmonic approximation: 1 at 300 K."""
+
+    def loss(width: float) -> float:
+        fit = _fit(FitSettings(hot=300))
+        monkeypatch.setattr(fit, "_energies", lambda x: torch.full(x.shape[:1], 1e6).double())
+        fit.flow.stiff.widen(width)
+        with torch.no_grad():
+            return float(fit._reverse(4096))
+
+    losses = [loss(width) for width in (0.3, 1.0, 3.0, 10.0)]
+    assert min(losses) == losses[1]
+    assert losses[3] > losses[2]
+
+
+def test_a_flow_that_has_learned_nothing_is_refused():
+    fit = _fit(FitSettings(hot=300, draws=64))
+    fit.flow.stiff.widen(100.0)
+    with raises(InputError, "300 K", "64", "hot_updates"):
+        fit._next_stage()

@@ -256,7 +256,14 @@ def test_a_nemo_chain_is_a_molecule_as_well(tmp_path):
     need_plugin()
     protein = NemoModel.from_pretrained("nemo-fold").condition("GSTDPN")
     settings = FitSettings(
-        hot=600, hot_updates=5, draws=64, buffer=32, updates=2, batch=16, last_stages=1
+        hot=600,
+        hot_updates=60,
+        draws=2048,
+        buffer=64,
+        updates=5,
+        batch=64,
+        last_stages=1,
+        learning_rate=1e-2,
     )
     start = protein.initial_positions(seed=1)
     BoltzmannGenerator.fit(
