@@ -244,6 +244,7 @@ def test_the_shipped_reference_has_all_basins():
         assert abs(apart) < 4 * np.hypot(halves[0][name][1], halves[1][name][1])
 
 
+@pytest.mark.slow
 def test_the_generator_has_all_basins_and_the_one_of_300_kelvin_has_not(tmp_path):
     """Where the reference has more than 0.1%, within 20% or 0.2 kT, and within three standard errors of both."""
     outcome = subprocess.run(
