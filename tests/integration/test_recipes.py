@@ -170,10 +170,16 @@ def test_a_job_samples_what_one_machine_does_also_after_it_was_ended(cluster, op
     assert_same_ensembles(tmp_path / "out", tmp_path / "alone")
 
 
+ONE_PART_DIES = """#!/bin/sh
+[ "$1" != {part} ] || {{ echo "$1 is broken"; exit 3; }}
+trap 'trap - TERM' TERM # as if the first signal had come while the job was being started
+while :; do sleep 0.1; done
+"""
+
+
 @pytest.mark.parametrize("part", ["scheduler", "worker"])
 def test_a_job_ends_with_its_scheduler_or_workers(part, cluster, options, tmp_path):
-    dies = f'#!/bin/sh\n[ "$1" != {part} ] || {{ echo "$1 is broken"; exit 3; }}\nexec sleep 100\n'
-    cluster.program("dask", dies)
+    cluster.program("dask", ONE_PART_DIES.format(part=part))
     job = cluster.submit("sample.sbatch", *options, "--out", "out", tasks=2)
     assert job.wait(60) == 1
     names(cluster.log(), f"{part} is broken", "ended before the sampling")
