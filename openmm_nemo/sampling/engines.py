@@ -67,7 +67,7 @@ def sample_with_openmm(
     the time is spent in the network; or the CPU platform, whose kernels are much faster, if the plugin computes the
     energy.
     """
-    schedule = protein.schedule(steps) if anneal else None
+    schedule = protein.schedule(steps) if anneal and steps else None
     integrator = protein.create_integrator(temperature, schedule=schedule)
     system = protein.create_system()
     if choose_backend("auto", "CPU", protein.require_energy()) == "native":

@@ -135,6 +135,9 @@ def test_both_engines_follow_the_schedule_of_the_model_unless_told_not_to():
         for sample in (sample_with_torch, sample_with_openmm):
             assert_close(sample(protein, range(7, 9), 25, anneal=anneal), ends[-1], "trajectory")
     assert (ends[0] - ends[1]).abs().max() > 1
+    for sample in (sample_with_torch, sample_with_openmm):
+        starts = protein.copies(2).initial_positions(7)
+        assert_close(sample(protein, range(7, 9), 0), starts, "trajectory")
 
 
 @pytest.mark.integration
