@@ -10,14 +10,16 @@ The distribution is that of the L enantiomer with trans peptide bonds. A replica
 interval goes back to the beginning of the interval with new velocities, which leaves this distribution as it is.
 Hydrogens have 4 amu for a step of 3 fs without constraints: masses do not change the distribution of positions.
 
-examples/data/alanine_dipeptide_reference.npz was made by this command with --blocks 26. In its first 21 blocks,
-exchanges were half as frequent, and the first 23 had a dielectric constant of 78.3 instead of 78.5: 0.003 kJ/mol.
+examples/data/alanine_dipeptide_reference.npz was made by this command with --blocks 26, and again with --blocks 20
+--seed 2 --add. In the first 21 blocks, exchanges were half as frequent, and the first 23 had a dielectric constant of
+78.3 instead of 78.5: 0.003 kJ/mol.
 
-python examples/alanine/parallel_tempering.py [FOLDER] [--blocks 16] [--frames 3000] [--fs 3] [--seed 1]
+python examples/alanine/parallel_tempering.py [FOLDER] [--blocks 16] [--frames 3000] [--fs 3] [--seed 1] [--add FILE]
 """
 
 import argparse
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -45,6 +47,7 @@ HYDROGEN_MASS = 4.0  # amu
 EQUILIBRATION = 1 / 12  # of the length of a block, at the start of each half
 GROUPS = 16
 STARTS = (-75.0, 60.0)  # phi of each half, degree
+COMMON = {"edges", "temperature", "temperatures", "force_field"}  # what all runs have in common
 
 
 class Ladder:
@@ -215,7 +218,7 @@ def weights_at_300_kelvin(energy: np.ndarray) -> np.ndarray:
 
 
 def maps_of(files: Sequence[Path]) -> dict[str, np.ndarray]:
-    """What reference.npz has: maps and numbers of n groups of successive blocks of one half, about `GROUPS`.
+    """What reference.npz has: maps and numbers of about `GROUPS` groups of successive blocks of one half.
 
     Returns
     -------
@@ -238,6 +241,8 @@ def maps_of(files: Sequence[Path]) -> dict[str, np.ndarray]:
             Degree.
         temperature, temperatures : (), (temperatures,)
             Kelvin.
+        force_field, command : (2,), (1,)
+            Files of OpenMM, and what was run.
     """
     blocks = [dict(np.load(path)) for path in files]
     sizes = np.cumsum([len(block["energy"]) for block in blocks])[:-1]
@@ -250,7 +255,7 @@ def maps_of(files: Sequence[Path]) -> dict[str, np.ndarray]:
         return np.histogram2d(*angles, bins=[edges, edges], weights=weights.ravel())[0]
 
     cold = [np.ones((len(block["energy"]), 1)) for block in blocks]
-    size = max(1, len(blocks) // GROUPS)
+    size = math.ceil(len(blocks) / GROUPS)
     halves = [range(half, len(blocks), len(STARTS)) for half in range(len(STARTS))]
     groups = [half[k : k + size] for half in halves for k in range(0, len(half), size)]
 
@@ -272,7 +277,20 @@ def maps_of(files: Sequence[Path]) -> dict[str, np.ndarray]:
         "edges": edges,
         "temperature": TEMPERATURES[0],
         "temperatures": TEMPERATURES,
+        "force_field": np.array(FORCE_FIELD),
+        "command": np.array([" ".join(["python", *sys.argv])]),
     }
+
+
+def joined(
+    first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Maps of two independent runs as those of one, in which each counts by its frames."""
+    maps = {n: first[n] if n in COMMON else np.concatenate([first[n], second[n]]) for n in first}
+    frames = np.array([run["counts"].sum(dtype=float) for run in (first, second)])
+    shares = np.repeat(frames / frames.sum(), [len(first["half"]), len(second["half"])])
+    maps["probability"] = (maps["probability"] * shares[:, None, None]).astype(np.float32)
+    return maps
 
 
 def _crossings(block: dict[str, np.ndarray]) -> int:
@@ -336,15 +354,18 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=3000, help="of each block, every 0.24 ps")
     parser.add_argument("--fs", type=float, default=3.0, help="step of the integrator")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--add", type=Path, help="reference.npz of another run, to be counted, too")
     given = parser.parse_args()
+    if given.blocks < len(STARTS):
+        parser.error(f"--blocks: at least {len(STARTS)}, one of each half")
+    if given.add and not given.add.exists():
+        parser.error(f"--add: there is no file {given.add}")
     files = run(given.folder, given.blocks, given.frames, given.fs, given.seed)
     maps = maps_of(files)
-    command = (
-        f"python examples/alanine/parallel_tempering.py --blocks {given.blocks} "
-        f"--frames {given.frames} --fs {given.fs:g} --seed {given.seed}"
-    )
+    if given.add:
+        maps = joined(dict(np.load(given.add)), maps)
     path = given.folder / "reference.npz"
-    np.savez_compressed(path, **maps, force_field=FORCE_FIELD, command=command)
+    np.savez_compressed(path, **maps)
     print(table(maps))
     print(f"Wrote {path}.")
 
