@@ -22,6 +22,9 @@ import pytest
 
 from openmm_nemo import InputError
 from openmm_nemo.cli import cli
+from openmm_nemo.encoders import ENCODERS
+from openmm_nemo.energies import TERMS
+from openmm_nemo.training.losses import LOSSES
 from tests.helpers import command_line
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +80,16 @@ def clone(tmp_path, monkeypatch):
     (tmp_path / "gap.pdb").write_text("".join(gap))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def registries():
+    """What pages register is gone afterwards: other tests look at all that there is."""
+    before = [(registry, dict(registry)) for registry in (TERMS, ENCODERS, LOSSES)]
+    yield
+    for registry, entries in before:
+        registry.clear()
+        registry.update(entries)
 
 
 @pytest.mark.parametrize("name", PAGES)
