@@ -29,7 +29,7 @@ KT = (unit.MOLAR_GAS_CONSTANT_R * TEMPERATURE).value_in_unit(unit.kilojoule_per_
 LIMITS, WIDTH = (0.7, 2.1), 0.03  # of the bias and of its Gaussians, nm
 STEPS, EQUILIBRATION, INTERVAL = 150_000, 5_000, 25
 
-protein = NemoModel.from_pretrained("nemo-fold").condition("NLYIQWLKDGGPSSGRPPPS")
+protein = NemoModel.from_pretrained("nemo-fold-seq").condition("NLYIQWLKDGGPSSGRPPPS")
 
 
 def start(system: mm.System) -> app.Simulation:
