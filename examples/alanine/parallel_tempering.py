@@ -257,7 +257,7 @@ def maps_of(files: Sequence[Path]) -> dict[str, np.ndarray]:
     cold = [np.ones((len(block["energy"]), 1)) for block in blocks]
     size = math.ceil(len(blocks) / GROUPS)
     halves = [range(half, len(blocks), len(STARTS)) for half in range(len(STARTS))]
-    groups = [half[k : k + size] for half in halves for k in range(0, len(half), size)]
+    groups = [g for half in halves for g in np.array_split(half, max(1, len(half) // size))]
 
     def of_groups(values: Iterable[np.ndarray | int]) -> np.ndarray:
         """Sums over the blocks of each group."""
@@ -358,12 +358,17 @@ def main() -> None:
     given = parser.parse_args()
     if given.blocks < len(STARTS):
         parser.error(f"--blocks: at least {len(STARTS)}, one of each half")
-    if given.add and not given.add.exists():
-        parser.error(f"--add: there is no file {given.add}")
+    other = None
+    if given.add:
+        if not given.add.exists():
+            parser.error(f"--add: there is no file {given.add}")
+        other = dict(np.load(given.add))
+        if other["force_field"].tolist() != list(FORCE_FIELD):
+            parser.error(f"--add: {given.add} has another force field than {FORCE_FIELD}")
     files = run(given.folder, given.blocks, given.frames, given.fs, given.seed)
     maps = maps_of(files)
-    if given.add:
-        maps = joined(dict(np.load(given.add)), maps)
+    if other is not None:
+        maps = joined(other, maps)
     path = given.folder / "reference.npz"
     np.savez_compressed(path, **maps)
     print(table(maps))

@@ -12,6 +12,7 @@ import openmm as mm
 import pytest
 from openmm import app
 
+from tests.helpers import names
 from tests.tolerances import ALANINE
 from tests.unit.engine.toys import energy_of, forces_of, make_context
 
@@ -231,8 +232,23 @@ def test_the_command_runs_and_continues(tmp_path):
     assert both["edges"].shape == (73,)
 
 
+def test_a_run_that_cannot_be_added_is_refused(tmp_path):
+    def refusal(*options: str | Path) -> str:
+        command = [sys.executable, FOLDER / "parallel_tempering.py", tmp_path / "run", *options]
+        outcome = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert outcome.returncode == 2
+        assert not (tmp_path / "run").exists()
+        return outcome.stderr
+
+    names(refusal("--blocks", "1"), "--blocks", "2")
+    names(refusal("--add", "no.npz"), "--add", "no.npz")
+    other = dict(np.load(REFERENCE)) | {"force_field": np.array(["another.xml"])}
+    np.savez(tmp_path / "other.npz", **other)
+    names(refusal("--add", tmp_path / "other.npz"), "--add", "other.npz", "force field")
+
+
 def test_the_shipped_reference_has_all_basins():
-    assert REFERENCE.stat().st_size < 400_000
+    assert REFERENCE.stat().st_size < 300_000
     maps = dict(np.load(REFERENCE))
     n = len(maps["probability"])
     assert n >= 16
@@ -275,6 +291,5 @@ def test_the_generator_has_all_basins_and_the_one_of_300_kelvin_has_not(tmp_path
     for name in basins.BASINS:
         (expected, error), (weight, uncertainty), _ = found[name]
         assert abs(np.log(weight / expected)) < 0.2 + 3 * np.hypot(error, uncertainty) / expected
-    (expected, _), _, (weight, uncertainty) = found["C7ax"]
-    assert weight + 3 * uncertainty < expected / 2
+    assert found["C7ax"][2, 0] < 0.1 * found["C7ax"][0, 0]
     assert (tmp_path / "boltzmann_generator.png").stat().st_size > 50_000
