@@ -1,10 +1,10 @@
 """Simulated tempering with OpenMM's ExpandedEnsembleSampler: one simulation walks through several temperatures.
 
-At 150 K, the Trp-cage of nemo-fold-seq hardly moves: a plain simulation keeps to what it found first, so that two
-starts end with different energies. Where the temperature changes as well, from 150 to 300 K and back, the same two
-starts agree. The sampler first learns a weight for each temperature, which makes all of them equally probable; the
-second half keeps the weights and counts. All steps are exact (metropolis=True). OpenMM's SimulatedTempering is the same
-sampler. Prints the mean energies at 150 K.
+At 150 K, the Trp-cage of nemo-fold-seq moves slowly: the mean energies of plain simulations from eight starts were
+between -732 and -703 kJ/mol. Where the temperature changes as well, from 150 to 300 K and back, all starts that were
+tried had between -734 and -728. Two of them are shown. The sampler first learns a weight for each temperature, which
+makes all of them equally probable; the second half keeps the weights and counts. All steps are exact (metropolis=True).
+OpenMM's SimulatedTempering is the same sampler. Prints the mean energies at 150 K.
 
 python examples/simulated_tempering.py [FOLDER]
 """
