@@ -9,7 +9,7 @@ import numpy as np
 
 from openmm_nemo.comparison.comparison import Comparison
 from openmm_nemo.comparison.contacts import SEPARATIONS, SHARES
-from openmm_nemo.comparison.differences import Difference, paired_differences
+from openmm_nemo.comparison.differences import paired_differences
 from openmm_nemo.comparison.energies import MIN_FOREIGN
 from openmm_nemo.comparison.measures import FIGURES
 from openmm_nemo.comparison.plots import Dots, plot_dots
@@ -124,7 +124,8 @@ _CONTACT_LEGEND = (
 )
 _TEST_LEGEND = (
     "Differences on the same windows, each group averaged over its seeds first: mean, standard error over windows and "
-    "p of a two-sided paired t-test. They say nothing about other seeds: compare with ± above."
+    "p of a two-sided paired t-test, not corrected for the number of tests. They say nothing about other seeds: "
+    "compare with ± above."
 )
 
 
@@ -160,12 +161,11 @@ def tables(comparison: Comparison) -> list[Table]:
         cells = _contact_cells(comparison, part)
         found.insert(-1, Table(f"{what}, contacts", _CONTACT_LEGEND, cells))
     for part in _parts(comparison):
-        inside = comparison.inside([part])
-        differences = paired_differences(comparison, inside)
-        what = f"{part}: differences on {inside.sum()} windows"
-        found.append(Table(what, _TEST_LEGEND, _difference_cells(differences, _COMPARED)))
+        what = f"{part}: differences on {comparison.inside([part]).sum()} windows"
+        cells = _difference_cells(comparison, part, _COMPARED)
+        found.append(Table(what, _TEST_LEGEND, cells))
         if comparison.n_samples > 1:
-            cells = _difference_cells(differences, _COMPARED_LOWEST)
+            cells = _difference_cells(comparison, part, _COMPARED_LOWEST)
             found.append(Table(f"{what}, samples of lowest U", _TEST_LEGEND, cells))
     return [table._replace(cells=_filled(table.cells)) for table in found if len(table.cells) > 1]
 
@@ -325,11 +325,16 @@ def _has_spread(values: np.ndarray) -> bool:
     return len(values) > 1 and bool(np.isfinite(values).all())
 
 
-def _difference_cells(differences: Iterable[Difference], titles: Columns) -> list[tuple[str, ...]]:
+def _difference_cells(comparison: Comparison, part: str, titles: Columns) -> list[tuple[str, ...]]:
+    """Rows of the first group against the others."""
+    names, rows = _rows_of(comparison, part)
     columns = [word for title, _ in titles.values() for word in (title, "s.e.", "p")]
-    cells: list[tuple[str, ...]] = [("model", "steps", "minus", "steps", "windows", *columns)]
-    for d in differences:
-        row = (d.group, str(d.steps), d.other, str(d.other_steps), str(d.n_windows))
+    cells: list[tuple[str, ...]] = [
+        (*names[:1], "model", "steps", "minus", "steps", "windows", *columns)
+    ]
+    found = [(first, d) for inside, first in rows for d in paired_differences(comparison, inside)]
+    for first, d in found:
+        row = (*first[:1], d.group, str(d.steps), d.other, str(d.other_steps), str(d.n_windows))
         shown = []
         for figure, (_, digits) in titles.items():
             digits += 1

@@ -462,9 +462,23 @@ def test_the_paired_test_is_that_of_the_textbook(made_up):
     assert np.isnan(alone.tests["tm"][1:]).all()
 
 
+def test_groups_are_tested_at_each_level_of_held_out_parts(made_up):
+    found = {table.heading: table.cells for table in tables(made_up)}
+    cells = found["test: differences on 3 windows"]
+    assert cells[0][:8] == ("level", "model", "steps", "minus", "steps", "windows", "TM", "s.e.")
+    who = [("nemo", "20", "nemo", "0"), ("nemo", "20", "rnn", "0")]
+    blocks = [("all", "3"), ("C", "2"), ("H", "1")]
+    assert [row[:6] for row in cells[1:]] == [(level, *w, n) for level, n in blocks for w in who]
+    # Differences to the baseline at level C: 0.15 and 0.35.
+    p = 2 * student.sf(0.25 / 0.1, 1)
+    assert cells[4][6:9] == ("+0.2500", "0.1000", f"{p:.2g}")
+    assert cells[6][6:9] == ("+0.5500", "-", "-")
+    assert found["train: differences on 1 windows"][0][:2] == ("model", "steps")
+
+
 def test_each_kind_of_figure_has_its_table(made_up):
     known = made_up.figures
-    known["tm_lowest"] = known["tm"] + 0.1
+    known["tm_lowest"] = known["tm"] / 2
     known["energy_gap_kt"][:2, 1] = [[1, 2, 3, 4], [2, 3, 4, 5]]
     known["pairs_l5_6"][:2] = 0.25
     known["structures_l5_6"][:2] = [[[0.5] * 4, [0.75] * 4]] * 2
@@ -485,9 +499,9 @@ def test_each_kind_of_figure_has_its_table(made_up):
     assert found["train: 1 windows, reach"][1] == ("nemo", "20", "2", "0.375 ± 0.000")
     chosen = found["train: 1 windows, chosen samples"]
     assert chosen[0][3:5] == ("TM: mean", "TM: lowest U")
-    assert chosen[1][4] == "0.300 ± 0.000"
+    assert chosen[1][4] == "0.100 ± 0.000"
     lowest = found["test: differences on 3 windows, samples of lowest U"]
-    assert lowest[1][:6] == ("nemo", "20", "nemo", "0", "3", "+0.2500")
+    assert lowest[1][:7] == ("all", "nemo", "20", "nemo", "0", "3", "+0.1250")
     alone = {table.heading for table in tables(made_up)}
     assert not any("chosen" in heading or "lowest" in heading for heading in alone)
 
