@@ -1,4 +1,4 @@
-"""Figures of the energy: whether it prefers the native to samples and to natives of other windows."""
+"""Figures of the energy: whether it prefers the native to samples, its mirror image and natives of other windows."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from openmm_nemo.models.batch import ConditionedBatch
 
-ENERGY_FIGURES = ("energy_kt", "energy_gap_kt", "native_lowest", "threading_z")
+ENERGY_FIGURES = (
+    "energy_kt",
+    "energy_gap_kt",
+    "native_lowest",
+    "mirror_energy_kt",
+    "threading_z",
+)
 
 MIN_FOREIGN = 10
 """Fewest foreign structures whose mean and standard deviation mean something."""
@@ -43,6 +49,24 @@ def energy_figures(energy: np.ndarray, native_energy: float, length: int) -> dic
         "energy_gap_kt": float((native_energy - known.mean()) / length),
         "native_lowest": float(native_energy < known.min()),
     }
+
+
+def mirror_energies(batch: ConditionedBatch, native: Tensor) -> Tensor:
+    """U of the native's mirror image minus U of the native, kT per residue.
+
+    Parameters
+    ----------
+    batch : ConditionedBatch
+        B windows.
+    native : Tensor, shape (B, L, 3)
+        Angstrom.
+
+    Returns
+    -------
+    Tensor, shape (B,)
+        Positive: the energy prefers the native's handedness. Zero: it does not know handedness.
+    """
+    return (batch.energy(-native) - batch.energy(native)) / batch.mask.sum(1)
 
 
 def threading_z(

@@ -17,7 +17,12 @@ from openmm_nemo.comparison.contacts import (
     separation_precisions,
     structure_precisions,
 )
-from openmm_nemo.comparison.energies import ENERGY_FIGURES, energy_figures, threading_z
+from openmm_nemo.comparison.energies import (
+    ENERGY_FIGURES,
+    energy_figures,
+    mirror_energies,
+    threading_z,
+)
 from openmm_nemo.comparison.simulations import Simulation, no_energy, simulate
 from openmm_nemo.comparison.structures import (
     CHOICE_FIGURES,
@@ -136,6 +141,8 @@ class _Simulations(NamedTuple):
         U of the states by Adam, kT.
     native_energy : Tensor, shape (B,)
         U of the natives, kT; NaN for a baseline.
+    mirror_energy : Tensor, shape (B,)
+        See `mirror_energies`; NaN for a baseline.
     threading : ndarray, shape (B,)
         See `threading_z`.
     probabilities : Tensor, shape (B, L, L), optional
@@ -146,6 +153,7 @@ class _Simulations(NamedTuple):
     others: dict[str, Tensor]
     adam_energy: Tensor
     native_energy: Tensor
+    mirror_energy: Tensor
     threading: np.ndarray
     probabilities: Tensor | None
 
@@ -182,7 +190,7 @@ def _simulations(
                 others[name] = simulate(batch, steps, noise, batch.initial_positions()).x
         unknown = torch.full((len(windows),), torch.nan)
         if model.energy is None:
-            return _Simulations(samples, others, unknown, unknown, unknown.numpy(), None)
+            return _Simulations(samples, others, unknown, unknown, unknown, unknown.numpy(), None)
         for k in range(1, n_samples):
             drawn = (noise + k * _NEXT_SAMPLE) % _SEEDS
             samples.append(simulate(own, steps, drawn, own.initial_positions(drawn)))
@@ -194,7 +202,13 @@ def _simulations(
         native_energy = own.energy(native)
         threading = threading_z(own, native_energy, [window.foreign for window in windows])
         return _Simulations(
-            samples, others, adam_energy, native_energy, threading, contact_probabilities(own)
+            samples,
+            others,
+            adam_energy,
+            native_energy,
+            mirror_energies(own, native),
+            threading,
+            contact_probabilities(own),
         )
 
 
@@ -203,7 +217,10 @@ def _window_figures(found: _Simulations, b: int, window: Window) -> Iterator[dic
     n = len(window.s)
     native = torch.from_numpy(window.native)
     native_distances = distances(native)
-    fixed = {"threading_z": float(found.threading[b])}
+    fixed = {
+        "mirror_energy_kt": float(found.mirror_energy[b]),
+        "threading_z": float(found.threading[b]),
+    }
     fixed |= separation_precisions(native_distances)
     if found.probabilities is not None:
         probability = found.probabilities[b, :n, :n].numpy()

@@ -80,15 +80,17 @@ _ENERGY = Kind(
     "energy",
     "U in kT at 300 K, whatever the temperature of the simulation. U/L: mean of the samples, per residue; gap: U of "
     "the native minus that mean, per residue, negative where the native is lower; native lowest: share of the windows "
-    "whose native is below every sample; threading z: U of the native minus the mean over foreign structures, over "
-    f"their standard deviation. Foreign structures are the natives of at most {MAX_FOREIGN} other windows of the part, "
-    "of other sequence clusters and as long or longer, cut to the first L residues; U always has the coefficients of "
-    "the window's own sequence, so that z does not depend on the steps. Windows with fewer than "
-    f"{MIN_FOREIGN} foreign structures have no z.",
+    "whose native is below every sample; mirror energy: U of the native's mirror image minus U of the native, per "
+    "residue, positive where the native's handedness is lower; threading z: U of the native minus the mean over "
+    f"foreign structures, over their standard deviation. Foreign structures are the natives of at most {MAX_FOREIGN} "
+    "other windows of the part, of other sequence clusters and as long or longer, cut to the first L residues. U "
+    "always has the coefficients of the window's own sequence, so that mirror energy and z do not depend on the steps. "
+    f"Windows with fewer than {MIN_FOREIGN} foreign structures have no z.",
     {
         "energy_kt": ("U/L (kT)", 2),
         "energy_gap_kt": ("gap (kT)", 2),
         "native_lowest": ("native lowest", 2),
+        "mirror_energy_kt": ("mirror energy (kT)", 2),
         "threading_z": ("threading z", 2),
     },
 )

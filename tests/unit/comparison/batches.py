@@ -24,7 +24,23 @@ class Springs(nn.Module):
         return self.one * coefficients[0] * ((bonds - 4) ** 2 * mask[:, 1:]).sum(1)
 
 
-def springs(lengths: list[int], k: list[float], step: float = 0.01) -> ConditionedBatch:
+class Handed(Springs):
+    """U = k sum (a x b) . c over three consecutive bonds a, b, c: k times the sine of their dihedral if all are unit
+    vectors at right angles.
+    """
+
+    def forward(self, x: Tensor, coefficients: list[Tensor], mask: Tensor) -> Tensor:
+        bonds = (x[:, 1:] - x[:, :-1]) * mask[:, 1:, None]
+        normal = torch.linalg.cross(bonds[:, :-2], bonds[:, 1:-1])
+        return self.one * coefficients[0] * (normal * bonds[:, 2:]).sum([1, 2])
+
+
+def springs(
+    lengths: list[int],
+    k: list[float],
+    step: float = 0.01,
+    energy: type[Springs] = Springs,
+) -> ConditionedBatch:
     """Chains of these lengths with these constants and the same step sizes in all coordinates."""
     n = max(lengths)
     mask = torch.tensor([[1.0] * length + [0.0] * (n - length) for length in lengths])
@@ -33,5 +49,5 @@ def springs(lengths: list[int], k: list[float], step: float = 0.01) -> Condition
     cz = mask[..., None].expand(-1, -1, 3).clone()
     parameters = StepParameters(sizes, sizes, mask, cz, mask)
     return ConditionedBatch(
-        mask, z0 * mask[..., None], torch.empty(0), parameters, [torch.tensor(k)], Springs()
+        mask, z0 * mask[..., None], torch.empty(0), parameters, [torch.tensor(k)], energy()
     )

@@ -253,6 +253,7 @@ def test_samples_are_simulations_from_their_own_starts():
         "energy_kt": np.mean(energy) / 24,
         "energy_gap_kt": (native_energy - np.mean(energy)) / 24,
         "native_lowest": float(native_energy < min(energy)),
+        "mirror_energy_kt": (chain.energy(-native[None]).item() - native_energy) / 24,
         "threading_z": (native_energy - np.mean(of_foreign)) / np.std(of_foreign, ddof=1),
         "moved_angstrom": np.mean([rmsd(*pair) for pair in zip(x, start, strict=True)]),
         "clipped": np.mean(clipped),

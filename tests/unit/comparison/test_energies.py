@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from openmm_nemo.comparison.energies import MIN_FOREIGN, energy_figures, threading_z
+from openmm_nemo.comparison.energies import (
+    MIN_FOREIGN,
+    energy_figures,
+    mirror_energies,
+    threading_z,
+)
 from tests.helpers import random_chain
-from tests.unit.comparison.batches import springs
+from tests.unit.comparison.batches import Handed, Springs, springs
 
 
 def test_the_gap_is_per_residue_and_negative_where_the_native_is_low():
@@ -41,3 +46,15 @@ def test_threading_compares_structures_with_the_same_coefficients():
         none = threading_z(batch, native_energy, [[], [], []])
     assert np.isnan(few).all()
     assert np.isnan(none).all()
+
+
+def test_mirror_images_are_higher_where_the_energy_prefers_the_handedness_of_the_native():
+    # Dihedrals of -90 and 180 degrees, and one of 90 degrees: U is -3 and 5, and 3 and -5 for the mirror images.
+    left = torch.tensor([[1.0, 0, 0], [0, 0, 0], [0, 1, 0], [0, 1, 1], [0, 2, 1]])
+    right = torch.tensor([[1.0, 0, 0], [0, 0, 0], [0, 1, 0], [0, 1, -1], [0, 0, 0]])
+    native = torch.stack([left, right])
+    handed, blind = (springs([5, 4], [3.0, 5.0], energy=e) for e in (Handed, Springs))
+    with torch.no_grad():
+        np.testing.assert_allclose(handed.energy(native), [-3, 5])
+        np.testing.assert_allclose(mirror_energies(handed, native), [6 / 5, -10 / 4])
+        np.testing.assert_allclose(mirror_energies(blind, native), [0, 0], atol=1e-4)
