@@ -8,7 +8,12 @@ from torch import Tensor
 
 from openmm_nemo.evaluation.assessment import three_d_jury
 from openmm_nemo.geometry import rmsd
-from openmm_nemo.geometry.similarity import contact_precision, radius_of_gyration, tm_score
+from openmm_nemo.geometry.similarity import (
+    contact_precision,
+    overlap_share,
+    radius_of_gyration,
+    tm_score,
+)
 
 STRUCTURE_FIGURES = (
     "tm",
@@ -16,6 +21,7 @@ STRUCTURE_FIGURES = (
     "rg_ratio",
     "contact_precision",
     "bond_error_angstrom",
+    "overlap_share",
 )
 CHOICES = ("lowest", "jury", "best")
 CHOICE_FIGURES = tuple(
@@ -54,9 +60,9 @@ def structure_figures(
     Returns
     -------
     dict of str to float
-        By the names in `STRUCTURE_FIGURES`: means over the samples, for the last three over the finite ones. By the
-        names in `CHOICE_FIGURES`: those of the sample of lowest energy, of the one that 3D-Jury chooses and of the one
-        with the highest TM-score.
+        By the names in `STRUCTURE_FIGURES`: means over the samples, of all but TM and RMSD over the finite ones.
+        By the names in `CHOICE_FIGURES`: those of the sample of lowest energy, of the one that 3D-Jury chooses and of
+        the one with the highest TM-score.
     """
     deviations = [deviation(y, native) for y in x]
     figures = {"tm": float(np.mean(tm)), "rmsd_angstrom": float(np.mean(deviations))}
@@ -70,6 +76,7 @@ def structure_figures(
             "bond_error_angstrom": float(
                 np.mean([float((_bonds(y) - _bonds(native)).abs().mean()) for y in finite])
             ),
+            "overlap_share": float(np.mean([overlap_share(y) for y in finite])),
         }
     known_energy = np.where(np.isfinite(energy) & np.isfinite(deviations), energy, np.inf)
     chosen = {

@@ -13,6 +13,8 @@ LDDT_RADIUS = 15.0
 LDDT_THRESHOLDS = (0.5, 1.0, 2.0, 4.0)
 CONTACT_DISTANCE = 8.0
 CONTACT_SEPARATION = 6
+OVERLAP_DISTANCE = 3.5
+OVERLAP_SEPARATION = 3
 
 
 class LocalDistanceTest(NamedTuple):
@@ -151,6 +153,24 @@ def contact_precision(model: Tensor, native: Tensor) -> float:
     """
     there, right = contacts(model), contacts(native)
     return float((there & right).sum() / there.sum())
+
+
+def overlap_share(x: Tensor) -> float:
+    """Fraction of the pairs of residues three or more apart in the sequence that are closer than 3.5 Angstrom.
+
+    Parameters
+    ----------
+    x : Tensor, shape (L, 3)
+        C-alpha positions, Angstrom.
+
+    Returns
+    -------
+    float
+        From 0 to 1; NaN if there is no such pair.
+    """
+    n = len(x)
+    i, j = torch.triu_indices(n, n, OVERLAP_SEPARATION)
+    return float((_distances(x)[i, j] < OVERLAP_DISTANCE).double().mean())
 
 
 def radius_of_gyration(x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from openmm_nemo.comparison.structures import deviation, similarity, structure_figures
-from openmm_nemo.geometry.similarity import radius_of_gyration
+from openmm_nemo.geometry.similarity import overlap_share, radius_of_gyration
 from tests.helpers import normal, random_chain
 
 N = 30
@@ -29,6 +29,7 @@ def test_samples_are_chosen_by_energy_consensus_and_knowledge(native):
     assert figures["rmsd_angstrom"] == pytest.approx(np.mean([deviation(y, native) for y in x]))
     expected = np.mean([float(radius_of_gyration(y) / radius_of_gyration(native)) for y in x])
     assert figures["rg_ratio"] == pytest.approx(expected)
+    assert figures["overlap_share"] == pytest.approx(np.mean([overlap_share(y) for y in x]))
     # The lowest known energy; the structure that is nearest to its two relatives; the one near the native.
     for choice, k in (("lowest", 2), ("jury", 3), ("best", 0)):
         assert figures[f"tm_{choice}"] == tm[k]
@@ -45,7 +46,7 @@ def test_samples_that_are_not_finite_are_not_chosen_and_score_nothing(native):
     assert figures["rmsd_angstrom"] == np.inf
     assert figures["tm_lowest"] == figures["tm_best"] == tm[1]
     alone = structure_figures(x[1:], np.array([5.0]), native, tm[1:])
-    for name in ("rg_ratio", "contact_precision", "bond_error_angstrom"):
+    for name in ("rg_ratio", "contact_precision", "bond_error_angstrom", "overlap_share"):
         assert figures[name] == alone[name]
     broken = structure_figures(x[:1], np.array([np.nan]), native, tm[:1])
     assert broken["tm_lowest"] == 0

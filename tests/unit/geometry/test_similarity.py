@@ -16,7 +16,7 @@ from openmm_nemo.evaluation import (
     radius_of_gyration,
     tm_score,
 )
-from openmm_nemo.geometry.similarity import tm_distance
+from openmm_nemo.geometry.similarity import overlap_share, tm_distance
 from tests.helpers import DTYPES, generator, normal, random_chain, random_rotation
 from tests.unit.geometry.pairs import (
     NAMES,
@@ -247,6 +247,16 @@ def topology(length):
     for _ in range(length):
         found.add_atom("CA", mdtraj.element.carbon, found.add_residue("ALA", chain))
     return found
+
+
+def test_overlaps_are_three_apart_in_the_sequence_and_closer_than_3_5_angstrom():
+    # A square that ends above its start: 0-3, 0-4 and 1-4 are 3.4, 1 and 3.54 Angstrom apart. In the folded chain,
+    # residues coincide with the next but one.
+    square = torch.tensor([[0.0, 0, 0], [3.4, 0, 0], [3.4, 3.4, 0], [0, 3.4, 0], [0, 0, 1]])
+    folded = torch.tensor([[0.0, 0, 0], [3.8, 0, 0], [0, 0, 0], [3.8, 0, 0], [9, 0, 0]])
+    assert overlap_share(square) == pytest.approx(2 / 3)
+    assert overlap_share(folded) == 0
+    assert np.isnan(overlap_share(square[:3]))
 
 
 def test_radius_of_gyration_is_that_of_mdtraj():
