@@ -101,8 +101,9 @@ def measure(
         For a baseline, (1, B). By the names in `FIGURES`:
 
         - tm, the exact search of `tm_score`; rmsd_angstrom, without reflection; rg_ratio, the radius of gyration over
-          that of the native; contact_precision; bond_error_angstrom, the mean error of the distances between
-          consecutive C-alphas; overlap_share: means over the samples, see `openmm_nemo.comparison.structures`.
+          that of the native, and rg_error, how far that is from 1; contact_precision; bond_error_angstrom, the mean
+          error of the distances between consecutive C-alphas; overlap_share: means over the samples, see
+          `openmm_nemo.comparison.structures`.
         - shuffled_gap, swapped_gap: loss of TM-score to the same native if the model is given the shuffled sequence or
           that of another window. Zero: the model does not use the sequence.
         - mirror_gap: loss of TM-score of the structure's mirror image. Zero: the model does not know handedness.

@@ -19,6 +19,7 @@ STRUCTURE_FIGURES = (
     "tm",
     "rmsd_angstrom",
     "rg_ratio",
+    "rg_error",
     "contact_precision",
     "bond_error_angstrom",
     "overlap_share",
@@ -68,10 +69,12 @@ def structure_figures(
     figures = {"tm": float(np.mean(tm)), "rmsd_angstrom": float(np.mean(deviations))}
     if finite := [y for y in x if y.isfinite().all()]:
         size = radius_of_gyration(native)
+        ratios = np.array([float(radius_of_gyration(y) / size) for y in finite])
         precisions = np.array([contact_precision(y, native) for y in finite])
         known = precisions[~np.isnan(precisions)]
         figures |= {
-            "rg_ratio": float(np.mean([float(radius_of_gyration(y) / size) for y in finite])),
+            "rg_ratio": float(ratios.mean()),
+            "rg_error": float(abs(ratios - 1).mean()),
             "contact_precision": float(known.mean()) if len(known) else np.nan,
             "bond_error_angstrom": float(
                 np.mean([float((_bonds(y) - _bonds(native)).abs().mean()) for y in finite])

@@ -39,14 +39,16 @@ _STRUCTURES = Kind(
     "structures",
     "Means over windows; with several seeds, their mean and ± their standard deviation; with several samples per "
     "window, means over these first. Step 0 is z(0), from which the first sample starts; the others start as those of "
-    "'openmm-nemo sample'. TM and RMSD to the native; Rg ratio: radius of gyration over that of the native; contacts: "
-    "share of the structure's contacts that the native has; bonds: error of the C-alpha distances along the chain; "
-    "overlaps: share of the pairs of C-alphas three or more residues apart that are closer than 3.5 Å. Level: highest "
-    "level of CATH at which held-out domains are new to training.",
+    "'openmm-nemo sample'. TM and RMSD to the native; Rg ratio: radius of gyration over that of the native; Rg error: "
+    "mean of |Rg ratio - 1|, in which chains that are too large and too small do not cancel; contacts: share of the "
+    "structure's contacts that the native has; bonds: error of the C-alpha distances along the chain; overlaps: share "
+    "of the pairs of C-alphas three or more residues apart that are closer than 3.5 Å. Level: highest level of CATH at "
+    "which held-out domains are new to training.",
     {
         "tm": ("TM", 3),
         "rmsd_angstrom": ("RMSD (Å)", 2),
         "rg_ratio": ("Rg ratio", 2),
+        "rg_error": ("Rg error", 2),
         "contact_precision": ("contacts", 3),
         "bond_error_angstrom": ("bonds (Å)", 2),
         "overlap_share": ("overlaps", 4),

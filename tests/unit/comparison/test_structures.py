@@ -37,6 +37,13 @@ def test_samples_are_chosen_by_energy_consensus_and_knowledge(native):
     assert figures["tm_best"] > 0.8 > 2 * figures["tm_jury"]
 
 
+def test_sizes_that_are_wrong_in_both_directions_do_not_cancel(native):
+    x = torch.stack([0.8 * native, 1.2 * native])
+    figures = structure_figures(x, np.zeros(2), native, [1.0, 1.0])
+    assert figures["rg_ratio"] == pytest.approx(1)
+    assert figures["rg_error"] == pytest.approx(0.2)
+
+
 def test_samples_that_are_not_finite_are_not_chosen_and_score_nothing(native):
     x = torch.stack([torch.full((N, 3), torch.inf), near(native, 1.0, 4)])
     tm = [similarity(y, native) for y in x]
@@ -46,7 +53,8 @@ def test_samples_that_are_not_finite_are_not_chosen_and_score_nothing(native):
     assert figures["rmsd_angstrom"] == np.inf
     assert figures["tm_lowest"] == figures["tm_best"] == tm[1]
     alone = structure_figures(x[1:], np.array([5.0]), native, tm[1:])
-    for name in ("rg_ratio", "contact_precision", "bond_error_angstrom", "overlap_share"):
+    finite = ("rg_ratio", "rg_error", "contact_precision", "bond_error_angstrom", "overlap_share")
+    for name in finite:
         assert figures[name] == alone[name]
     broken = structure_figures(x[:1], np.array([np.nan]), native, tm[:1])
     assert broken["tm_lowest"] == 0
