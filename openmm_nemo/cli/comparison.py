@@ -58,8 +58,9 @@ UNTRAINED_SEEDS = (1, 2, 3)
     "--model",
     "models",
     multiple=True,
-    metavar="NAME=FOLDER",
-    help="Model; models with the same NAME are seeds of one group. The first group is tested against all others.",
+    metavar="NAME=MODEL",
+    help="Installed model, model folder or URL of one; may be repeated. Models with the same NAME are seeds of one "
+    "group. The first group is tested against all others.",
 )
 @click.option(
     "--untrained",
@@ -215,10 +216,10 @@ def _whole_from(whole: bool, min_length: int | None, max_length: int) -> int | N
 
 def _candidates(models: tuple[str, ...], presets: tuple[str, ...]) -> list[Candidate]:
     if not (models or presets):
-        raise InputError("There is nothing to compare: give --model NAME=FOLDER.")
+        raise InputError("There is nothing to compare: give --model NAME=MODEL.")
     candidates = [
-        Candidate(name, folder, NemoModel.from_pretrained(folder))
-        for name, folder in map(_named, models)
+        Candidate(name, source, NemoModel.from_pretrained(source))
+        for name, source in map(_named, models)
     ]
     for preset in presets:
         for number in UNTRAINED_SEEDS:
@@ -230,15 +231,15 @@ def _candidates(models: tuple[str, ...], presets: tuple[str, ...]) -> list[Candi
 
 
 def _named(model: str) -> tuple[str, str]:
-    """Name and folder."""
-    name, _, folder = model.partition("=")
-    if not (name.strip() and folder):
-        raise InputError(f"--model {model!r} is not a name and a folder: give NAME=FOLDER.")
-    return name.strip(), folder
+    """Name and source: an installed model, a folder or a URL."""
+    name, _, source = model.partition("=")
+    if not (name.strip() and source):
+        raise InputError(f"--model {model!r} is not a name and a model: give NAME=MODEL.")
+    return name.strip(), source
 
 
 def _splits_of(models: tuple[str, ...]) -> dict[str, Split]:
     """Splits that models were trained on, where their folders contain them."""
-    folders = [folder for _, folder in map(_named, models)]
-    files = {folder: find_model(folder) / SPLIT_FILE for folder in folders}
-    return {folder: Split.read(file) for folder, file in files.items() if file.is_file()}
+    sources = [source for _, source in map(_named, models)]
+    files = {source: find_model(source) / SPLIT_FILE for source in sources}
+    return {source: Split.read(file) for source, file in files.items() if file.is_file()}

@@ -35,7 +35,7 @@ class Candidate(NamedTuple):
     group : str
         Models of the same group were made in the same way with different seeds.
     source : str
-        Where it comes from: its folder.
+        Where it comes from, such as its name or folder.
     model : NemoModel
     """
 

@@ -66,6 +66,14 @@ def test_groups_are_compared_and_repeat_to_the_byte(inputs, tmp_path):
     assert matplotlib.image.imread(tmp_path / "a" / "compare.png")[..., :3].std() > 0.05
 
 
+def test_installed_models_are_compared_by_their_names(inputs, tmp_path):
+    few = ["--model", "mini=nemo-mini", "--part", "test", "--no-controls"]
+    outcome = command_line(*arguments(inputs, tmp_path, *few))
+    assert outcome.code == 0, outcome.err
+    assert "| all | 3 | mini | 3 | 1 |" in (tmp_path / "compare.md").read_text()
+    names(command_line("compare", "--help").out, "NAME=MODEL", "installed")
+
+
 @pytest.fixture(scope="module")
 def fold(inputs) -> Path:
     """The inputs, with a set that has profiles of most domains and a model with fixed functions that takes them."""
@@ -142,9 +150,9 @@ def test_bad_input_is_refused(inputs, tmp_path):
     def refusal(*others: str) -> str:
         return refused(*arguments(inputs, out, *others))
 
-    names(refusal(), "--model", "NAME=FOLDER")
-    names(refusal("--model", str(inputs / "one")), "NAME=FOLDER")
-    names(refusal("--model", "nemo="), "NAME=FOLDER")
+    names(refusal(), "--model", "NAME=MODEL")
+    names(refusal("--model", str(inputs / "one")), "NAME=MODEL")
+    names(refusal("--model", "nemo="), "NAME=MODEL")
     names(refusal("--model", "nemo=nowhere"), "nowhere")
     names(refusal("--model", model, "--untrained", "huge"), "huge", "tiny")
     names(refusal("--model", model, "--part", "unused"), "unused")
