@@ -158,10 +158,10 @@ def compare(
     """Compare models with each other and with controls.
 
     Each model predicts windows of domains from their sequence, from the shuffled sequence and from that of another
-    window, and simulates from the native. Its energies are compared with those of the native, its contacts with the
-    native's, and its simulation with noise alone and with a minimisation. Writes to --out: compare.md, tables with
-    means and spreads over seeds and paired tests; compare.csv and windows.csv, the figures of each model and of each
-    window; and compare.png.
+    window, and simulates from the native. Its energies are compared with those of the native and its mirror image, its
+    contacts with the native's, and its simulation with noise alone and with a minimisation. Writes to --out:
+    compare.md, tables with means and spreads over seeds and paired tests, also at each level of CATH; compare.csv and
+    windows.csv, the figures of each model and of each window; and compare.png.
     """
     whole_from = _whole_from(whole, min_length, max_length)
     if profiles is not None and profile_kind is not None:
