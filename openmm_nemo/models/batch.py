@@ -24,6 +24,7 @@ from openmm_nemo.dynamics.backpropagation import trainable_rollout
 from openmm_nemo.dynamics.minimisation import minimise
 from openmm_nemo.dynamics.noise import Noise, start_numbers
 from openmm_nemo.dynamics.rollout import energy_and_gradient
+from openmm_nemo.dynamics.schedule import scaled
 from openmm_nemo.energies import Energy
 from openmm_nemo.geometry import cartesian_to_internal, internal_to_cartesian
 from openmm_nemo.geometry.padding import centred
@@ -260,12 +261,36 @@ class ConditionedBatch:
             **options,
         )
 
-    def step(self, x: Tensor, seed: int, number: int) -> Tensor:
-        """Positions after one differentiable step, ``number``, from ``x (B, L, 3)``, Angstrom."""
+    def step(self, x: Tensor, seed: int, number: int, schedule: Schedule) -> Tensor:
+        """Positions after one differentiable step of a roll-out.
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, L, 3)
+            Angstrom.
+        seed : int
+            Chain b uses ``seed + b``.
+        number : int
+            Number of the step in the roll-out.
+        schedule : Schedule
+            That of the roll-out.
+
+        Returns
+        -------
+        Tensor, shape (B, L, 3)
+            Angstrom.
+        """
         assert self.parameters is not None
+        factor = schedule.factor(number)
         noise = Noise.consecutive(seed, x, stop=number + 1)
         _, gradient = energy_and_gradient(self.energy, x, create_graph=True)
-        return mixed_step(x, gradient, noise.at(number).to(x), self.parameters, StepOptions()).x
+        return mixed_step(
+            x,
+            gradient / factor,
+            noise.at(number).to(x),
+            scaled(self.parameters, factor),
+            StepOptions(),
+        ).x
 
 
 @contextmanager

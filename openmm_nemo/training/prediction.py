@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from openmm_nemo.data.batches import Batch
+from openmm_nemo.dynamics import Schedule
 from openmm_nemo.dynamics.backpropagation import GradientGrowth, perturbation_growth
 from openmm_nemo.encoders import input_width
 from openmm_nemo.geometry.padding import centred
@@ -112,7 +113,7 @@ def predict(
         states, _ = chains.minimised(states[-1], [settings.minimise])
     log_growth = x0.new_zeros(len(x0))
     if lyapunov and len(states) > 1:
-        log_growth = _growth_of_a_step(chains, states, free, seed)
+        log_growth = _growth_of_a_step(chains, states, free, seed, schedule)
     chosen = torch.linspace(0, len(states) - 1, settings.states + 1)[1:].round().long()
     return Prediction(
         x0=x0,
@@ -146,10 +147,13 @@ def update_statistics(model: NemoModel, batch: Batch, prediction: Prediction) ->
 
 
 def _growth_of_a_step(
-    chains: ConditionedBatch, states: Tensor, first_step: int, seed: int
+    chains: ConditionedBatch, states: Tensor, first_step: int, seed: int, schedule: Schedule
 ) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     t = int(torch.randint(len(states) - 1, (), generator=generator))
     return perturbation_growth(
-        lambda x: chains.step(x, seed, first_step + t), states[t].detach(), chains.mask, generator
+        lambda x: chains.step(x, seed, first_step + t, schedule),
+        states[t].detach(),
+        chains.mask,
+        generator,
     )

@@ -144,7 +144,8 @@ def test_a_step_is_a_step_of_the_roll_out(model):
     batch = conditioned(model)
     x = batch.initial_positions().detach().requires_grad_()
     expected = batch.rollout(1, x, seed=5, first_step=70).x[-1]
-    moved = batch.step(x, 5, 70)
+    constant = batch.schedule(80)
+    moved = batch.step(x, 5, 70, constant)
     assert_close(moved.detach(), expected, "trajectory")
     noise = langevin_noise(5 + torch.arange(3), torch.zeros(3, dtype=torch.long), 70, 1, 11)[0]
     _, gradient = energy_and_gradient(batch.energy, x)
@@ -154,7 +155,7 @@ def test_a_step_is_a_step_of_the_roll_out(model):
     weight = normal(3, 11, 3, seed=7) * batch.mask.unsqueeze(-1)
     (slopes,) = torch.autograd.grad((moved * weight).sum(), x)
     ends = [
-        (batch.step((x + shift * direction).detach(), 5, 70) * weight).sum()
+        (batch.step((x + shift * direction).detach(), 5, 70, constant) * weight).sum()
         for shift in (1e-5, -1e-5)
     ]
     numerical = (ends[0] - ends[1]).detach() / 2e-5

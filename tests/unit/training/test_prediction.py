@@ -1,10 +1,13 @@
 """Predictions of a batch against the conditioned model, and the gradients that reach the networks."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from openmm_nemo import NemoConfig, NemoModel
-from openmm_nemo.dynamics.backpropagation import GradientGrowth
+from openmm_nemo.dynamics.backpropagation import GradientGrowth, perturbation_growth
+from openmm_nemo.training import prediction as prediction_module
 from openmm_nemo.training.prediction import RolloutSettings, predict, update_statistics
 
 SETTINGS = RolloutSettings(steps=6, backpropagated=4, states=2)
@@ -115,3 +118,22 @@ def test_growth_of_a_perturbation_is_measured_with_its_gradient(batch, model):
     assert predict(model, batch, SETTINGS, seed=5).growth.abs().max() == 0
     prediction.growth.sum().backward()
     assert model.energy.terms["learned"].structure_network.pair_output.weight.grad is not None
+
+
+def test_growth_is_that_of_an_annealed_step(batch, model, monkeypatch):
+    """The step that is measured leads from a state of the roll-out to its next one, also where factors are not 1."""
+    annealed = NemoModel(replace(model.config, annealing=(2.0, 0.1)))
+    annealed.load_state_dict(model.state_dict())
+    starts, moved = [], []
+
+    def growth(step, x, *arguments):
+        starts.append(x)
+        moved.append(step(x))
+        return perturbation_growth(step, x, *arguments)
+
+    monkeypatch.setattr(prediction_module, "perturbation_growth", growth)
+    settings = RolloutSettings(steps=25, backpropagated=8, states=8)
+    predicted = predict(annealed.eval(), batch, settings, seed=5, lyapunov=True)
+    states = predicted.states.detach()
+    (k,) = [k for k, x in enumerate(states[:-1]) if torch.equal(x, starts[0])]
+    torch.testing.assert_close(moved[0].detach(), states[k + 1], atol=1e-4, rtol=0)
