@@ -20,7 +20,7 @@ system = protein.create_system(backend="auto")
 # Annealed, as the model was trained: from 600 to 30 K.
 integrator = protein.create_integrator(300 * unit.kelvin, seed=1, schedule=protein.schedule(250))
 simulation = app.Simulation(protein.topology, system, integrator)
-simulation.context.setPositions(protein.initial_positions())
+simulation.context.setPositions(protein.initial_positions(seed=1))  # drawn, as in training
 simulation.reporters += [
     app.DCDReporter(str(out / "cg.dcd"), 10),
     NemoAtomReporter(out / "atoms.pdb", 10),

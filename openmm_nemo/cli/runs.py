@@ -92,8 +92,8 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--start",
             type=click.Choice(["z0", "native"]),
-            help="Start from the network's initial state, or from the structure, as by default with --topology.  "
-            "[default: z0]",
+            help="Start from the network's initial state, which nemo-fold and others draw with the seed, or from "
+            "the structure, as by default with --topology.  [default: z0]",
         ),
         click.option(
             "--reference",

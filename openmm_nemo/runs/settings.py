@@ -116,7 +116,7 @@ class SimulationSettings:
     profile, embedding : list, shape (L, 20), (L, K), optional
         For a model with these encoders; of a complex, a list with one such list, or None, per chain.
     start : list, shape (L, 3), optional
-        Initial C-alpha positions, Angstrom. Default: from z(0).
+        Initial C-alpha positions, Angstrom. Default: those of `ConditionedBatch.initial_positions` with the seed.
     reference : list, shape (L, 3), optional
         C-alpha positions to compare with, Angstrom.
     source : SourceStructure, optional
