@@ -140,7 +140,7 @@ class NemoTraining(lightning.LightningModule):
         seed = self._seed("update", self.global_step)
         torch.manual_seed(seed)  # for dropout
         self._growth = GradientGrowth()
-        self._metrics = {}
+        self._metrics = {"data/outside_contacts": batch.outside_contacts.mean()}
         self._statistics = [value.clone() for value in running_statistics(self.model)]
         prediction = predict(
             self.model,

@@ -1,6 +1,7 @@
 """Training runs by the command line: what they write, and that a run that was killed goes on as if it had not been."""
 
 import csv
+import itertools
 import json
 import math
 import os
@@ -81,6 +82,24 @@ def test_a_run_writes_checkpoint_metrics_and_curves(run):
     )
     assert matplotlib.image.imread(run / "curves.png")[..., :3].std() > 0.05
     assert json.loads((run / "settings.json").read_text())["settings"]["seed"] == 3
+
+
+def test_contacts_that_leave_the_crops_are_reported(inputs, tmp_path, monkeypatch):
+    """As the mean over the windows of each batch."""
+    monkeypatch.setattr("openmm_nemo.training.train.LOG_EVERY", 1)
+    path = inputs / "crops.toml"
+    stage = CONFIG.split("[[stages]]")[1]
+    path.write_text(f"{CONFIG.partition('[[stages]]')[0]}[[stages]]{stage}")
+    outcome = command_line("train", path, "--out", tmp_path / "run")
+    assert outcome.code == 0, outcome.err
+    with open(tmp_path / "run" / "metrics.csv", newline="") as file:
+        rows = [row["data/outside_contacts"] for row in csv.DictReader(file)]
+    batches = itertools.islice(
+        DomainData(read_run_settings(tmp_path / "run")).train_dataloader(), 4
+    )
+    expected = [float(batch.outside_contacts.mean()) for batch in batches]
+    assert [float(value) for value in rows if value] == pytest.approx(expected, rel=1e-6)
+    assert max(expected) > 0
 
 
 def test_reference_states_are_fitted_once_and_kept_in_the_checkpoint(inputs, tmp_path):
