@@ -9,6 +9,7 @@ from torch import Tensor
 
 from openmm_nemo.config import NemoConfig
 from openmm_nemo.energies import TERMS, ComplexEnergy, Energy, Origin
+from openmm_nemo.energies.scales import Scales
 from openmm_nemo.networks import BatchRenorm
 from tests.helpers import DTYPES, degenerate_chains, generator, normal, random_rotation
 from tests.tolerances import assert_close
@@ -62,11 +63,11 @@ def make_head(name: str):
     return head
 
 
-def features(mask: Tensor) -> tuple[Tensor, Tensor]:
-    """What a sequence network could give: numbers of size 1, at padding, too."""
+def features(mask: Tensor, size: float = 1) -> tuple[Tensor, Tensor]:
+    """What a sequence network could give: numbers of this size, at padding, too."""
     b, n = mask.shape
-    h = normal(b, NODE_CHANNELS, n, seed=6).to(mask)
-    return h, normal(b, PAIR_CHANNELS, n, n, seed=7).to(mask)
+    h = size * normal(b, NODE_CHANNELS, n, seed=6).to(mask)
+    return h, size * normal(b, PAIR_CHANNELS, n, n, seed=7).to(mask)
 
 
 def make_mask(lengths: list[int], dtype: torch.dtype) -> Tensor:
@@ -76,7 +77,9 @@ def make_mask(lengths: list[int], dtype: torch.dtype) -> Tensor:
     return mask
 
 
-def make_case(name: str, lengths: list[int], dtype=torch.float64, chains=None) -> Case:
+def make_case(
+    name: str, lengths: list[int], dtype=torch.float64, chains=None, size: float = 1
+) -> Case:
     """Real chains, or the ones that are given; positions of padding are far away."""
     torch.manual_seed(4)
     energy = Energy(config_of(name))
@@ -88,7 +91,7 @@ def make_case(name: str, lengths: list[int], dtype=torch.float64, chains=None) -
     for k, length in enumerate(lengths):
         x[k, :length] = make_chain(length, k, dtype) if chains is None else chains[k].to(dtype)
     with torch.no_grad():
-        coefficients = head.to(dtype)(*features(mask), mask)
+        coefficients = head.to(dtype)(*features(mask, size), mask)
     return Case(energy.eval().to(dtype), x, coefficients, mask)
 
 
@@ -189,6 +192,40 @@ def test_a_bond_stretched_by_far_has_finite_forces(name, dtype):
     along = torch.nn.functional.normalize(case.x[:, 6] - case.x[:, 5], dim=-1)
     case.x[:, 6:] += STRETCH * along
     assert_finite_to_second_order(case)
+
+
+@EACH_TERM
+@pytest.mark.parametrize("size", [1, 300])
+def test_the_energy_is_bounded_from_below(name, size):
+    """By minus the sum of |coefficients|: functions are at most 1, times a scale, or have positive coefficients."""
+    case = make_case(name, [20], size=size)
+    lowest = -largest_scale(case.energy.terms[name]) * sum(
+        values.abs().sum() for values in case.coefficients
+    )
+    for shape, x in conformations(20).items():
+        u = case.u(x)
+        assert u.isfinite().all(), shape
+        assert (u >= lowest).all(), (shape, u.min(), lowest)
+
+
+def largest_scale(term: torch.nn.Module) -> float:
+    """1 for a term without scales."""
+    scales = [part().max().item() for part in term.modules() if isinstance(part, Scales)]
+    return max(scales, default=1.0)
+
+
+def conformations(length: int) -> dict[str, Tensor]:
+    """Chains (B, L, 3), Angstrom, from a point to lines that are far longer than any protein."""
+    chains = many_chains(length, torch.float64)
+    line = torch.arange(length)[:, None] * torch.nn.functional.normalize(normal(3, seed=41), dim=-1)
+    return {
+        "chains": chains,
+        "random points": torch.stack([size * normal(length, 3, seed=40) for size in (1, 5, 25)]),
+        "collapsed": torch.stack([size * chains[0] for size in (0, 1e-6, 1e-3, 0.1)]),
+        "stretched": torch.stack([size * chains[0] for size in (2, 10, 1e3, 1e6)]),
+        "broken at one bond": chains[0] + 1e6 * torch.ones(length, length).tril(-1)[..., None],
+        "straight": torch.stack([size * line for size in (1e-3, 3.8, 10, 1e6)]),
+    }
 
 
 def assert_finite_to_second_order(case: Case) -> None:
@@ -345,6 +382,20 @@ def test_the_energy_of_far_chains_is_that_of_each_alone(name):
         here = x[:, rows]
         alone = alone + energy.network(here, own, torch.ones_like(here[..., 0]))
     assert_close(energy(x), alone, "rounding")
+
+
+@JOINING
+@DTYPES
+def test_far_chains_exert_no_forces_on_each_other(name, dtype):
+    energy, x = make_complex(name, [9, 5], dtype)
+    x[:, 9:] += 200
+    x.requires_grad_()
+    u = energy.network.between(
+        x[:, :9], x[:, 9:], energy._part(0, 9, 9, 5), energy._part(9, 5, 0, 9)
+    )
+    assert u.eq(0).all()
+    if u.requires_grad:  # a term without any energy between chains does not
+        assert torch.autograd.grad(u.sum(), x)[0].eq(0).all()
 
 
 @JOINING
