@@ -1,4 +1,4 @@
-"""Bonds and hard cores, the same for every sequence."""
+"""Bonds and soft cores, the same for every sequence."""
 
 from typing import ClassVar
 

@@ -62,7 +62,8 @@ class EnergyTerm(nn.Module, ABC):
     """A term of U: a function of positions and coefficients, invariant under rigid motion.
 
     Terms work in Angstrom and kT, can be compiled by TorchScript and differentiated twice. Their forces are finite
-    everywhere, even where points coincide, and positions at padding are not read.
+    everywhere, even where points coincide, and positions at padding are not read. U is bounded from below, by minus the
+    sum of the absolute values of all coefficients, times the largest of the term's `Scales` if it has any.
     `tests/unit/energies/test_contract.py` checks this for every term of `TERMS`.
 
     Parameters

@@ -145,7 +145,7 @@ def test_chain_basis_is_the_sum_over_residues_with_a_dihedral():
     assert u.item() == pytest.approx(1.7 * expected, rel=1e-5)
 
 
-def test_backbone_is_bonds_and_hard_cores():
+def test_backbone_is_bonds_and_soft_cores():
     x = a_chain()
     x[5] = x[1] + (x[5] - x[1]) * 3.0 / (x[5] - x[1]).norm()  # an overlap of 1.2 Angstrom
     expected = sum(
@@ -186,7 +186,7 @@ def test_pair_basis_between_chains_is_the_sum_over_all_pairs_with_the_last_scale
     assert u.item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_backbone_between_chains_is_hard_cores_and_no_bond():
+def test_backbone_between_chains_is_soft_cores_and_no_bond():
     x, y = two_chains()
     cores = [3 * max(0, 4.2 - math.dist(a, b)) ** 2 for a in x for b in y]
     assert sum(cores) > 1
