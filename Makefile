@@ -13,7 +13,7 @@ PLUGIN_SOURCES := $(wildcard $(CSRC)/*.h $(CSRC)/*.cpp $(CSRC)/kernels/*.cc)
 demo: .venv/ready
 	rm -rf run/demo
 	.venv/bin/openmm-nemo simulate --pdb examples/data/2p5m.pdb --reference \
-	    --profile examples/data/2p5m_profile.txt --model nemo-fold --steps 1000 --seed 6 \
+	    --profile examples/data/2p5m_profile.txt --model nemo-fold --steps 1000 --seed 2 \
 	    --atoms atoms.pdb --out run/demo
 	@echo "Look at run/demo/state.png; run/demo/final_atoms.pdb and run/demo/atoms.pdb open in any viewer."
 

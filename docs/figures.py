@@ -53,7 +53,7 @@ THEMES = {
         "box": "#22303d",
     },
 }
-STEPS, SEED = 1000, 6  # as in make demo
+STEPS, SEED = 1000, 2  # as in make demo
 SHOWN = (0, 50, 200, 500, 1000)
 
 

@@ -55,7 +55,9 @@ def test_each_variant_is_trained_once_and_compared(tmp_path):
 
     assert [updates(f"{part}, seed 1") for part in ("base", "1 of 2 of the updates")] == [4, 2]
     whole = Split.read(tmp_path / "split.json")
-    eighth = Split.read(tmp_path / "out" / "1 of 8 of the clusters, seed 1" / "model" / "split.json")
+    eighth = Split.read(
+        tmp_path / "out" / "1 of 8 of the clusters, seed 1" / "model" / "split.json"
+    )
     assert len(eighth.ids("train")) == round(len(whole.ids("train")) / 8)
     assert eighth.ids("validation") == whole.ids("validation")
 
