@@ -199,7 +199,8 @@ def draw(file: Path, picture: Path) -> None:
             + (f" ± {np.std(figures[key], ddof=1):.3f}" if len(figures[key]) > 1 else "")
             for key, title in measures.items()
         )
-        print(f"{name}: {text} ({len(figures['tm'])} seeds)")
+        seeds = len(figures["tm"])
+        print(f"{name}: {text} ({seeds} {'seed' if seeds == 1 else 'seeds'})")
     figure, panels = plt.subplots(
         2, len(PANELS), figsize=(13, 6), sharey="row", layout="constrained"
     )
@@ -209,7 +210,8 @@ def draw(file: Path, picture: Path) -> None:
             for x, name in enumerate(names):
                 values = found[name][key]
                 axes.plot([x] * len(values), values, "o", color="C0", alpha=0.7)
-            axes.plot([np.mean(found[name][key]) for name in names], color="C0")
+            if title != "model":  # which has no order
+                axes.plot([np.mean(found[name][key]) for name in names], color="C0")
             axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
             axes.set_xlim(-0.4, len(names) - 0.6)
             axes.grid(axis="y", alpha=0.3)
