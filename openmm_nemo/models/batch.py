@@ -13,18 +13,15 @@ from openmm_nemo.conditioning import BaselineOutput, SequenceOutput
 from openmm_nemo.dynamics import (
     Schedule,
     Snapshots,
-    StepOptions,
     StepParameters,
     Trajectory,
-    mixed_step,
     rollout,
     snapshots,
 )
 from openmm_nemo.dynamics.backpropagation import trainable_rollout
 from openmm_nemo.dynamics.minimisation import minimise
-from openmm_nemo.dynamics.noise import Noise, start_numbers
+from openmm_nemo.dynamics.noise import start_numbers
 from openmm_nemo.dynamics.rollout import energy_and_gradient
-from openmm_nemo.dynamics.schedule import scaled
 from openmm_nemo.energies import Energy
 from openmm_nemo.geometry import cartesian_to_internal, internal_to_cartesian
 from openmm_nemo.geometry.padding import centred
@@ -280,17 +277,7 @@ class ConditionedBatch:
         Tensor, shape (B, L, 3)
             Angstrom.
         """
-        assert self.parameters is not None
-        factor = schedule.factor(number)
-        noise = Noise.consecutive(seed, x, stop=number + 1)
-        _, gradient = energy_and_gradient(self.energy, x, create_graph=True)
-        return mixed_step(
-            x,
-            gradient / factor,
-            noise.at(number).to(x),
-            scaled(self.parameters, factor),
-            StepOptions(),
-        ).x
+        return self.trainable_rollout(x, 1, seed=seed, first_step=number, schedule=schedule)[-1]
 
 
 @contextmanager
