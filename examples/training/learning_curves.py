@@ -1,7 +1,7 @@
 """What time, data, width, the length of crops and profiles are worth: short trainings that differ in one thing each.
 
-The first of them is examples/configs/nemo-fold.toml with fewer updates; all are compared on the same validation
-domains by openmm-nemo compare. Writes to FOLDER: the runs and models, compare/compare.md, and learning_curves.png.
+The first of them has the losses of examples/configs/nemo-fold.toml, and fewer updates; all are compared on the same
+validation domains by openmm-nemo compare. Writes to FOLDER: the runs and models, compare/compare.md, and learning_curves.png.
 Trained models stay there: the same command goes on after an interruption.
 
 python examples/training/learning_curves.py SET SPLIT FOLDER [--updates 500] [--domains 64]
@@ -24,6 +24,7 @@ from openmm_nemo.cli.comparison import compare
 from openmm_nemo.data import DomainSet
 from openmm_nemo.data.sets.building import SET_FILE
 from openmm_nemo.data.splits import Place, Split
+from openmm_nemo.errors import InputError
 from openmm_nemo.training.export import export
 from openmm_nemo.training.train import train
 
@@ -140,18 +141,17 @@ def trained(name: str, seed: int, arguments: argparse.Namespace) -> Path:
     if model.is_dir():
         return model
     folder.mkdir(parents=True, exist_ok=True)
-    part_of_clusters = float(values["part_of_clusters"])
-    split = folder / "split.json"
-    Split.read(arguments.split).write(split)
-    if part_of_clusters < 1:
-        smaller(arguments.set, split, part_of_clusters).write(split)
+    split = Split.read(arguments.split)
+    if values["part_of_clusters"] != 1:
+        split = smaller(split, arguments.set, float(values["part_of_clusters"]))
+    split.write(folder / "split.json")
     config = folder / "config.toml"
     config.write_text(
         CONFIG.format(
             **values,
             name=name,
             set=arguments.set.resolve(),
-            split=split,
+            split=folder / "split.json",
             updates=round(arguments.updates * float(values["part_of_updates"])),
         )
     )
@@ -165,9 +165,8 @@ def trained(name: str, seed: int, arguments: argparse.Namespace) -> Path:
     return model
 
 
-def smaller(domain_set: Path, file: Path, part: float) -> Split:
+def smaller(split: Split, domain_set: Path, part: float) -> Split:
     """The split with a part of its training clusters, drawn at random."""
-    split = Split.read(file)
     training = set(split.ids("train"))
     cluster = {
         domain.id: domain.cluster or domain.id
@@ -225,4 +224,8 @@ def draw(file: Path, picture: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InputError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

@@ -22,7 +22,9 @@ SCRIPT = Path(__file__).parents[2] / "examples" / "training" / "learning_curves.
 def _run(folder: Path) -> str:
     outcome = subprocess.run(
         [sys.executable, SCRIPT, "set", "split.json", "out", "--updates", "4", "--domains", "3"],
-        **{"cwd": folder, "capture_output": True, "text": True, "check": False},
+        capture_output=True,
+        text=True,
+        cwd=folder,
     )
     assert outcome.returncode == 0, outcome.stderr
     return outcome.stdout + outcome.stderr
