@@ -1,8 +1,8 @@
 """What time, data, width, the length of crops and profiles are worth: short trainings that differ in one thing each.
 
 The first of them has the losses of examples/configs/nemo-fold.toml, and fewer updates; all are compared on the same
-validation domains by openmm-nemo compare. Writes to FOLDER: the runs and models, compare/compare.md, and learning_curves.png.
-Trained models stay there: the same command goes on after an interruption.
+validation domains by openmm-nemo compare. Writes to FOLDER: the runs and models, compare/compare.md, and
+learning_curves.png. Trained models stay there: the same command goes on after an interruption.
 
 python examples/training/learning_curves.py SET SPLIT FOLDER [--updates 500] [--domains 64]
 
