@@ -38,7 +38,13 @@ from openmm_nemo.geometry.padding import centred
 from openmm_nemo.models import NemoModel
 from openmm_nemo.models.batch import ConditionedBatch, evaluation_mode
 
-CONTROL_FIGURES = ("shuffled_gap", "swapped_gap", "mirror_gap", "drift_angstrom")
+CONTROL_FIGURES = (
+    "shuffled_gap",
+    "swapped_gap",
+    "mirror_gap",
+    "drift_angstrom",
+    "annealed_gap_kt",
+)
 
 REACH_FIGURES = (
     "moved_angstrom",
@@ -108,6 +114,8 @@ def measure(
           that of another window. Zero: the model does not use the sequence.
         - mirror_gap: loss of TM-score of the structure's mirror image. Zero: the model does not know handedness.
         - drift_angstrom: RMSD to the native after the same number of steps from the native.
+        - annealed_gap_kt: U after these steps from the native minus U of the first sample, kT per residue. Negative:
+          the search misses lower energies near the native. Positive: the energy prefers what the search finds.
         - tm_lowest, ...: those of one of the samples, see `openmm_nemo.comparison.structures`.
         - energy_kt, ...: see `openmm_nemo.comparison.energies`.
         - pairs_l5_6, ...: see `openmm_nemo.comparison.contacts`.
@@ -138,8 +146,8 @@ class _Simulations(NamedTuple):
     samples : list of Simulation
     others : dict of str to Tensor, shape (K, B, L, 3)
         States of the controls.
-    adam_energy : Tensor, shape (K, B)
-        U of the states by Adam, kT.
+    adam_energy, drift_energy : Tensor, shape (K, B)
+        U of the states by Adam and of those after steps from the native, kT; NaN without controls.
     native_energy : Tensor, shape (B,)
         U of the natives, kT; NaN for a baseline.
     mirror_energy : Tensor, shape (B,)
@@ -153,6 +161,7 @@ class _Simulations(NamedTuple):
     samples: list[Simulation]
     others: dict[str, Tensor]
     adam_energy: Tensor
+    drift_energy: Tensor
     native_energy: Tensor
     mirror_energy: Tensor
     threading: np.ndarray
@@ -191,13 +200,15 @@ def _simulations(
                 others[name] = simulate(batch, steps, noise, batch.initial_positions()).x
         unknown = torch.full((len(windows),), torch.nan)
         if model.energy is None:
-            return _Simulations(samples, others, unknown, unknown, unknown, unknown.numpy(), None)
+            energies = unknown, unknown, unknown, unknown
+            return _Simulations(samples, others, *energies, unknown.numpy(), None)
         for k in range(1, n_samples):
             drawn = (noise + k * _NEXT_SAMPLE) % _SEEDS
             samples.append(simulate(own, steps, drawn, own.initial_positions(drawn)))
-        adam_energy = unknown
+        adam_energy = drift_energy = unknown
         if controls:
-            others["drift"] = simulate(own, steps, noise, centred(native, mask)).x
+            drift = simulate(own, steps, noise, centred(native, mask))
+            others["drift"], drift_energy = drift.x, drift.energy
             others["noise"] = simulate(own, steps, noise, start, no_energy).x
             others["adam"], adam_energy = own.minimised(start, steps)
         native_energy = own.energy(native)
@@ -206,6 +217,7 @@ def _simulations(
             samples,
             others,
             adam_energy,
+            drift_energy,
             native_energy,
             mirror_energies(own, native),
             threading,
@@ -242,6 +254,7 @@ def _window_figures(found: _Simulations, b: int, window: Window) -> Iterator[dic
             figures["clipped"] = float(np.mean([float(s.clipped[k, b]) for s in samples]))
             if "adam" in others:
                 figures["adam_energy_kt"] = float(found.adam_energy[k, b]) / n
+                figures["annealed_gap_kt"] = (float(found.drift_energy[k, b]) - energy[0]) / n
         yield figures
 
 

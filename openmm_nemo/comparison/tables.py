@@ -72,12 +72,14 @@ _CHOICES = Kind(
 _CONTROLS = Kind(
     "controls",
     "Of the first sample. Shuffled, swapped, mirror: loss of TM with the residues in random order, with the sequence "
-    "of another window, and for the mirror image; drift: RMSD to the native after the same steps from the native.",
+    "of another window, and for the mirror image; drift: RMSD to the native after the same steps from the "
+    "native; annealed gap: U after these steps from the native minus U of the sample, kT per residue.",
     {
         "shuffled_gap": ("shuffled", 3),
         "swapped_gap": ("swapped", 3),
         "mirror_gap": ("mirror", 3),
         "drift_angstrom": ("drift (Å)", 2),
+        "annealed_gap_kt": ("annealed gap (kT)", 2),
     },
 )
 _ENERGY = Kind(

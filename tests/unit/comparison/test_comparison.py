@@ -159,8 +159,10 @@ def test_structures_are_those_of_a_simulation_of_the_protein_alone():
     protein = model.condition("".join(AMINO_ACIDS[k] for k in w.s.argmax(1)))
     noise_of_window = (2 * 4 + 2) * 2**16 + 3  # the test is the third of four parts
     native = torch.from_numpy(w.native)
+    energies = []
     for name, start in (("rmsd_angstrom", None), ("drift_angstrom", native)):
         states = protein.rollout(9, x0=start, seed=noise_of_window).x[[0, 4, 9], 0]
+        energies.append(protein.energy(states).detach().numpy())
         expected = []
         for x in states.double().numpy():
             _, rssd = Rotation.align_vectors(w.native - w.native.mean(0), x - x.mean(0))
@@ -168,6 +170,9 @@ def test_structures_are_those_of_a_simulation_of_the_protein_alone():
         if start is not None:
             expected[0] = np.nan
         np.testing.assert_allclose(figures[name][:, 0], expected, rtol=1e-3)
+    gap = (energies[1] - energies[0]) / 24
+    np.testing.assert_allclose(figures["annealed_gap_kt"][1:, 0], gap[1:], rtol=1e-3, atol=1e-4)
+    assert np.isnan(figures["annealed_gap_kt"][0])
 
 
 @pytest.mark.integration
@@ -202,9 +207,12 @@ def test_without_controls_the_rest_is_the_same():
     w = window(24, 8)
     with_, without = (measure(tiny(1), [w], [0, 3], 1, controls=c) for c in (True, False))
     for name in FIGURES:
-        if name in ("shuffled_gap", "swapped_gap", "drift_angstrom") or name.startswith(
-            ("noise", "adam")
-        ):
+        if name in (
+            "shuffled_gap",
+            "swapped_gap",
+            "drift_angstrom",
+            "annealed_gap_kt",
+        ) or name.startswith(("noise", "adam")):
             assert np.isnan(without[name]).all()
         else:
             np.testing.assert_array_equal(with_[name], without[name])
