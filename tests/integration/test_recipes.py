@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,7 @@ class Cluster:
         self.folder = folder
         self.programs = folder / "bin"
         self.programs.mkdir()
+        self.jobs: list[subprocess.Popen[bytes]] = []
         self.program("srun", SRUN)
         self.program("scontrol", SCONTROL)
 
@@ -122,7 +124,7 @@ class Cluster:
             "PYTHONPATH": str(ROOT),
         }
         with open(self.folder / "job.log", "wb") as log:
-            return subprocess.Popen(
+            job = subprocess.Popen(
                 ["bash", RECIPES / script, *map(str, arguments)],
                 cwd=self.folder,
                 env=os.environ | environment,
@@ -130,6 +132,8 @@ class Cluster:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self.jobs.append(job)
+        return job
 
     def log(self) -> str:
         """What the last job wrote."""
@@ -138,7 +142,13 @@ class Cluster:
 
 @pytest.fixture
 def cluster(tmp_path):
-    return Cluster(tmp_path)
+    cluster = Cluster(tmp_path)
+    yield cluster
+    for job in cluster.jobs:  # one that a failed test left would hold the port of the next
+        for pid in members(job.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        job.wait()
 
 
 @pytest.fixture
