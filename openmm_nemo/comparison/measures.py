@@ -115,7 +115,7 @@ def measure(
         - mirror_gap: loss of TM-score of the structure's mirror image. Zero: the model does not know handedness.
         - drift_angstrom: RMSD to the native after the same number of steps from the native.
         - annealed_gap_kt: U after these steps from the native minus U of the first sample, kT per residue. Negative:
-          the search misses lower energies near the native. Positive: the energy prefers what the search finds.
+          a start from the native finds lower energies than the sample has.
         - tm_lowest, ...: those of one of the samples, see `openmm_nemo.comparison.structures`.
         - energy_kt, ...: see `openmm_nemo.comparison.energies`.
         - pairs_l5_6, ...: see `openmm_nemo.comparison.contacts`.
